@@ -1,0 +1,41 @@
+# Needs Python >= 3.11 and make; everything else is installed into .venv by the first command.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup study test test-slow check format clean
+
+help:  ## show these commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(READY)  ## install everything into .venv (once)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed, $(PYTHON) is older: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+study: setup  ## run the default study; ARGS="--epochs 5 ..." adds flags
+	$(BIN)/python -m study.run $(ARGS)
+
+test: setup  ## run the tests (minutes)
+	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: setup  ## run the long tests as well
+	$(BIN)/python -m pytest -m 'slow or not slow' $(ARGS)
+
+check: setup  ## lint, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup  ## let ruff format and mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove the environment and the caches (never results)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info build

@@ -1,0 +1,75 @@
+"""What may be tried: every learning-rate schedule family, with the ranges of its parameters.
+
+A new family is one class (see :class:`~search_spaces.family.ScheduleFamily`) and one line in
+``FAMILIES``.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+from search_spaces.cyclic import (
+    CosineWarmRestarts,
+    ExpRange,
+    OneCycle,
+    Triangular,
+    Triangular2,
+)
+from search_spaces.decay import Constant, Cosine, Linear, Step
+from search_spaces.family import Parameters, ParameterValue, PeakRange, ScheduleFamily
+
+__all__ = [
+    "FAMILIES",
+    "GROUPS",
+    "ParameterValue",
+    "Parameters",
+    "PeakRange",
+    "ScheduleFamily",
+    "nearest",
+    "select",
+]
+
+FAMILIES: dict[str, ScheduleFamily] = {
+    family.name: family
+    for family in (
+        Constant(),
+        Step(),
+        Linear(),
+        Cosine(),
+        CosineWarmRestarts(),
+        Triangular(),
+        Triangular2(),
+        ExpRange(),
+        OneCycle(),
+    )
+}
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    group: tuple(name for name, family in FAMILIES.items() if group in family.groups)
+    for group in ("classic",)
+}
+
+
+def select(names: str) -> tuple[str, ...]:
+    """The families meant by a comma-separated list of group and family names, each once.
+
+    >>> select("one_cycle,cosine")
+    ('one_cycle', 'cosine')
+
+    Raises:
+        ValueError: a name that is neither a family nor a group, with the nearest that is.
+    """
+    chosen: list[str] = []
+    for name in (part.strip() for part in names.split(",")):
+        if name not in FAMILIES and name not in GROUPS:
+            raise ValueError(
+                f"unknown schedule family {name!r}{nearest(name, [*GROUPS, *FAMILIES])}; "
+                f"families: {', '.join(FAMILIES)}; groups: {', '.join(GROUPS)}"
+            )
+        chosen += GROUPS.get(name, (name,))
+    return tuple(dict.fromkeys(chosen))
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`` (did you mean 'cosine'?)`` for a name that resembles a known one, else nothing."""
+    matches = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {matches[0]!r}?)" if matches else ""

@@ -1,0 +1,147 @@
+"""Families whose rate rises during the run: restarts, triangles and one-cycle."""
+
+from typing import ClassVar, Literal
+
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import (
+    CosineAnnealingWarmRestarts,
+    CyclicLR,
+    LRScheduler,
+    OneCycleLR,
+)
+
+from search_spaces.family import Parameters, ScheduleFamily
+
+
+class CosineWarmRestarts(ScheduleFamily):
+    """Cosine annealing that jumps back to ``peak_lr`` at the end of each of its cycles.
+
+    Each cycle is ``growth`` times as long as the one before, and ``cycles`` of them fill the
+    horizon; each falls to ``end_ratio * peak_lr``. SGDR (Loshchilov & Hutter, arXiv 1608.03983),
+    torch.optim.lr_scheduler.CosineAnnealingWarmRestarts. Nothing is warmed up: "warm" means that
+    the weights are kept.
+    """
+
+    name = "cosine_warm_restarts"
+    groups = frozenset({"classic"})
+    space: ClassVar = {
+        "cycles": IntDistribution(2, 4),
+        "growth": IntDistribution(1, 2),
+        "end_ratio": FloatDistribution(1e-4, 0.1, log=True),
+    }
+
+    def build(self, optimizer: Optimizer, parameters: Parameters, total_steps: int) -> LRScheduler:
+        cycles, growth = int(parameters["cycles"]), int(parameters["growth"])
+        first_cycles = sum(growth**k for k in range(cycles))  # horizon, in lengths of the first
+        return CosineAnnealingWarmRestarts(
+            optimizer,
+            # Rounded up: rounded down, one more restart would fall just before the end.
+            T_0=-(-total_steps // first_cycles),
+            T_mult=growth,
+            eta_min=float(parameters["end_ratio"]) * float(parameters["peak_lr"]),
+        )
+
+
+class _Cyclic(ScheduleFamily):
+    """Straight up from ``base_ratio * peak_lr`` to the top of the cycle and down, ``cycles`` times.
+
+    torch.optim.lr_scheduler.CyclicLR, from Smith, arXiv 1506.01186. Momentum stays as it is: to
+    cycle it belongs to one-cycle.
+    """
+
+    mode: ClassVar[Literal["triangular", "triangular2", "exp_range"]]
+    groups = frozenset({"classic"})
+    space: ClassVar = {
+        "base_ratio": FloatDistribution(1e-3, 0.3, log=True),
+        "cycles": IntDistribution(1, 4),
+    }
+
+    def build(self, optimizer: Optimizer, parameters: Parameters, total_steps: int) -> LRScheduler:
+        peak_lr = float(parameters["peak_lr"])
+        base_lr = float(parameters["base_ratio"]) * peak_lr
+        half_cycle = total_steps / (2 * int(parameters["cycles"]))
+        gamma, start = self._envelope(parameters, half_cycle)
+        return CyclicLR(
+            optimizer,
+            base_lr=base_lr,
+            max_lr=base_lr + (peak_lr - base_lr) * start,
+            # torch computes with fractions of a step, whatever its annotation says; whole steps
+            # would drift away from the horizon by one rounding a cycle.
+            step_size_up=half_cycle,  # type: ignore[arg-type]
+            step_size_down=half_cycle,  # type: ignore[arg-type]
+            mode=self.mode,
+            gamma=gamma,
+            cycle_momentum=False,
+        )
+
+    def _envelope(self, parameters: Parameters, half_cycle: float) -> tuple[float, float]:
+        """The factor by which the amplitude shrinks a step, and the amplitude at step 0."""
+        return 1.0, 1.0
+
+
+class Triangular(_Cyclic):
+    """Triangles of equal height (CLR's ``triangular``, LRBench's TRI)."""
+
+    name = "triangular"
+    mode = "triangular"
+
+
+class Triangular2(_Cyclic):
+    """Triangles, each half as high as the one before (CLR's ``triangular2``, LRBench's TRI2)."""
+
+    name = "triangular2"
+    mode = "triangular2"
+    space: ClassVar = {**_Cyclic.space, "cycles": IntDistribution(2, 4)}
+
+
+class ExpRange(_Cyclic):
+    """Triangles under an exponential envelope (CLR's ``exp_range``, LRBench's TRIEXP).
+
+    ``end_amplitude`` is the height of the envelope at the end of the run, relative to its start:
+    torch's ``gamma`` a step would mean another shape at every horizon. The first apex, which is the
+    highest, stands at ``peak_lr``; torch's ``max_lr`` is the envelope's start, which no step uses.
+    """
+
+    name = "exp_range"
+    mode = "exp_range"
+    # With one cycle, or a steeper envelope, the rate would be highest before the apex.
+    space: ClassVar[dict[str, BaseDistribution]] = {
+        **_Cyclic.space,
+        "cycles": IntDistribution(2, 4),
+        "end_amplitude": FloatDistribution(0.05, 0.5, log=True),
+    }
+
+    def _envelope(self, parameters: Parameters, half_cycle: float) -> tuple[float, float]:
+        total_steps = 2 * int(parameters["cycles"]) * half_cycle
+        gamma = float(parameters["end_amplitude"]) ** (1 / total_steps)
+        return gamma, gamma**-half_cycle
+
+
+class OneCycle(ScheduleFamily):
+    """Up from ``start_ratio * peak_lr`` to ``peak_lr``, then down to ``end_ratio * peak_lr``.
+
+    Both arcs are cosines; the rise takes ``rise_fraction`` of the horizon. Momentum runs the other
+    way, 0.95 -> 0.85 -> 0.95. torch.optim.lr_scheduler.OneCycleLR, after Smith & Topin,
+    arXiv 1708.07120 (whose original has straight lines and three phases).
+    """
+
+    name = "one_cycle"
+    groups = frozenset({"classic"})
+    space: ClassVar = {
+        "rise_fraction": FloatDistribution(0.1, 0.5),
+        "start_ratio": FloatDistribution(0.01, 0.2, log=True),
+        "end_ratio": FloatDistribution(1e-5, 1e-2, log=True),
+    }
+
+    def build(self, optimizer: Optimizer, parameters: Parameters, total_steps: int) -> LRScheduler:
+        start_ratio = float(parameters["start_ratio"])
+        return OneCycleLR(
+            optimizer,
+            max_lr=float(parameters["peak_lr"]),
+            total_steps=total_steps,
+            # torch divides by the length of the rise less one step.
+            pct_start=max(float(parameters["rise_fraction"]), 2 / total_steps),
+            div_factor=1 / start_ratio,
+            final_div_factor=start_ratio / float(parameters["end_ratio"]),
+        )

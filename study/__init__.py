@@ -1,0 +1,1 @@
+"""Trying it: training, the search, checkpoints and the result tables. `python -m study.run`."""

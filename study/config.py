@@ -1,0 +1,83 @@
+"""The configuration of a study, which is also its command line."""
+
+import datetime as dt
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import platformdirs
+
+from search_spaces import select
+from study.errors import InputError
+from study.tasks import task_named
+
+
+def _default_data_dir() -> Path:
+    return platformdirs.user_cache_path("lr-schedule-study") / "data"
+
+
+def _default_name() -> str:
+    return dt.datetime.now().strftime("mnist-%Y%m%d-%H%M%S")
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """Find out which learning-rate schedule to train with: Optuna proposes, Ray Tune trains."""
+
+    name: str = field(default_factory=_default_name)
+    """Name of the study: its results go to <out>/<name>."""
+    task: str = "mnist"
+    """What to train."""
+    num_trials: int = 40
+    """Trials in all, a resumed study's earlier ones included."""
+    epochs: int = 3
+    """Epochs a trial: the budget that the schedule is chosen for."""
+    batch_size: int = 128
+    """Samples a step."""
+    families: str = "classic"
+    """Schedule families to try: names or groups, separated by commas."""
+    seed: int = 0
+    """Of everything random. Repeats a study exactly with --max-concurrent 1."""
+    out: Path = Path("results")
+    """Folder of all studies."""
+    data_dir: Path = field(default_factory=_default_data_dir)
+    """Folder of the data sets; they are fetched if they are not there."""
+    max_concurrent: int | None = None
+    """Trials at a time. Default: as many as the machine has room for."""
+    cpus_per_trial: int = 1
+    """CPU threads a trial. One is best for small models."""
+    gpus_per_trial: float | None = None
+    """GPUs a trial, a fraction to share one. Default: a quarter where there is a GPU."""
+    resume: Path | None = None
+    """Folder of an interrupted study to go on with; its own settings hold."""
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            InputError: naming the first that cannot be.
+        """
+        if not self.name or Path(self.name).name != self.name or self.name.startswith("."):
+            raise InputError(f"--name must be a plain folder name, not {self.name!r}")
+        for flag in ("num_trials", "epochs", "batch_size", "max_concurrent", "cpus_per_trial"):
+            _at_least(flag, getattr(self, flag), 1)
+        _at_least("seed", self.seed, 0)
+        _at_least("gpus_per_trial", self.gpus_per_trial, 0)
+        task_named(self.task)
+        try:
+            select(self.families)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+
+    @property
+    def folder(self) -> Path:
+        """Where the study lives."""
+        return self.out / self.name
+
+
+# What may differ when a study is resumed: where it lies and what it runs on, not what it is.
+PLACES = ("name", "out", "data_dir", "max_concurrent", "cpus_per_trial", "gpus_per_trial", "resume")
+
+
+def _at_least(flag: str, value: float | None, low: int) -> None:
+    if value is not None and not value >= low:
+        raise InputError(f"--{flag.replace('_', '-')} must be at least {low}, not {value}")

@@ -1,0 +1,55 @@
+"""On what, and with which versions, a study ran."""
+
+import datetime as dt
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+PACKAGES = ("lr-schedule-study", "torch", "torchvision", "ray", "optuna", "numpy")
+
+
+def describe_versions() -> dict[str, str]:
+    """Of Python, of the packages that decide results, and of this project's source."""
+    versions = {"python": platform.python_version(), "git_commit": _git_commit()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def describe_hardware() -> dict[str, str | int | list[str]]:
+    """Of the machine that this process runs on."""
+    return {
+        "node": platform.node(),
+        "system": platform.platform(),
+        "machine": platform.machine(),
+        "cpus": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1,
+        "gpus": [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())],
+    }
+
+
+def now() -> str:
+    """The time, as ISO 8601 with the offset from UTC."""
+    return dt.datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def _git_commit() -> str:
+    """Of the checkout that this file lies in, with ``-dirty`` where it was changed since."""
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+        )
+    except OSError:
+        return "unknown"
+    return done.stdout.strip() or "unknown"

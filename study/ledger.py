@@ -1,0 +1,165 @@
+"""The Optuna study on disk: what was proposed and how it ended. It is the source of truth.
+
+Ray executes what stands here; whatever is killed, this file can be read and the study goes on. A
+trial that is RUNNING in it without a process behind it is simply not finished yet.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import optuna
+from optuna.samplers import TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from search_spaces import FAMILIES, Parameters, PeakRange
+from study.training import History
+
+JOURNAL = "optuna.journal"
+STARTUP_TRIALS = 16
+"""The first trials are random and visit the families in turn; TPE takes over from there."""
+WORST_ACCURACY = 0.0
+
+_FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One trial as the sampler wants it tried."""
+
+    number: int
+    """Optuna's trial number."""
+    family: str
+    parameters: Parameters
+    seed: int
+    """Of this trial's training run, derived from the study's seed."""
+
+
+class Ledger:
+    """Proposes trials, and is told how they ended.
+
+    Args:
+        folder: the study's folder; the caller holds the lock on it.
+        families: names of the families to sample from.
+        peak_lr: the range of peak rates.
+        seed: the study's.
+    """
+
+    def __init__(
+        self, folder: Path, families: tuple[str, ...], peak_lr: PeakRange, seed: int
+    ) -> None:
+        # Absolute: over a relative path, a lock that outlived its process is waited for for ever.
+        journal = (folder / JOURNAL).absolute()
+        # The journal's own lock outlives a kill; with the folder locked, nobody can hold it.
+        journal.with_name(f"{JOURNAL}.lock").unlink(missing_ok=True)
+        optuna.logging.set_verbosity(logging.WARNING)
+        self._families = families
+        self._peak_lr = peak_lr
+        self._seed = seed
+        self._study: Study = optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(journal))),
+            study_name=folder.name,
+            direction="maximize",
+            sampler=ResumableTPE(seed),
+            load_if_exists=True,
+        )
+        self._open: dict[int, Trial] = {}
+
+    def unfinished(self) -> Iterator[Proposal]:
+        """The proposals that an earlier process left without an end."""
+        for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            # What was sampled is kept; what a kill in between left out is sampled now.
+            yield self._complete(Trial(self._study, frozen._trial_id))
+
+    def propose(self) -> Proposal:
+        """A new trial."""
+        trials = self._study.get_trials(deepcopy=False)
+        waiting = any(trial.state == TrialState.WAITING for trial in trials)
+        if len(trials) < STARTUP_TRIALS and not waiting:
+            family = self._families[len(trials) % len(self._families)]
+            self._study.enqueue_trial({"family": family})
+        return self._complete(self._study.ask())
+
+    def finish(self, number: int, history: History) -> None:
+        """Record how a trial ended. Only a completed one is told to Optuna as complete."""
+        trial = self._open.pop(number)
+        trial.set_user_attr("status", history.status)
+        if history.error:
+            trial.set_user_attr("error", history.error)
+        if history.status == "completed":
+            self._study.tell(trial, history.epochs[-1].val_accuracy)
+        elif history.status == "diverged":
+            # TPE ranks a pruned trial below every complete one, and by its intermediate value.
+            trial.report(WORST_ACCURACY, step=history.epochs[-1].step)
+            self._study.tell(trial, state=TrialState.PRUNED)
+        else:
+            self._study.tell(trial, state=TrialState.FAIL)
+
+    def finished(self) -> Iterator[tuple[Proposal, History]]:
+        """Every trial that has ended, with as much of its history as stands here."""
+        for frozen in self._study.get_trials(deepcopy=False, states=_FINISHED):
+            attributes = frozen.user_attrs
+            history = History(status=attributes["status"], error=attributes.get("error", ""))
+            yield self._proposal(frozen), history
+
+    @property
+    def finished_count(self) -> int:
+        """How many trials have ended."""
+        return len(self._study.get_trials(deepcopy=False, states=_FINISHED))
+
+    def _complete(self, trial: Trial) -> Proposal:
+        self._open[trial.number] = trial
+        family = FAMILIES[trial.suggest_categorical("family", self._families)]
+        family.suggest(trial, self._peak_lr)
+        return self._proposal(trial)
+
+    def _proposal(self, trial: Trial | FrozenTrial) -> Proposal:
+        family = str(trial.params["family"])
+        prefix = f"{family}."
+        parameters = {
+            name.removeprefix(prefix): value
+            for name, value in trial.params.items()
+            if name.startswith(prefix)
+        }
+        return Proposal(trial.number, family, parameters, _seeds(self._seed, trial.number)[0])
+
+
+class ResumableTPE(TPESampler):
+    """TPE whose draws for a trial follow from the seed, the trial's number and the trials before.
+
+    Optuna's own draws from one random stream in memory, which a resumed study begins again and so
+    proposes what it has tried already. Here each trial has a stream of its own.
+    """
+
+    def __init__(self, seed: int) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            super().__init__(
+                n_startup_trials=STARTUP_TRIALS,
+                # Without `group`, the parameters of a conditional space are sampled one by one.
+                multivariate=True,
+                group=True,
+                # Trials that still run count as bad, so that proposals side by side differ.
+                constant_liar=True,
+                seed=seed,
+            )
+        self._seed = seed
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Give the trial its own random stream."""
+        super().before_trial(study, trial)
+        _, tpe_seed, random_seed = _seeds(self._seed, trial.number)
+        self._rng.rng.seed(tpe_seed)
+        self._random_sampler._rng.rng.seed(random_seed)
+
+
+def _seeds(study_seed: int, number: int) -> tuple[int, int, int]:
+    """Independent seeds for a trial's training run and for the sampler's two random streams."""
+    first, second, third = np.random.SeedSequence((study_seed, number)).generate_state(3)
+    return int(first), int(second), int(third)

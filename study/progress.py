@@ -1,0 +1,102 @@
+"""What the terminal shows while a study runs."""
+
+import time
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.text import Text
+
+from study.ledger import Proposal
+from study.training import History
+
+
+class Display:
+    """One calm live display on a terminal; elsewhere, a plain line for each finished trial.
+
+    Args:
+        num_trials: of the whole study.
+        done: those that an earlier process finished.
+        best: accuracy and family of the best of those.
+        epochs: a trial.
+        console: where to write.
+    """
+
+    def __init__(
+        self,
+        num_trials: int,
+        done: int,
+        best: tuple[float, str] | None,
+        epochs: int,
+        console: Console,
+    ) -> None:
+        self._num_trials, self._done, self._epochs = num_trials, done, epochs
+        self._best = best
+        self._console = console
+        self._running: set[int] = set()
+        self._epochs_done = self._samples = 0
+        self._epochs_left = (num_trials - done) * epochs
+        self._began: float | None = None
+        self._live = Live(
+            get_renderable=self._render, console=console, transient=True, refresh_per_second=4
+        )
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._live.stop()
+
+    def started(self, proposal: Proposal) -> None:
+        """A trial has begun, or goes on."""
+        self._began = self._began or time.monotonic()
+        self._running.add(proposal.number)
+
+    def advanced(self, samples: int) -> None:
+        """A trial has done one more epoch, of so many samples."""
+        self._epochs_done += 1
+        self._samples += samples
+
+    def finished(self, proposal: Proposal, history: History) -> None:
+        """A trial has ended."""
+        self._done += 1
+        self._running.discard(proposal.number)
+        self._epochs_left -= self._epochs - len(history.epochs)  # of a trial that ended early
+        if history.status == "completed":
+            accuracy = history.epochs[-1].val_accuracy
+            self._best = max(self._best or (0.0, ""), (accuracy, proposal.family))
+        if not self._console.is_terminal:
+            self._console.print(self._line(proposal, history), soft_wrap=True, highlight=False)
+
+    def _line(self, proposal: Proposal, history: History) -> str:
+        outcome: str = history.status
+        if history.status == "completed":
+            outcome = f"{history.epochs[-1].val_accuracy:.2%}"
+        elif history.error:
+            outcome += f" ({history.error})"
+        return (
+            f"[{self._done}/{self._num_trials}] trial {proposal.number}  {proposal.family}  "
+            f"peak_lr {float(proposal.parameters['peak_lr']):.3g}  {outcome}  "
+            f"{history.wall_seconds:.1f} s  best {self._best_so_far()}"
+        ).replace("[", r"\[")
+
+    def _render(self) -> Group:
+        line = Text()
+        line.append(f"{self._done}/{self._num_trials} trials", style="bold")
+        line.append(f" · {len(self._running)} running · best {self._best_so_far()}")
+        if self._began and self._epochs_done:
+            elapsed = time.monotonic() - self._began
+            left = (self._epochs_left - self._epochs_done) * elapsed / self._epochs_done
+            line.append(f" · {self._samples / elapsed:,.0f} samples/s · {_clock(left)} left")
+        return Group(ProgressBar(total=self._num_trials, completed=self._done, width=60), line)
+
+    def _best_so_far(self) -> str:
+        return f"{self._best[0]:.2%} {self._best[1]}" if self._best else "none yet"
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(max(0.0, seconds)), 60)
+    return f"{minutes}:{seconds:02d}"

@@ -1,0 +1,209 @@
+"""The result tables and study.json: their schema, their writer, their reader.
+
+The tables follow from the ledger and the checkpoints, and can be written again from them.
+"""
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+
+from search_spaces import FAMILIES
+from study.errors import InputError
+from study.files import replacing, write_atomically
+from study.ledger import WORST_ACCURACY, Proposal
+from study.training import History
+
+STUDY_JSON = "study.json"
+VERSION = 1
+
+TRIALS_HEAD = {"trial": pa.int64(), "family": pa.string(), "status": pa.string()}
+TRIALS_TAIL = {
+    "peak_lr": pa.float64(),
+    "seed": pa.int64(),
+    "val_accuracy": pa.float64(),
+    "val_loss": pa.float64(),
+    "best_val_accuracy": pa.float64(),
+    "epochs": pa.int64(),
+    "steps": pa.int64(),
+    "train_seconds": pa.float64(),
+    "wall_seconds": pa.float64(),
+    "node": pa.string(),
+    "error": pa.string(),
+}
+EPOCHS = {
+    "trial": pa.int64(),
+    "epoch": pa.int64(),
+    "step": pa.int64(),
+    "lr": pa.float64(),
+    "train_loss": pa.float64(),
+    "val_loss": pa.float64(),
+    "val_accuracy": pa.float64(),
+    "seconds": pa.float64(),
+}
+SCHEDULES = {
+    "trial": pa.int64(),
+    "step": pa.int64(),
+    "lr": pa.float64(),
+    "momentum": pa.float64(),
+}
+
+
+class Tables(NamedTuple):
+    """The three tables of a study, rows in the order of the trial numbers."""
+
+    trials: pa.Table
+    epochs: pa.Table
+    schedules: pa.Table
+
+
+@dataclass
+class ResultTables:
+    """Collects finished trials and writes them to ``<folder>/*.parquet``.
+
+    A write costs as much as there are trials, so with many of them not every trial is followed by
+    one: at most a twentieth of the time goes into writing. :meth:`write` writes in any case.
+    """
+
+    folder: Path
+    families: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        self._finished: dict[int, tuple[Proposal, History]] = {}
+        self._next_write = 0.0
+
+    def add(self, proposal: Proposal, history: History) -> None:
+        """Take a finished trial in, and write the tables if it is time to."""
+        self._finished[proposal.number] = (proposal, history)
+        if time.monotonic() >= self._next_write:
+            self.write()
+
+    def write(self) -> None:
+        """Write all three tables, each either whole or not at all."""
+        started = time.monotonic()
+        finished = [self._finished[number] for number in sorted(self._finished)]
+        parameters = _parameter_types(self.families)
+        tables = {
+            "trials": _table(
+                (_trial_row(*pair) for pair in finished), TRIALS_HEAD | parameters | TRIALS_TAIL
+            ),
+            "epochs": _table((row for pair in finished for row in _epoch_rows(*pair)), EPOCHS),
+            "schedules": _table(
+                (row for pair in finished for row in _curve_rows(*pair)), SCHEDULES
+            ),
+        }
+        for name, table in tables.items():
+            with replacing(self.folder / f"{name}.parquet") as path:
+                pq.write_table(table, path)
+        now = time.monotonic()
+        self._next_write = now + 20 * (now - started)
+
+
+def read_tables(folder: Path) -> Tables:
+    """The tables of a study.
+
+    Raises:
+        InputError: the folder holds no study, or a table cannot be read.
+    """
+    read_study_json(folder)
+    return Tables(*(_read_table(folder / f"{name}.parquet") for name in Tables._fields))
+
+
+def write_study_json(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write the study's own description: config, seed, versions, hardware, times."""
+    text = json.dumps({"version": VERSION, **content}, indent=2)
+    write_atomically(folder / STUDY_JSON, text.encode())
+
+
+def read_study_json(folder: Path) -> dict[str, Any]:
+    """The study's own description.
+
+    Raises:
+        InputError: the folder holds no study, or one of another version.
+    """
+    path = folder / STUDY_JSON
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise InputError(f"{str(folder)!r} is no study: it has no {STUDY_JSON}") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{str(path)!r} cannot be read: {error}") from error
+    if content.get("version") != VERSION:
+        raise InputError(
+            f"{str(path)!r} has version {content.get('version')!r}; this project reads {VERSION}"
+        )
+    return content
+
+
+def _read_table(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path)
+    except FileNotFoundError as error:
+        raise InputError(f"{str(path.parent)!r} has no finished trial yet") from error
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{str(path)!r} cannot be read: {error}") from error
+
+
+def _table(rows: Iterable[Mapping[str, Any]], schema: Mapping[str, pa.DataType]) -> pa.Table:
+    return pa.Table.from_pylist(list(rows), schema=pa.schema(list(schema.items())))
+
+
+def _parameter_types(families: Iterable[str]) -> dict[str, pa.DataType]:
+    """``params.<name>`` for every parameter of these families; empty where a family has no such."""
+    return {
+        f"params.{name}": _arrow_type(range_)
+        for family in families
+        for name, range_ in FAMILIES[family].space.items()
+    }
+
+
+def _arrow_type(range_: BaseDistribution) -> pa.DataType:
+    match range_:
+        case FloatDistribution():
+            return pa.float64()
+        case IntDistribution():
+            return pa.int64()
+        case _:
+            return pa.string()
+
+
+def _trial_row(proposal: Proposal, history: History) -> dict[str, Any]:
+    epochs = history.epochs
+    row: dict[str, Any] = {
+        "trial": proposal.number,
+        "family": proposal.family,
+        "status": history.status,
+        **{f"params.{name}": value for name, value in proposal.parameters.items()},
+        "peak_lr": proposal.parameters["peak_lr"],
+        "seed": proposal.seed,
+        "epochs": len(epochs),
+        "steps": epochs[-1].step if epochs else 0,
+        "train_seconds": sum(record.seconds for record in epochs),
+        "wall_seconds": history.wall_seconds,
+        "node": history.node,
+        "error": history.error,
+    }
+    if epochs and history.status != "failed":
+        row["val_loss"] = epochs[-1].val_loss
+        row["best_val_accuracy"] = max(record.val_accuracy for record in epochs)
+        # What a diverged trial happens to guess right is no result.
+        diverged = history.status == "diverged"
+        row["val_accuracy"] = WORST_ACCURACY if diverged else epochs[-1].val_accuracy
+    return row
+
+
+def _epoch_rows(proposal: Proposal, history: History) -> Iterable[dict[str, Any]]:
+    return ({"trial": proposal.number, **asdict(record)} for record in history.epochs)
+
+
+def _curve_rows(proposal: Proposal, history: History) -> Iterable[dict[str, Any]]:
+    return (
+        {"trial": proposal.number, "step": step, "lr": lr, "momentum": momentum}
+        for step, lr, momentum in history.curve
+    )

@@ -1,0 +1,196 @@
+"""The command line: ``python -m study.run``."""
+
+import dataclasses
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from search_spaces import FAMILIES, select
+from search_spaces.family import MIN_STEPS
+from study.checkpoint import newest_checkpoint
+from study.cli import exit_status, parse
+from study.config import PLACES, StudyConfig
+from study.errors import InputError, StudyError
+from study.hardware import describe_hardware, describe_versions, now
+from study.ledger import Ledger
+from study.progress import Display
+from study.results import STUDY_JSON, ResultTables, read_study_json, write_study_json
+from study.task import SearchData
+from study.tasks import task_named
+
+COMMAND = "python -m study.run"
+LOCK = ".lock"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run or resume a study; returns the exit status.
+
+    Raises:
+        InputError: something that was typed cannot be.
+        StudyError: the study cannot go on.
+    """
+    return _run(_parse(arguments))
+
+
+def _parse(arguments: Sequence[str]) -> StudyConfig:
+    config = parse(StudyConfig, COMMAND, arguments)
+    if config.resume is None:
+        if (config.folder / STUDY_JSON).exists():
+            raise InputError(
+                f"{str(config.folder)!r} already holds a study; go on with it by "
+                f"--resume {shlex.quote(str(config.folder))}, or choose another --name"
+            )
+        return config
+    stored = _stored_config(config.resume)
+    # Parsed again over the stored settings, so that only what was typed can differ from them.
+    config = parse(StudyConfig, COMMAND, arguments, default=stored)
+    for field in dataclasses.fields(config):
+        typed, kept = getattr(config, field.name), getattr(stored, field.name)
+        if field.name not in PLACES and typed != kept:
+            raise InputError(
+                f"{str(config.resume)!r} is a study with --{field.name.replace('_', '-')} {kept}, "
+                f"not {typed}; leave the flag out, or start another study with another --name"
+            )
+    return config
+
+
+def _stored_config(folder: Path) -> StudyConfig:
+    content = read_study_json(folder)
+    try:
+        values: dict[str, Any] = dict(content["config"])
+        for field in ("out", "data_dir"):
+            values[field] = Path(values[field])
+        folder = folder.resolve()
+        values |= {"out": folder.parent, "name": folder.name, "resume": None}
+        return StudyConfig(**values)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{str(folder / STUDY_JSON)!r} is damaged: {error}") from error
+
+
+def _run(config: StudyConfig) -> int:
+    task = task_named(config.task)
+    data = task.load_search_data(config.data_dir)
+    _check_sizes(config, data)
+    try:
+        config.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(config.folder / LOCK, timeout=0):
+            return _run_locked(config, data)
+    except Timeout as error:
+        raise StudyError(
+            f"{str(config.folder)!r} is in use by another process; wait until it has ended"
+        ) from error
+    except OSError as error:
+        raise StudyError(
+            f"{str(config.folder)!r}: {error.strerror or error}; make room or mend the rights, then "
+            f"{_resume_command(config)}"
+        ) from error
+
+
+def _check_sizes(config: StudyConfig, data: SearchData) -> None:
+    samples = len(data.train.targets)
+    if config.batch_size > samples:
+        raise InputError(
+            f"--batch-size must be at most {samples}, the training samples of {config.task}, "
+            f"not {config.batch_size}"
+        )
+    horizon = config.epochs * (samples // config.batch_size)
+    if horizon < MIN_STEPS:
+        raise InputError(
+            f"--epochs {config.epochs} with --batch-size {config.batch_size} makes {horizon} "
+            f"optimizer steps, and a schedule needs {MIN_STEPS}; raise the one or lower the other"
+        )
+
+
+def _run_locked(config: StudyConfig, data: SearchData) -> int:
+    # Here, not above: Ray takes seconds to import, and bad input should not wait for it.
+    from study.search import CHECKPOINTS, Interrupt, search
+
+    console = Console()
+    task = task_named(config.task)
+    families = select(config.families)
+    ledger = Ledger(config.folder, families, task.peak_lr, config.seed)
+    description = _describe(config, families)
+    write_study_json(config.folder, description)
+    tables = ResultTables(config.folder, families)
+    best: tuple[float, str] | None = None
+    for proposal, ending in ledger.finished():
+        found = newest_checkpoint(config.folder / CHECKPOINTS, proposal.number)
+        history = found[1] if found and found[1].ended else ending
+        tables.add(proposal, history)
+        if history.status == "completed":
+            best = max(best or (0.0, ""), (history.epochs[-1].val_accuracy, proposal.family))
+
+    console.print(
+        f"{config.num_trials} trials of {config.epochs} epochs on {config.task}, "
+        f"{len(families)} schedule families -> {config.folder}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    interrupt = Interrupt()
+    done = ledger.finished_count
+    with (
+        interrupt.listening(),
+        Display(config.num_trials, done, best, config.epochs, console) as display,
+    ):
+        try:
+            search(config, task, data, ledger, tables, display, interrupt)
+        finally:
+            tables.write()
+    if interrupt.count and ledger.finished_count < config.num_trials:
+        print(f"interrupted; go on with: {_resume_command(config)}")
+        return 130
+    write_study_json(config.folder, {**description, "ended": now()})
+    return _report(config)
+
+
+def _describe(config: StudyConfig, families: Sequence[str]) -> dict[str, Any]:
+    """What study.json says; what was true at the start of a resumed study stays."""
+    if (config.folder / STUDY_JSON).exists():
+        return read_study_json(config.folder)
+    values = {
+        field.name: str(value) if isinstance(value, Path) else value
+        for field in dataclasses.fields(config)
+        for value in [getattr(config, field.name)]
+        if field.name != "resume"
+    }
+    task = task_named(config.task)
+    return {
+        "config": values,
+        "seed": config.seed,
+        "search_space": {
+            "families": list(families),
+            "peak_lr": list(task.peak_lr),
+            "parameters": {
+                name: {
+                    parameter: repr(range_) for parameter, range_ in FAMILIES[name].space.items()
+                }
+                for name in families
+            },
+        },
+        "versions": describe_versions(),
+        "hardware": describe_hardware(),
+        "command": shlex.join([*sys.orig_argv]),
+        "began": now(),
+        "ended": None,
+    }
+
+
+def _report(config: StudyConfig) -> int:
+    """Have the report written. By a process of its own: analysis reads files, study knows none."""
+    command = [sys.executable, "-m", "analysis.report", str(config.folder)]
+    return subprocess.run(command, env={**os.environ, "MPLBACKEND": "agg"}).returncode
+
+
+def _resume_command(config: StudyConfig) -> str:
+    return f"{COMMAND} --resume {shlex.quote(str(config.folder))}"
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main))

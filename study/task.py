@@ -1,0 +1,66 @@
+"""What is trained: data, model, loss and metric, behind one small seam."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from search_spaces import PeakRange
+
+
+class Split(NamedTuple):
+    """Samples and their targets, in the same order."""
+
+    inputs: Tensor
+    """float, (samples, ...)"""
+    targets: Tensor
+    """int64 class numbers, (samples,)"""
+
+
+class SearchData(NamedTuple):
+    """All that a search may see. The test split is not part of it."""
+
+    train: Split
+    validation: Split
+
+
+@dataclass(frozen=True)
+class Task:
+    """A classification problem and the model that is trained on it.
+
+    Functions are module-level ones, since a task travels to the workers.
+    """
+
+    name: str
+    load_search_data: Callable[[Path], SearchData]
+    """Training and validation split, fetched into the given folder if they are not there.
+    Raises InputError or StudyError."""
+    make_model: Callable[[], nn.Module]
+    """A fresh model, drawn from torch's global random state."""
+    peak_lr: PeakRange
+    """The range of peak rates worth searching for this model."""
+
+
+def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross entropy, a scalar."""
+    return functional.cross_entropy(outputs, targets)
+
+
+def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """The share of samples whose largest logit is the target's, a scalar."""
+    return (outputs.argmax(1) == targets).float().mean()
+
+
+def chance_loss(targets: Tensor) -> float:
+    """The entropy of the labels: the least loss of a model that ignores its input.
+
+    At most ln(classes), and below it where classes differ in size; a network that has collapsed
+    to a constant output cannot get under it.
+    """
+    shares = torch.bincount(targets).double() / len(targets)
+    return float(-torch.special.xlogy(shares, shares).sum()) if len(targets) else math.nan

@@ -1,0 +1,98 @@
+"""The training loop as a Ray Tune trainable: report, checkpoint, restore."""
+
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray import tune
+
+from study.checkpoint import read_checkpoint, write_checkpoint
+from study.task import SearchData, Task
+from study.training import History, RunConfig, TrainingRun
+
+
+class ScheduleTrial(tune.Trainable):
+    """One training run; the actor is reused for the next, so that only the first pays the imports.
+
+    ``config`` holds the trial's number, family, parameters and seed, and, for a trial that goes on,
+    the folder of the checkpoint to go on from.
+
+    An exception in the run is reported as a result, with status ``failed``: it would come again, so
+    Ray must not retry it. What Ray does retry is a worker that died.
+    """
+
+    def setup(  # type: ignore[override]  # the rest comes by tune.with_parameters
+        self,
+        config: dict[str, Any],
+        *,
+        task: Task,
+        data: SearchData,
+        epochs: int,
+        batch_size: int,
+        threads: int,
+        device: str,
+    ) -> None:
+        """Keep what all trials of this actor share; the tensors lie in the node's object store."""
+        torch.set_num_threads(threads)
+        self._task, self._data, self._device = task, data, device
+        self._epochs, self._batch_size = epochs, batch_size
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next trial. Nothing is built here, where an exception would cost the actor."""
+        self._started = time.monotonic()
+        self._run: TrainingRun | None = None
+        self._resumed: tuple[dict[str, Any], History] | None = None
+        self._failure: History | None = None
+        self._trial_config = new_config
+        if checkpoint := new_config["checkpoint"]:
+            self.load_checkpoint(checkpoint)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """One epoch."""
+        try:
+            run = self._run = self._run or self._build()
+            run.run_epoch()
+            history = run.history
+        except Exception as error:
+            history = self._run.history if self._run else History()
+            history.status = "failed"
+            history.error = f"{type(error).__name__}: {error}"
+            self._failure = history
+        history.node = platform.node()
+        history.wall_seconds = self._wall_seconds_before + time.monotonic() - self._started
+        samples = run.steps_per_epoch * self._batch_size if not self._failure else 0
+        return {"samples": samples, "done": history.ended}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Write the run; a failed one without its state, which nothing would go on from."""
+        if self._failure:
+            write_checkpoint(Path(checkpoint_dir), None, self._failure)
+        else:
+            assert self._run, "Ray saves after a step"
+            write_checkpoint(Path(checkpoint_dir), self._run.state(), self._run.history)
+
+    def load_checkpoint(self, checkpoint: dict[str, Any] | str | None) -> None:
+        """Read a run that :meth:`step` then goes on with."""
+        assert isinstance(checkpoint, str), "it was written as a folder"
+        self._resumed = read_checkpoint(Path(checkpoint))
+
+    @property
+    def _wall_seconds_before(self) -> float:
+        return self._resumed[1].wall_seconds if self._resumed else 0.0
+
+    def _build(self) -> TrainingRun:
+        config = RunConfig(
+            family=self._trial_config["family"],
+            parameters=self._trial_config["parameters"],
+            seed=self._trial_config["seed"],
+            epochs=self._epochs,
+            batch_size=self._batch_size,
+        )
+        run = TrainingRun(self._task, self._data, config, self._device)
+        if self._resumed:
+            run.load_state(*self._resumed)
+        return run
