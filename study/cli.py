@@ -14,9 +14,7 @@ from study.errors import InputError, StudyError
 T = TypeVar("T")
 
 
-def parse(
-    target: Callable[..., T], command: str, arguments: Sequence[str], default: T | None = None
-) -> T:
+def parse(target: type[T], command: str, arguments: Sequence[str], default: T | None = None) -> T:
     """What ``tyro.cli`` makes of the arguments, with its box of several lines folded into one.
 
     Raises:
@@ -26,26 +24,46 @@ def parse(
     printed = io.StringIO()
     try:
         with contextlib.redirect_stderr(printed):
-            return tyro.cli(target, prog=command, args=arguments, default=default)
+            return tyro.cli(
+                target,
+                prog=command,
+                args=arguments,
+                default=tyro.MISSING_NONPROP if default is None else default,
+            )
     except SystemExit as stop:
         if stop.code == 0:
             raise
-        box = re.sub(r"\x1b\[[0-9;]*m", "", printed.getvalue())
-        lines = [line.strip("│ ") for line in box.splitlines() if line.startswith("│")]
-        message = " ".join(line for line in lines if line and not line.startswith("─"))
-        raise InputError(f"{message} (see {command} --help)") from stop
+        raise InputError(f"{_folded(printed.getvalue())} (see {command} --help)") from stop
 
 
 def exit_status(main: Callable[[Sequence[str]], int]) -> int:
-    """Run a command on this process's arguments: 1 or 2, and one line, for the errors we foresee."""
+    """Run a command; the errors that are nobody's bug become one line, and status 1 or 2."""
     try:
         return main(sys.argv[1:])
     except InputError as error:
         return _complain(error, 2)
     except StudyError as error:
         return _complain(error, 1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
 
 
 def _complain(error: Exception, status: int) -> int:
     print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
     return status
+
+
+def _folded(box: str) -> str:
+    """The first section of tyro's box in one line, and the option that it holds for meant."""
+    lines = [line.strip("│ ") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:-1]]
+    sections = " ".join(lines).split("──")
+    message = sections[0].strip()
+    for reason, rule in (
+        (r"invalid literal for int\(\) with base 10:", "must be a whole number, not"),
+        (r"could not convert string to float:", "must be a number, not"),
+        (r"no type matching (\S+) could be instantiated from \[(.*?)\].*", r"must be \1, not \2"),
+    ):
+        message = re.sub(reason, rule, message)
+    meant = re.search(r"Perhaps you meant: +(--[\w-]+)", " ".join(lines))
+    return f"{message}; did you mean {meant[1]}?" if meant else message

@@ -29,11 +29,21 @@ def describe_hardware() -> dict[str, str | int | list[str]]:
         "node": platform.node(),
         "system": platform.platform(),
         "machine": platform.machine(),
-        "cpus": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1,
-        "gpus": [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())],
+        "cpus": usable_cpus(),
+        "gpus": [torch.cuda.get_device_name(k) for k in range(usable_gpus())],
     }
+
+
+def usable_cpus() -> int:
+    """The processors that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def usable_gpus() -> int:
+    """The GPUs that torch can use."""
+    return torch.cuda.device_count()
 
 
 def now() -> str:

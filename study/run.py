@@ -1,6 +1,7 @@
 """The command line: ``python -m study.run``."""
 
 import dataclasses
+import json
 import os
 import shlex
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from optuna.distributions import distribution_to_json
 from rich.console import Console
 
 from search_spaces import FAMILIES, select
@@ -18,7 +20,7 @@ from study.checkpoint import newest_checkpoint
 from study.cli import exit_status, parse
 from study.config import PLACES, StudyConfig
 from study.errors import InputError, StudyError
-from study.hardware import describe_hardware, describe_versions, now
+from study.hardware import describe_hardware, describe_versions, now, usable_cpus, usable_gpus
 from study.ledger import Ledger
 from study.progress import Display
 from study.results import STUDY_JSON, ResultTables, read_study_json, write_study_json
@@ -77,9 +79,15 @@ def _stored_config(folder: Path) -> StudyConfig:
 def _run(config: StudyConfig) -> int:
     task = task_named(config.task)
     data = task.load_search_data(config.data_dir)
-    _check_sizes(config, data)
+    _check_room(config, data)
     try:
         config.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"--out {str(config.out)!r} cannot be written: {error.strerror or error}; "
+            "choose another"
+        ) from error
+    try:
         with FileLock(config.folder / LOCK, timeout=0):
             return _run_locked(config, data)
     except Timeout as error:
@@ -88,12 +96,21 @@ def _run(config: StudyConfig) -> int:
         ) from error
     except OSError as error:
         raise StudyError(
-            f"{str(config.folder)!r}: {error.strerror or error}; make room or mend the rights, then "
-            f"{_resume_command(config)}"
+            f"{str(config.folder)!r}: {error.strerror or error}; make room or mend the rights, "
+            f"then {_resume_command(config)}"
         ) from error
 
 
-def _check_sizes(config: StudyConfig, data: SearchData) -> None:
+def _check_room(config: StudyConfig, data: SearchData) -> None:
+    """Raise InputError where the data or the machine is too small for what was asked."""
+    for flag, asked, there in (
+        ("--cpus-per-trial", config.cpus_per_trial, usable_cpus()),
+        ("--gpus-per-trial", config.gpus_per_trial or 0, usable_gpus()),
+    ):
+        if asked > there:  # Ray would wait for more of them for ever
+            raise InputError(
+                f"{flag} must be at most {there}, all that this machine has, not {asked:g}"
+            )
     samples = len(data.train.targets)
     if config.batch_size > samples:
         raise InputError(
@@ -146,7 +163,7 @@ def _run_locked(config: StudyConfig, data: SearchData) -> int:
     if interrupt.count and ledger.finished_count < config.num_trials:
         print(f"interrupted; go on with: {_resume_command(config)}")
         return 130
-    write_study_json(config.folder, {**description, "ended": now()})
+    write_study_json(config.folder, {**description, "ended": description["ended"] or now()})
     return _report(config)
 
 
@@ -169,14 +186,15 @@ def _describe(config: StudyConfig, families: Sequence[str]) -> dict[str, Any]:
             "peak_lr": list(task.peak_lr),
             "parameters": {
                 name: {
-                    parameter: repr(range_) for parameter, range_ in FAMILIES[name].space.items()
+                    parameter: json.loads(distribution_to_json(range_))
+                    for parameter, range_ in FAMILIES[name].space.items()
                 }
                 for name in families
             },
         },
         "versions": describe_versions(),
         "hardware": describe_hardware(),
-        "command": shlex.join([*sys.orig_argv]),
+        "command": f"{COMMAND} {shlex.join(sys.argv[1:])}".rstrip(),
         "began": now(),
         "ended": None,
     }

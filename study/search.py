@@ -2,7 +2,9 @@
 
 import logging
 import os
+import shutil
 import signal
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +44,7 @@ from ray.tune.stopper import Stopper
 
 from study.checkpoint import CheckpointError, newest_checkpoint, read_history, trial_folder
 from study.config import StudyConfig
+from study.hardware import usable_cpus, usable_gpus
 from study.ledger import Ledger, Proposal
 from study.results import ResultTables
 from study.task import SearchData, Task
@@ -103,58 +106,15 @@ def search(
 ) -> None:
     """Run trials until the study has ``config.num_trials`` of them, or is interrupted.
 
-    Trials that an earlier process left unfinished go on from their newest checkpoint, and are told
-    to the ledger right away where that checkpoint shows them ended.
+    Trials that an earlier process left unfinished go on from their newest checkpoint.
     """
-    checkpoints = (config.folder / CHECKPOINTS).absolute()
-    checkpoints.mkdir(exist_ok=True)
-    adopted: list[tuple[Proposal, Path | None]] = []
-    for proposal in ledger.unfinished():
-        folder, history = newest_checkpoint(checkpoints, proposal.number) or (None, History())
-        if history.ended:
-            _record(proposal, history, ledger, tables, progress)
-        else:
-            adopted.append((proposal, folder))
+    execution = Execution(config.folder / CHECKPOINTS, ledger, tables, progress, interrupt)
+    execution.adopt_unfinished()
     left = config.num_trials - ledger.finished_count
-    if left <= 0:
-        return
-
-    with _ray(config) as (max_concurrent, gpus_per_trial):
-        execution = Execution(checkpoints, ledger, tables, progress, interrupt, adopted)
-        trainable = tune.with_resources(
-            tune.with_parameters(
-                ScheduleTrial,
-                task=task,
-                data=data,
-                epochs=config.epochs,
-                batch_size=config.batch_size,
-                threads=config.cpus_per_trial,
-                device="cuda" if gpus_per_trial else "cpu",
-            ),
-            {"cpu": config.cpus_per_trial, "gpu": gpus_per_trial},
-        )
-        tune.Tuner(
-            trainable,
-            tune_config=tune.TuneConfig(
-                search_alg=LedgerSearcher(execution),
-                num_samples=left,
-                max_concurrent_trials=max_concurrent,
-                reuse_actors=True,
-                trial_name_creator=_name,
-                trial_dirname_creator=_name,
-            ),
-            run_config=tune.RunConfig(
-                storage_path=str(checkpoints),
-                name=f"attempt-{len(list(checkpoints.iterdir())) + 1:03d}",
-                checkpoint_config=tune.CheckpointConfig(
-                    num_to_keep=1, checkpoint_frequency=1, checkpoint_at_end=True
-                ),
-                failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
-                callbacks=[LedgerCallback(execution)],
-                stop=InterruptStopper(execution),
-                verbose=0,
-            ),
-        ).fit()
+    if left > 0:
+        with _ray(config) as (max_concurrent, gpus_per_trial):
+            trainable = _trainable(config, task, data, gpus_per_trial)
+            _tuner(trainable, execution, left, max_concurrent).fit()
     if execution.error:
         raise execution.error
 
@@ -169,32 +129,103 @@ class Execution:
         tables: ResultTables,
         progress: Progress,
         interrupt: Interrupt,
-        adopted: list[tuple[Proposal, Path | None]],
     ) -> None:
-        self.checkpoints = checkpoints
-        self.ledger = ledger
-        self.tables = tables
-        self.progress = progress
-        self.interrupt = interrupt
-        self.adopted = adopted
+        self.checkpoints = checkpoints.absolute()  # a worker runs in another folder
+        self.checkpoints.mkdir(exist_ok=True)
+        self.ledger, self.tables = ledger, tables
+        self.progress, self.interrupt = progress, interrupt
+        self.adopted: list[tuple[Proposal, Path | None]] = []
         self.proposals: dict[int, Proposal] = {}
+        self.running: set[int] = set()
         self.error: Exception | None = None
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
         return object, ()
 
-    def finish(self, trial: RayTrial, history: History) -> None:
+    @property
+    def stopping(self) -> bool:
+        """Whether no trial is to begin any more."""
+        return bool(self.interrupt.count or self.error)
+
+    def adopt_unfinished(self) -> None:
+        """Queue the trials that an earlier process left, but those whose checkpoint is the last."""
+        for proposal in self.ledger.unfinished():
+            folder, history = newest_checkpoint(self.checkpoints, proposal.number) or (None, None)
+            if history and history.ended:
+                self._record(proposal, history)
+            else:
+                self.adopted.append((proposal, folder))
+
+    def next_trial(self) -> tuple[Proposal, Path | None]:
+        """A proposal and the checkpoint to go on from; adopted ones go first."""
+        pair = self.adopted.pop(0) if self.adopted else (self.ledger.propose(), None)
+        self.proposals[pair[0].number] = pair[0]
+        return pair
+
+    def finish(self, number: int, history: History) -> None:
         """Record the end of a trial. Ray would swallow an error: it ends the study instead."""
         try:
-            _record(
-                self.proposals[_number(trial)], history, self.ledger, self.tables, self.progress
-            )
+            self._record(self.proposals[number], history)
         except Exception as error:
             self.error = self.error or error
 
+    def _record(self, proposal: Proposal, history: History) -> None:
+        self.ledger.finish(proposal.number, history)
+        self.tables.add(proposal, history)
+        self.progress.finished(proposal, history)
+
+
+def _trainable(
+    config: StudyConfig, task: Task, data: SearchData, gpus_per_trial: float
+) -> type[tune.Trainable]:
+    with warnings.catch_warnings():
+        # Ray's reminder that tensors shared without a copy must not be written to; none is.
+        warnings.simplefilter("ignore", UserWarning)
+        trainable = tune.with_parameters(
+            ScheduleTrial,
+            task=task,
+            data=data,
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            threads=config.cpus_per_trial,
+            device="cuda" if gpus_per_trial else "cpu",
+        )
+    resources = {"cpu": config.cpus_per_trial, "gpu": gpus_per_trial}
+    with_resources: type[tune.Trainable] = tune.with_resources(trainable, resources)
+    return with_resources
+
+
+def _tuner(
+    trainable: type[tune.Trainable], execution: Execution, num_trials: int, max_concurrent: int
+) -> tune.Tuner:
+    attempts = len(list(execution.checkpoints.iterdir()))
+    return tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=LedgerSearcher(execution),
+            num_samples=num_trials,
+            # Without a limit, Ray asks a searcher of one's own for one trial at a time.
+            max_concurrent_trials=max_concurrent,
+            reuse_actors=True,
+            trial_name_creator=_name,
+            trial_dirname_creator=_name,
+        ),
+        run_config=tune.RunConfig(
+            storage_path=str(execution.checkpoints),
+            name=f"attempt-{attempts + 1:03d}",
+            checkpoint_config=tune.CheckpointConfig(
+                num_to_keep=1, checkpoint_frequency=1, checkpoint_at_end=True
+            ),
+            failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
+            callbacks=[LedgerCallback(execution)],
+            stop=InterruptStopper(execution),
+            verbose=0,
+        ),
+    )
+
 
 class LedgerSearcher(Searcher):
-    """Ray's way to ask for the next trial. Adopted ones go first."""
+    """Ray's way to ask for the next trial."""
 
     def __init__(self, execution: Execution) -> None:
         super().__init__()
@@ -202,19 +233,13 @@ class LedgerSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """The config of :class:`~study.trial.ScheduleTrial`, or that there is no more."""
-        execution = self._execution
-        if execution.interrupt.count or execution.error:
+        if self._execution.stopping:
             return _NO_MORE
-        checkpoint: Path | None = None
         try:
-            if execution.adopted:
-                proposal, checkpoint = execution.adopted.pop(0)
-            else:
-                proposal = execution.ledger.propose()
-        except Exception as error:
-            execution.error = error
+            proposal, checkpoint = self._execution.next_trial()
+        except Exception as error:  # Ray would swallow it: it ends the study instead
+            self._execution.error = error
             return _NO_MORE
-        execution.proposals[proposal.number] = proposal
         return {
             "trial": proposal.number,
             "family": proposal.family,
@@ -245,7 +270,9 @@ class LedgerCallback(tune.Callback):
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
     ) -> None:
         """Pass it on."""
-        self._execution.progress.started(self._execution.proposals[_number(trial)])
+        number = _number(trial)
+        self._execution.running.add(number)
+        self._execution.progress.started(self._execution.proposals[number])
 
     def on_trial_result(
         self,
@@ -262,6 +289,7 @@ class LedgerCallback(tune.Callback):
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
     ) -> None:
         """Record how the trial ended, unless it was only interrupted."""
+        self._execution.running.discard(_number(trial))
         try:
             if trial.checkpoint is None:
                 raise CheckpointError("it was never written")
@@ -269,17 +297,20 @@ class LedgerCallback(tune.Callback):
         except CheckpointError as error:
             history = History(status="failed", error=f"its last checkpoint is lost: {error}")
         if history.ended:
-            self._execution.finish(trial, history)
+            self._execution.finish(_number(trial), history)
+            if superseded := trial.config["checkpoint"]:
+                shutil.rmtree(superseded, ignore_errors=True)
 
     def on_trial_error(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
     ) -> None:
         """Record a trial whose worker died once too often."""
+        self._execution.running.discard(_number(trial))
         found = newest_checkpoint(self._execution.checkpoints, _number(trial))
         history = found[1] if found else History()
         history.status = "failed"
         history.error = str(trial.get_error() or "its worker died").strip().splitlines()[-1]
-        self._execution.finish(trial, history)
+        self._execution.finish(_number(trial), history)
 
 
 class InterruptStopper(Stopper):
@@ -290,47 +321,36 @@ class InterruptStopper(Stopper):
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Whether to stop this trial, after its checkpoint."""
-        return bool(self._execution.interrupt.count)
+        return self._execution.stopping
 
     def stop_all(self) -> bool:
         """Whether to stop everything at once."""
-        return self._execution.interrupt.count > 1 or self._execution.error is not None
+        execution = self._execution
+        # A trial that waits for an actor when the interruption comes would be waited for.
+        return execution.interrupt.count > 1 or (execution.stopping and not execution.running)
 
 
 @contextmanager
 def _ray(config: StudyConfig) -> Iterator[tuple[int, float]]:
     """A Ray of our own; yields how many trials run side by side and each one's share of a GPU."""
     # "local": without it, a stale address file makes this join somebody else's cluster.
+    cpus, gpus = usable_cpus(), usable_gpus()
     ray.init(
         address="local",
+        num_cpus=cpus,
+        num_gpus=gpus,
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.CRITICAL,
     )
     try:
-        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        gpus, cpus = resources.get("GPU", 0.0), resources["CPU"]
         share = config.gpus_per_trial
         if share is None:
             share = GPU_SHARE if gpus else 0.0
-        slots = int(cpus // config.cpus_per_trial)
-        if share:
-            slots = min(slots, int(gpus / share))
-        yield config.max_concurrent or max(1, slots), share
+        slots = min(cpus // config.cpus_per_trial, int(gpus / share) if share else cpus)
+        yield config.max_concurrent or slots, share
     finally:
         ray.shutdown()
-
-
-def _record(
-    proposal: Proposal,
-    history: History,
-    ledger: Ledger,
-    tables: ResultTables,
-    progress: Progress,
-) -> None:
-    ledger.finish(proposal.number, history)
-    tables.add(proposal, history)
-    progress.finished(proposal, history)
 
 
 def _number(trial: RayTrial) -> int:

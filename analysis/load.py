@@ -1,0 +1,33 @@
+"""The result tables of a study as DataFrames."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from study.results import read_study_json, read_tables
+
+
+class Results(NamedTuple):
+    """A study as it stands on disk; columns as the README lists them."""
+
+    trials: pd.DataFrame
+    """A row a finished trial."""
+    epochs: pd.DataFrame
+    """A row an epoch of a finished trial."""
+    schedules: pd.DataFrame
+    """The rates and momenta that the optimizer used, at most 512 steps a trial."""
+    study: dict[str, Any]
+    """study.json: config, versions, hardware, times."""
+
+
+def load(folder: str | Path) -> Results:
+    """Read a study, also one that still runs.
+
+    Raises:
+        InputError: the folder holds no study, or no trial has finished yet, or a file is damaged.
+    """
+    folder = Path(folder)
+    study = read_study_json(folder)
+    trials, epochs, schedules = (table.to_pandas() for table in read_tables(folder))
+    return Results(trials, epochs, schedules, study)
