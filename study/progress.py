@@ -6,6 +6,7 @@ from typing import Self
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
 from study.ledger import Proposal
@@ -84,14 +85,16 @@ class Display:
         ).replace("[", r"\[")
 
     def _render(self) -> Group:
-        line = Text()
-        line.append(f"{self._done}/{self._num_trials} trials", style="bold")
-        line.append(f" · {len(self._running)} running · best {self._best_so_far()}")
+        counts = f"{self._done}/{self._num_trials} trials · {len(self._running)} running"
+        speed = ""
         if self._began and self._epochs_done:
             elapsed = time.monotonic() - self._began
             left = (self._epochs_left - self._epochs_done) * elapsed / self._epochs_done
-            line.append(f" · {self._samples / elapsed:,.0f} samples/s · {_clock(left)} left")
-        return Group(ProgressBar(total=self._num_trials, completed=self._done, width=60), line)
+            counts += f" · {_clock(left)} left"
+            speed = f" · {self._samples / elapsed:,.0f} samples/s"
+        top = Table.grid(padding=(0, 1))
+        top.add_row(ProgressBar(self._num_trials, self._done, width=30), Text(counts, style="bold"))
+        return Group(top, Text(f"best {self._best_so_far()}{speed}"))
 
     def _best_so_far(self) -> str:
         return f"{self._best[0]:.2%} {self._best[1]}" if self._best else "none yet"

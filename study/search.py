@@ -4,7 +4,6 @@ import logging
 import os
 import shutil
 import signal
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +15,6 @@ from typing import Any, Protocol
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # its change of default, announced at every start
-    # Tensors in the object store are mapped by every worker, not copied.
-    "RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "1",
     # A trial killed by the memory monitor ends the whole study, whatever max_failures says.
     "RAY_memory_monitor_refresh_ms": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -49,7 +46,7 @@ from study.ledger import Ledger, Proposal
 from study.results import ResultTables
 from study.task import SearchData, Task
 from study.training import History
-from study.trial import ScheduleTrial
+from study.trial import ScheduleTrial, to_arrays
 
 CHECKPOINTS = "checkpoints"
 # A string, which Ray's annotation of suggest() leaves out.
@@ -178,18 +175,15 @@ class Execution:
 def _trainable(
     config: StudyConfig, task: Task, data: SearchData, gpus_per_trial: float
 ) -> type[tune.Trainable]:
-    with warnings.catch_warnings():
-        # Ray's reminder that tensors shared without a copy must not be written to; none is.
-        warnings.simplefilter("ignore", UserWarning)
-        trainable = tune.with_parameters(
-            ScheduleTrial,
-            task=task,
-            data=data,
-            epochs=config.epochs,
-            batch_size=config.batch_size,
-            threads=config.cpus_per_trial,
-            device="cuda" if gpus_per_trial else "cpu",
-        )
+    trainable = tune.with_parameters(
+        ScheduleTrial,
+        task=task,
+        data=to_arrays(data),
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        threads=config.cpus_per_trial,
+        device="cuda" if gpus_per_trial else "cpu",
+    )
     resources = {"cpu": config.cpus_per_trial, "gpu": gpus_per_trial}
     with_resources: type[tune.Trainable] = tune.with_resources(trainable, resources)
     return with_resources

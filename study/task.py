@@ -1,12 +1,10 @@
 """What is trained: data, model, loss and metric, behind one small seam."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -53,14 +51,4 @@ def loss(outputs: Tensor, targets: Tensor) -> Tensor:
 
 def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
     """The share of samples whose largest logit is the target's, a scalar."""
-    return (outputs.argmax(1) == targets).float().mean()
-
-
-def chance_loss(targets: Tensor) -> float:
-    """The entropy of the labels: the least loss of a model that ignores its input.
-
-    At most ln(classes), and below it where classes differ in size; a network that has collapsed
-    to a constant output cannot get under it.
-    """
-    shares = torch.bincount(targets).double() / len(targets)
-    return float(-torch.special.xlogy(shares, shares).sum()) if len(targets) else math.nan
+    return (outputs.argmax(1) == targets).double().mean()

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.optim import SGD, Optimizer
 
 from search_spaces import FAMILIES, Parameters
-from study.task import SearchData, Split, Task, accuracy, chance_loss, loss
+from study.task import SearchData, Split, Task, accuracy, loss
 
 Status = Literal["running", "completed", "diverged", "failed", "stopped"]
 
@@ -112,7 +112,6 @@ class TrainingRun:
         )
         self.steps_per_epoch = len(self.train.targets) // config.batch_size
         self.total_steps = config.epochs * self.steps_per_epoch
-        self._chance_loss = chance_loss(self.train.targets)
         self._recorded = _thinned(self.total_steps)
 
         _seed_everything(config.seed)
@@ -141,7 +140,7 @@ class TrainingRun:
         """
         started = time.perf_counter()
         losses, lr = self._train_epoch()
-        val_loss, val_accuracy = self._evaluate()
+        val_loss, val_accuracy, collapsed = self._evaluate()
         record = EpochRecord(
             epoch=len(self.history.epochs) + 1,
             step=(len(self.history.epochs) + 1) * self.steps_per_epoch,
@@ -152,7 +151,7 @@ class TrainingRun:
             seconds=time.perf_counter() - started,
         )
         self.history.epochs.append(record)
-        if not math.isfinite(record.train_loss + val_loss) or self._collapsed(losses):
+        if collapsed or not math.isfinite(record.train_loss + val_loss):
             self.history.status = "diverged"
         elif record.epoch == self.config.epochs:
             self.history.status = "completed"
@@ -191,33 +190,30 @@ class TrainingRun:
         return inputs.contiguous(memory_format=self._layout) if self._layout else inputs
 
     @torch.inference_mode()
-    def _evaluate(self) -> tuple[float, float]:
-        """Loss and accuracy over the validation split."""
+    def _evaluate(self) -> tuple[float, float, bool]:
+        """Loss and accuracy over the validation split, and whether the network has collapsed.
+
+        It has where it puts out the same for every input, as too high a rate leaves it. Its loss is
+        finite then, so that no check for NaN finds it, and about that of a network which has not
+        begun to learn: of the two, only the collapsed one's outputs do not differ at all.
+        """
         self.model.eval()
         batches = zip(
             torch.split(self.validation.inputs, EVALUATION_BATCH),
             torch.split(self.validation.targets, EVALUATION_BATCH),
             strict=True,
         )
-        sums = []
+        sums, lowest, highest = [], [], []
         for inputs, targets in batches:
             outputs = self.model(self._laid_out(inputs))
-            means = torch.stack([loss(outputs, targets), accuracy(outputs, targets)])
-            sums.append(means.double() * len(targets))
+            means = torch.stack([loss(outputs, targets).double(), accuracy(outputs, targets)])
+            sums.append(means * len(targets))
+            lowest.append(outputs.amin(0))
+            highest.append(outputs.amax(0))
         val_loss, val_accuracy = torch.stack(sums).sum(0) / len(self.validation.targets)
-        return float(val_loss), float(val_accuracy)
-
-    def _collapsed(self, losses: Tensor) -> bool:
-        """Whether the network puts out the same for every input, as too high a rate leaves it.
-
-        Its loss is finite then, so no check for NaN finds it, and it stays at what a guess costs.
-        Judged by the second half of the epoch, so that a collapse early in it is seen at its end,
-        and from a third of the horizon on, since a schedule may start too low to learn at once.
-        The margin is three times what the sampling of half an MNIST epoch makes of that loss.
-        """
-        if len(self.history.epochs) * 3 < self.config.epochs:
-            return False
-        return float(losses[len(losses) // 2 :].mean()) >= 0.999 * self._chance_loss
+        low, high = torch.stack(lowest).amin(0), torch.stack(highest).amax(0)
+        collapsed = (high - low).max() <= 1e-6 * high.abs().max()
+        return float(val_loss), float(val_accuracy), bool(collapsed)
 
     def state(self) -> dict[str, Any]:
         """All that a run needs to go on, besides its history: tensors and plain values only."""

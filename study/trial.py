@@ -2,15 +2,20 @@
 
 import platform
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from ray import tune
 
 from study.checkpoint import read_checkpoint, write_checkpoint
-from study.task import SearchData, Task
+from study.task import SearchData, Split, Task
 from study.training import History, RunConfig, TrainingRun
+
+Arrays = list[list[npt.NDArray[np.generic]]]
 
 
 class ScheduleTrial(tune.Trainable):
@@ -28,7 +33,7 @@ class ScheduleTrial(tune.Trainable):
         config: dict[str, Any],
         *,
         task: Task,
-        data: SearchData,
+        data: Arrays,
         epochs: int,
         batch_size: int,
         threads: int,
@@ -36,7 +41,7 @@ class ScheduleTrial(tune.Trainable):
     ) -> None:
         """Keep what all trials of this actor share; the tensors lie in the node's object store."""
         torch.set_num_threads(threads)
-        self._task, self._data, self._device = task, data, device
+        self._task, self._data, self._device = task, _from_arrays(data), device
         self._epochs, self._batch_size = epochs, batch_size
         self.reset_config(config)
 
@@ -96,3 +101,15 @@ class ScheduleTrial(tune.Trainable):
         if self._resumed:
             run.load_state(*self._resumed)
         return run
+
+
+def to_arrays(data: SearchData) -> Arrays:
+    """As NumPy arrays, which Ray's workers map from the node's object store; tensors they copy."""
+    return [[tensor.numpy() for tensor in split] for split in data]
+
+
+def _from_arrays(arrays: Arrays) -> SearchData:
+    with warnings.catch_warnings():
+        # torch warns that the memory is read-only; nobody writes to it.
+        warnings.simplefilter("ignore", UserWarning)
+        return SearchData(*(Split(*map(torch.from_numpy, split)) for split in arrays))

@@ -1,0 +1,51 @@
+"""What tests share: real MNIST, fetched once a machine, and a Ray that leaves nothing behind."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib as mpl
+import pytest
+import torch
+
+from study.config import StudyConfig
+from study.task import SearchData
+from study.tasks.mnist import MNIST
+from tests.tasks import excerpt
+
+mpl.use("agg")
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    return StudyConfig().data_dir
+
+
+@pytest.fixture(scope="session")
+def mnist(data_dir: Path) -> SearchData:
+    return MNIST.load_search_data(data_dir)
+
+
+@pytest.fixture(scope="session")
+def small_mnist(mnist: SearchData) -> SearchData:
+    return excerpt(mnist)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def ray_folder() -> Iterator[None]:
+    """Ray's own files in a folder of these tests'; short, since socket paths must be."""
+    folder = tempfile.mkdtemp(prefix="lr-", dir="/tmp")
+    os.environ["RAY_TMPDIR"] = folder
+    yield
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def run_command(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """``python -m module arguments``, its output as text."""
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)

@@ -1,0 +1,134 @@
+"""The command line: bad input costs one line and status 2, and leaves nothing behind."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from study.config import StudyConfig
+from study.results import STUDY_JSON, write_study_json
+from study.run import _resume_command, main
+from tests.conftest import run_command
+
+BAD_FLAGS = [
+    ("--families cosin", r"unknown schedule family 'cosin' \(did you mean 'cosine'\?\)"),
+    ("--families cosine,", r"unknown schedule family ''"),
+    ("--task minst", r"unknown task 'minst' \(did you mean 'mnist'\?\); tasks: mnist"),
+    ("--epochs 0", r"--epochs must be at least 1, not 0"),
+    ("--epochs abc", r"--epochs: must be a whole number, not 'abc'"),
+    ("--epochs 1.5", r"--epochs: must be a whole number, not '1.5'"),
+    ("--num-trials -3", r"--num-trials must be at least 1, not -3"),
+    ("--batch-size 0", r"--batch-size must be at least 1, not 0"),
+    ("--batch-size 50001", r"--batch-size must be at most 50000, .* not 50001"),
+    ("--batch-size 50000", r"makes 3 optimizer steps, and a schedule needs 10"),
+    ("--seed -1", r"--seed must be at least 0, not -1"),
+    ("--max-concurrent 0", r"--max-concurrent must be at least 1, not 0"),
+    ("--max-concurrent x", r"--max-concurrent: must be .*INT, not 'x'"),
+    ("--cpus-per-trial 4096", r"--cpus-per-trial must be at most \d+, .* not 4096"),
+    ("--gpus-per-trial 4096", r"--gpus-per-trial must be at most \d+, .* not 4096"),
+    ("--gpus-per-trial nan", r"--gpus-per-trial must be at least 0, not nan"),
+    ("--name a/b", r"--name must be a plain folder name, not 'a/b'"),
+    ("--name ..", r"--name must be a plain folder name, not '..'"),
+    ("--epoch 4", r"Unrecognized options: --epoch, 4; did you mean --epochs\?"),
+    ("--resume /nowhere", r"'/nowhere' is no study: it has no study.json"),
+    ("--data-dir /dev/null/x", r"data folder '/dev/null/x' cannot be written"),
+    ("--out /dev/null/x", r"--out '/dev/null/x' cannot be written"),
+]
+
+
+@pytest.mark.parametrize(("flags", "message"), BAD_FLAGS, ids=[flags for flags, _ in BAD_FLAGS])
+def test_bad_input_is_named(
+    flags: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from study.errors import InputError
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=message) as caught:
+        main(flags.split())
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.rglob(STUDY_JSON))
+
+
+def test_bad_input_is_one_line_and_status_2() -> None:
+    done = run_command("study.run", "--task", "minst")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: unknown task 'minst' (did you mean 'mnist'?); tasks: mnist\n"
+    done = run_command("analysis.report", "/nowhere")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: '/nowhere' is no study: it has no study.json\n"
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    """A study that began with --epochs 2 --seed 5."""
+    config = {
+        "name": "s",
+        "out": str(tmp_path),
+        "data_dir": "data",
+        "epochs": 2,
+        "seed": 5,
+        "max_concurrent": None,
+    }
+    (tmp_path / "s").mkdir()
+    write_study_json(tmp_path / "s", {"config": config})
+    return tmp_path / "s"
+
+
+def refused(*arguments: object) -> str:
+    from study.errors import InputError
+
+    with pytest.raises(InputError) as caught:
+        main([str(argument) for argument in arguments])
+    return str(caught.value)
+
+
+def test_a_name_that_holds_a_study_is_refused(stored: Path) -> None:
+    message = refused("--out", stored.parent, "--name", "s")
+    assert message.endswith(f"go on with it by --resume {stored}, or choose another --name")
+
+
+def test_a_resume_with_another_config_is_refused(stored: Path) -> None:
+    assert "is a study with --epochs 2, not 3" in refused("--resume", stored, "--epochs", 3)
+    assert "is a study with --seed 5, not 0" in refused("--resume", stored, "--seed", 0)
+
+
+def test_a_damaged_description_is_refused(stored: Path) -> None:
+    write_study_json(stored, {"config": {"nonsense": 1}})
+    assert "study.json' is damaged" in refused("--resume", stored)
+
+
+def test_a_moved_study_is_resumed_where_it_is(stored: Path, tmp_path: Path) -> None:
+    from study.run import _parse
+
+    moved = stored.rename(tmp_path / "moved")
+    config = _parse(["--resume", str(moved), "--max-concurrent", "1"])
+    assert config.folder == moved
+    assert (config.epochs, config.seed, config.max_concurrent) == (2, 5, 1)
+
+
+def test_the_resume_command_can_be_pasted() -> None:
+    command = _resume_command(StudyConfig(name="my study; rm", out=Path("a b")))
+    assert command == "python -m study.run --resume 'a b/my study; rm'"
+
+
+def test_help_names_every_flag() -> None:
+    done = run_command("study.run", "--help")
+    assert done.returncode == 0
+    for flag in StudyConfig.__dataclass_fields__:
+        assert f"--{flag.replace('_', '-')}" in done.stdout
+
+
+def test_an_interruption_before_the_study_is_no_traceback(tmp_path: Path) -> None:
+    source = (
+        "import os, signal, sys\n"
+        "from study.cli import exit_status\n"
+        "sys.exit(exit_status(lambda _: os.kill(os.getpid(), signal.SIGINT) or 0))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, cwd=tmp_path, env=os.environ
+    )
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+    assert signal.SIGINT

@@ -1,0 +1,275 @@
+"""Laws and oracles of every schedule family."""
+
+import io
+import math
+import pickle
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+import torch
+from optuna.trial import FixedTrial
+from torch.optim import SGD, Optimizer
+from torch.optim import lr_scheduler as torch_schedulers
+from torch.optim.lr_scheduler import LRScheduler
+
+from search_spaces import FAMILIES, GROUPS, ScheduleFamily, select
+from search_spaces.family import MIN_STEPS
+
+PEAK = (1e-3, 1.0)
+HORIZONS = (MIN_STEPS, 97, 1_170)
+Parameters = dict[str, Any]
+every_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
+
+
+def sampled(family: ScheduleFamily, count: int = 10) -> list[Parameters]:
+    """Random parameters from the family's ranges."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    return [family.suggest(study.ask(), PEAK) for _ in range(count)]
+
+
+def make_optimizer(lr: float) -> Optimizer:
+    return SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr, momentum=0.9)
+
+
+def run(
+    build: Callable[[Optimizer], LRScheduler], peak_lr: float, steps: int, key: str = "lr"
+) -> np.ndarray:
+    """The values that each optimizer step would use."""
+    optimizer = make_optimizer(peak_lr)
+    schedule = build(optimizer)
+    values = []
+    for _ in range(steps):
+        values.append(float(optimizer.param_groups[0][key]))
+        optimizer.step()
+        schedule.step()
+    return np.array(values)
+
+
+def curve(family: ScheduleFamily, parameters: Parameters, horizon: int) -> np.ndarray:
+    return run(
+        lambda optimizer: family.build(optimizer, parameters, horizon),
+        parameters["peak_lr"],
+        horizon,
+    )
+
+
+def peak_fraction(name: str, parameters: Mapping[str, Any]) -> float:
+    """Where in the horizon the highest rate belongs."""
+    match name:
+        case "triangular" | "triangular2" | "exp_range":
+            return float(1 / (2 * parameters["cycles"]))
+        case "one_cycle":
+            return float(parameters["rise_fraction"])
+        case _:
+            return 0.0
+
+
+@every_family
+@pytest.mark.parametrize("horizon", HORIZONS)
+def test_rates_are_lawful(family: ScheduleFamily, horizon: int) -> None:
+    for parameters in sampled(family):
+        rates = curve(family, parameters, horizon)
+        assert np.isfinite(rates).all()
+        assert (rates >= 0).all()
+        assert rates.max() <= parameters["peak_lr"] * (1 + 1e-12)
+
+
+@every_family
+def test_the_peak_stands_where_it_should(family: ScheduleFamily) -> None:
+    horizon = 10_000
+    for parameters in sampled(family):
+        step = round(peak_fraction(family.name, parameters) * horizon)
+        rates = curve(family, parameters, horizon)
+        assert rates[step] == pytest.approx(parameters["peak_lr"], rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["constant", "step", "linear", "cosine"])
+def test_a_decay_never_rises(name: str) -> None:
+    for parameters in sampled(FAMILIES[name]):
+        rates = curve(FAMILIES[name], parameters, 1_170)
+        assert (np.diff(rates) <= 1e-15).all()
+
+
+@every_family
+def test_the_shape_does_not_depend_on_the_horizon(family: ScheduleFamily) -> None:
+    for parameters in sampled(family):
+        short = curve(family, parameters, 1_000)
+        long = curve(family, parameters, 10_000)[::10]
+        # At a jump of the rate, one step's shift is the whole jump; jumps are few.
+        differs = ~np.isclose(short, long, rtol=0.05, atol=0.01 * parameters["peak_lr"])
+        assert differs.mean() <= 0.01
+
+
+def torchs_own(name: str, p: Parameters, horizon: int) -> Callable[[Optimizer], LRScheduler]:
+    """The same schedule written by hand with torch's own class."""
+    peak = p["peak_lr"]
+    if name in ("triangular", "triangular2", "exp_range"):
+        base, half = p["base_ratio"] * peak, horizon / p["cycles"] / 2
+        gamma = p.get("end_amplitude", 1.0) ** (1 / horizon)
+        return lambda optimizer: torch_schedulers.CyclicLR(
+            optimizer,
+            base,
+            base + (peak - base) / gamma**half,
+            step_size_up=half,
+            mode=name,  # type: ignore[arg-type]
+            gamma=gamma,
+            cycle_momentum=False,
+        )
+    return {
+        "constant": lambda o: torch_schedulers.LambdaLR(o, lambda _: 1.0),
+        "step": lambda o: torch_schedulers.StepLR(
+            o, max(1, round(p["step_fraction"] * horizon)), p["gamma"]
+        ),
+        "linear": lambda o: torch_schedulers.LinearLR(
+            o, 1.0, p["end_ratio"], max(1, round(p["decay_fraction"] * horizon))
+        ),
+        "cosine": lambda o: torch_schedulers.CosineAnnealingLR(o, horizon, p["end_ratio"] * peak),
+        "cosine_warm_restarts": lambda o: torch_schedulers.CosineAnnealingWarmRestarts(
+            o,
+            math.ceil(horizon / (p["cycles"] if p["growth"] == 1 else 2 ** p["cycles"] - 1)),
+            p["growth"],
+            p["end_ratio"] * peak,
+        ),
+        "one_cycle": lambda o: torch_schedulers.OneCycleLR(
+            o,
+            peak,
+            total_steps=horizon,
+            pct_start=max(p["rise_fraction"], 2 / horizon),
+            div_factor=1 / p["start_ratio"],
+            final_div_factor=p["start_ratio"] / p["end_ratio"],
+        ),
+    }[name]
+
+
+@every_family
+@pytest.mark.parametrize("horizon", HORIZONS)
+def test_rates_equal_torchs_own(family: ScheduleFamily, horizon: int) -> None:
+    for parameters in sampled(family):
+        rates = curve(family, parameters, horizon)
+        oracle = run(torchs_own(family.name, parameters, horizon), parameters["peak_lr"], horizon)
+        np.testing.assert_allclose(rates, oracle, rtol=0, atol=1e-12)
+
+
+NOTEBOOK: dict[str, tuple[Parameters, Callable[[Optimizer], LRScheduler]]] = {
+    "step": (
+        {"step_fraction": 0.1, "gamma": 0.5},
+        lambda o: torch_schedulers.StepLR(o, step_size=10, gamma=0.5),
+    ),
+    "linear": (
+        {"end_ratio": 0.1, "decay_fraction": 0.5},
+        lambda o: torch_schedulers.LinearLR(o, 1, 0.1, total_iters=50),
+    ),
+    "cosine": ({"end_ratio": 0.0}, lambda o: torch_schedulers.CosineAnnealingLR(o, 100)),
+    "cosine_warm_restarts": (
+        {"cycles": 5, "growth": 1, "end_ratio": 0.0},
+        lambda o: torch_schedulers.CosineAnnealingWarmRestarts(o, 20),
+    ),
+    "exp_range": (
+        # torch's envelope is 1 at step 0; ours is the peak rate at the first apex.
+        {"peak_lr": 0.99**10, "base_ratio": 0.0, "cycles": 5, "end_amplitude": 0.99**100},
+        lambda o: torch_schedulers.CyclicLR(
+            o, 0, 1, 10, 10, "exp_range", 0.99, cycle_momentum=False
+        ),
+    ),
+    "one_cycle": (
+        {"rise_fraction": 0.3, "start_ratio": 1 / 25, "end_ratio": 1 / 25e4},
+        lambda o: torch_schedulers.OneCycleLR(o, max_lr=1, total_steps=100),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NOTEBOOK)
+def test_the_tutorials_schedules_are_among_ours(name: str) -> None:
+    parameters, oracle = NOTEBOOK[name]
+    rates = curve(FAMILIES[name], {"peak_lr": 1.0} | parameters, 100)
+    np.testing.assert_allclose(rates, run(oracle, 1.0, 100), rtol=0, atol=1e-12)
+
+
+def test_sequences_that_an_eye_can_check() -> None:
+    step = {"peak_lr": 1.0, "step_fraction": 0.2, "gamma": 0.5}
+    assert curve(FAMILIES["step"], step, 10).tolist() == [
+        *(1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125, 0.0625, 0.0625)
+    ]
+    linear = {"peak_lr": 1.0, "end_ratio": 0.5, "decay_fraction": 0.5}
+    expected = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.5, 0.5, 0.5, 0.5]
+    assert curve(FAMILIES["linear"], linear, 10).tolist() == pytest.approx(expected)
+    triangle = {"peak_lr": 1.0, "base_ratio": 0.0, "cycles": 1}
+    expected = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 0.8, 0.6, 0.4, 0.2]
+    assert curve(FAMILIES["triangular"], triangle, 10).tolist() == pytest.approx(expected)
+
+
+def test_one_cycle_mirrors_the_rate_in_the_momentum() -> None:
+    family = FAMILIES["one_cycle"]
+    parameters = {"peak_lr": 1.0, "rise_fraction": 0.3, "start_ratio": 0.1, "end_ratio": 1e-3}
+    momenta = run(lambda o: family.build(o, parameters, 100), 1.0, 100, key="momentum")
+    assert momenta[0] == pytest.approx(0.95)
+    assert momenta.min() == pytest.approx(0.85)
+    assert momenta.argmin() == curve(family, parameters, 100).argmax()
+
+
+@every_family
+@pytest.mark.parametrize("stop", [1, 29, 30, 58, 96])
+def test_a_state_on_disk_goes_on_exactly(family: ScheduleFamily, stop: int) -> None:
+    for parameters in sampled(family, 5):
+        whole = curve(family, parameters, 97)
+        optimizer = make_optimizer(parameters["peak_lr"])
+        schedule = family.build(optimizer, parameters, 97)
+        for _ in range(stop):
+            optimizer.step()
+            schedule.step()
+        file = io.BytesIO()
+        torch.save([optimizer.state_dict(), schedule.state_dict()], file)
+        file.seek(0)
+        states = torch.load(file, weights_only=True)
+
+        def resumed(
+            optimizer: Optimizer, states: Any = states, parameters: Parameters = parameters
+        ) -> LRScheduler:
+            schedule = family.build(optimizer, parameters, 97)
+            optimizer.load_state_dict(states[0])
+            schedule.load_state_dict(states[1])
+            return schedule
+
+        rest = run(resumed, parameters["peak_lr"], 97 - stop)
+        assert rest.tolist() == whole[stop:].tolist()
+
+
+@every_family
+def test_families_travel_to_workers(family: ScheduleFamily) -> None:
+    copy = pickle.loads(pickle.dumps(family))
+    parameters = sampled(family, 1)[0]
+    assert curve(copy, parameters, 50).tolist() == curve(family, parameters, 50).tolist()
+
+
+@every_family
+def test_parameters_are_named_after_their_family(family: ScheduleFamily) -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    trial = study.ask()
+    parameters: Parameters = family.suggest(trial, PEAK)
+    assert trial.params == {f"{family.name}.{name}": value for name, value in parameters.items()}
+    assert set(parameters) == {"peak_lr", *family.space}
+    assert PEAK[0] <= parameters["peak_lr"] <= PEAK[1]
+    fixed = FixedTrial({f"{family.name}.{name}": value for name, value in parameters.items()})
+    assert family.suggest(fixed, PEAK) == parameters
+
+
+def test_a_parameter_of_one_name_has_one_kind() -> None:
+    """Since the families share the column params.<name>."""
+    kinds: dict[str, set[type]] = {}
+    for family in FAMILIES.values():
+        for name, range_ in family.space.items():
+            kinds.setdefault(name, set()).add(type(range_))
+    assert all(len(kind) == 1 for kind in kinds.values()), kinds
+
+
+def test_families_are_selected_by_name_and_group() -> None:
+    assert select("classic") == GROUPS["classic"] == tuple(FAMILIES)
+    assert select("one_cycle, cosine,one_cycle") == ("one_cycle", "cosine")
+    assert select("cosine,classic")[0] == "cosine"
+    with pytest.raises(ValueError, match=r"'cosin' \(did you mean 'cosine'\?\)"):
+        select("cosin")
+    with pytest.raises(ValueError, match="unknown schedule family ''"):
+        select("")

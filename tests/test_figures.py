@@ -1,0 +1,186 @@
+"""The numbers behind the figures, and that each figure can be drawn of any study."""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+
+from analysis import Results, figures
+from analysis.report import PLOTS, write_report
+from search_spaces import FAMILIES
+from study.ledger import Proposal
+from study.results import ResultTables, write_study_json
+from study.training import EpochRecord, History, Status
+
+STUDY: dict[str, Any] = {
+    "config": {"epochs": 2, "task": "mnist"},
+    "versions": {"python": "3"},
+    "hardware": {"gpus": []},
+    "command": "python -m study.run",
+    "began": "2026",
+    "ended": None,
+}
+Outcome = tuple[str, Status, float]
+
+
+def write_study(folder: Path, outcomes: list[Outcome], study: dict[str, Any] = STUDY) -> Results:
+    """A study with one trial for each (family, status, accuracy)."""
+    folder.mkdir(exist_ok=True)
+    write_study_json(folder, study)
+    tables = ResultTables(folder, tuple(FAMILIES))
+    for number, (family, status, accuracy) in enumerate(outcomes):
+        peak = 0.01 * (number + 1)
+        epochs = [
+            EpochRecord(1, 100, peak, 1.0, 1.0, accuracy / 2, 1.0),
+            EpochRecord(2, 200, peak, 0.5, 0.5, accuracy, 1.0),
+        ]
+        last = 100 if status == "diverged" else 200
+        curve = [(step, peak * (1 - step / 250), 0.9) for step in range(0, last, 20)]
+        error = "E: no" if status == "failed" else ""
+        history = History(status, epochs[: last // 100], curve, 2.0, "node", error)
+        tables.add(Proposal(number, family, {"peak_lr": peak, "end_ratio": 0.1}, 0), history)
+    tables.write()
+    from analysis import load
+
+    return load(folder)
+
+
+MIXED: list[Outcome] = [
+    ("cosine", "completed", 0.97),
+    ("constant", "diverged", 0.1),
+    ("one_cycle", "completed", 0.99),
+    ("cosine", "completed", 0.98),
+    ("step", "failed", 0.5),
+    ("one_cycle", "completed", 0.96),
+]
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Results:
+    return write_study(tmp_path / "s", MIXED)
+
+
+def test_families_are_ranked_by_their_best(mixed: Results) -> None:
+    ranking = figures.family_ranking(mixed.trials)
+    assert list(ranking["family"]) == ["one_cycle", "cosine", "constant", "step"]
+    assert ranking["best_error"].tolist()[:2] == pytest.approx([0.01, 0.02])
+    assert ranking["trial"].tolist()[:2] == [2, 3]
+    assert ranking["best_error"].isna().tolist() == [False, False, True, True]
+
+
+def test_curves_are_what_was_applied(mixed: Results) -> None:
+    curves = figures.realised_curves(mixed.trials, mixed.schedules)
+    assert len(curves) == len(mixed.schedules)
+    cosine = curves[curves["trial"] == 3]
+    assert cosine["lr"].tolist() == pytest.approx([0.04 * (1 - k / 250) for k in range(0, 200, 20)])
+    assert cosine["error"].unique() == pytest.approx([0.02])
+    assert (cosine["fraction"].min(), cosine["fraction"].max()) == (0, 1)
+    diverged = curves[curves["trial"] == 1]
+    assert diverged["error"].isna().all()
+    assert diverged["fraction"].max() == pytest.approx(80 / 180)
+
+
+def test_the_best_so_far_never_gets_worse(mixed: Results) -> None:
+    progress = figures.best_so_far(mixed.trials)
+    assert progress["trial"].tolist() == [0, 2, 3, 5]
+    assert progress["best_error"].tolist() == pytest.approx([0.03, 0.01, 0.01, 0.01])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "labels"),
+    [
+        (0.01, 0.5, ["99%", "98%", "95%", "90%", "80%", "50%"]),
+        (0.011, 0.033, ["98.8%", "98.4%", "98%", "97.6%", "97.2%", "96.8%"]),
+        (0.01, 0.04, ["99%", "98.5%", "98%", "97%"]),
+    ],
+)
+def test_axes_are_labelled_at_round_accuracies(low: float, high: float, labels: list[str]) -> None:
+    ticks, written = figures._accuracy_ticks(low, high)
+    assert sorted(written) == sorted(labels)
+    assert [f"{100 * (1 - tick):.6g}%" for tick in ticks] == written
+
+
+def test_the_main_picture_shows_every_trial_and_the_winner_strongest(mixed: Results) -> None:
+    with figures.house_style():
+        figure = figures.schedules_by_accuracy(mixed.trials, mixed.schedules)
+    panels = {re.split(":", axes.get_title())[0]: axes for axes in figure.axes if axes.get_title()}
+    assert panels["one_cycle"].get_title() == "one_cycle: 99.00%, the best of all"
+    assert panels["cosine"].get_title() == "cosine: best 98.00%"
+    assert len(panels["one_cycle"].lines) == len(panels["cosine"].lines) == 2
+    widths = {
+        to_hex(line.get_color()): line.get_linewidth()
+        for axes in panels.values()
+        for line in axes.lines
+    }
+    assert len(widths) == 4, "four accuracies, four colours"
+    winner = max(panels["one_cycle"].lines, key=lambda line: line.get_linewidth())
+    assert winner.get_linewidth() == max(widths.values())
+    applied = mixed.schedules.query("trial == 2")["lr"]
+    np.testing.assert_allclose(np.asarray(winner.get_ydata(), float), applied)
+    assert figure.axes[-1].get_ylabel() == "final accuracy", "one colour bar for all"
+    plt.close(figure)
+
+
+STUDIES: dict[str, list[Outcome]] = {
+    "one trial": [("cosine", "completed", 0.97)],
+    "a perfect trial": [("cosine", "completed", 1.0), ("step", "completed", 0.9)],
+    "equal trials": [("cosine", "completed", 0.97)] * 3,
+    "every family": [(name, "completed", 0.9 + k / 200) for k, name in enumerate(FAMILIES)],
+    "mixed": MIXED,
+}
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_any_study_has_a_report(name: str, tmp_path: Path) -> None:
+    write_study(tmp_path / "s", STUDIES[name])
+    index = write_report(tmp_path / "s")
+    page = index.read_text()
+    assert page.count("<img ") == len(PLOTS)
+    assert "http" not in page.replace("http-equiv", ""), "it opens without a network"
+    for plot in PLOTS:
+        for suffix in ("png", "svg"):
+            assert (index.parent / "figures" / f"{plot.name}.{suffix}").stat().st_size > 1_000
+    best = max(accuracy for _, status, accuracy in STUDIES[name] if status == "completed")
+    assert f"<strong>{100 * best:.2f}%</strong>" in page
+    assert not plt.get_fignums(), "every figure is closed"
+
+
+def test_a_study_without_a_completed_trial_says_so(tmp_path: Path) -> None:
+    write_study(tmp_path / "s", [("cosine", "diverged", 0.1), ("step", "failed", 0.1)])
+    page = write_report(tmp_path / "s").read_text()
+    assert "No trial has completed yet" in page
+    assert "<img" not in page
+    assert "1 diverged" in page
+    assert "E: no" in page
+
+
+def test_what_a_user_named_is_escaped(tmp_path: Path) -> None:
+    markup = "<script>alert(1)</script>"
+    study = STUDY | {"command": markup, "config": {"epochs": 1, "task": markup}}
+    write_study(tmp_path / "<b>s", MIXED, study)
+    page = write_report(tmp_path / "<b>s").read_text()
+    assert "<script>" not in page
+    assert "<b>" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_the_report_is_a_command(mixed: Results, tmp_path: Path) -> None:
+    from tests.conftest import run_command
+
+    done = run_command("analysis.report", tmp_path / "s")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"report: {tmp_path / 's' / 'report' / 'index.html'}\n"
+    assert not math.isnan(mixed.trials["peak_lr"].sum())
+
+
+def test_tables_arrive_as_frames(mixed: Results) -> None:
+    assert isinstance(mixed.trials, pd.DataFrame)
+    assert len(mixed.trials) == len(MIXED)
+    assert len(mixed.epochs) == 2 * len(MIXED) - 1
+    assert mixed.study["config"]["task"] == "mnist"

@@ -1,0 +1,60 @@
+"""The rooms of the house stand in one line, and nothing runs back up."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+MAY_IMPORT_RAY = {"study/trial.py", "study/search.py"}
+FORBIDDEN = {
+    "search_spaces": {"study", "analysis", "ray", "pathlib", "os"},
+    "study": {"analysis", "seaborn", "matplotlib"},
+    "analysis": {"ray", "torch", "optuna"},
+}
+
+
+def imported(source: str) -> set[str]:
+    """Dotted names of all that a module imports, inside its functions too."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute, so that this test sees them"
+            names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def modules(package: str) -> Iterator[tuple[str, set[str]]]:
+    for path in sorted((ROOT / package).rglob("*.py")):
+        yield path.relative_to(ROOT).as_posix(), imported(path.read_text())
+
+
+def test_nothing_runs_back_up() -> None:
+    for package, forbidden in FORBIDDEN.items():
+        for module, names in modules(package):
+            wrong = {name for name in names if name.split(".")[0] in forbidden}
+            assert not wrong, f"{module} imports {wrong}"
+
+
+def test_only_two_files_know_ray() -> None:
+    knows_ray = {
+        module
+        for module, names in modules("study")
+        if any(name.split(".")[0] == "ray" for name in names)
+    }
+    assert knows_ray == MAY_IMPORT_RAY
+
+
+def test_training_knows_no_search() -> None:
+    names = imported((ROOT / "study/training.py").read_text())
+    assert not names & {"optuna", "study.ledger", "study.search", "study.results", "pathlib"}
+
+
+def test_figures_read_no_files() -> None:
+    names = imported((ROOT / "analysis/figures.py").read_text())
+    assert not {name for name in names if name.startswith(("pathlib", "study", "analysis.load"))}
+
+
+def test_the_walk_sees_imports_in_functions() -> None:
+    assert imported("def f():\n    from study.run import main") == {"study.run", "study.run.main"}

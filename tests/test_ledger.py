@@ -1,0 +1,142 @@
+"""The ledger: what is proposed, what Optuna hears, what a killed process leaves."""
+
+from collections import Counter
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from search_spaces import FAMILIES
+from study.ledger import JOURNAL, STARTUP_TRIALS, Ledger, Proposal
+from study.training import EpochRecord, History, Status
+
+PEAK = (1e-3, 1.0)
+
+
+def open_ledger(folder: Path, families: str = "classic", seed: int = 0) -> Ledger:
+    names = tuple(FAMILIES) if families == "classic" else tuple(families.split(","))
+    return Ledger(folder, names, PEAK, seed)
+
+
+def ended(status: Status, accuracy: float = 0.9) -> History:
+    return History(status, [EpochRecord(1, 10, 0.1, 1.0, 1.0, accuracy, 1.0)])
+
+
+def value_of(proposal: Proposal) -> History:
+    """A made-up landscape with something to find: high peaks and late families are better."""
+    peak = float(proposal.parameters["peak_lr"])
+    return ended("completed", 0.5 + peak / 3 + list(FAMILIES).index(proposal.family) / 100)
+
+
+def study_in(folder: Path) -> optuna.Study:
+    storage = JournalStorage(JournalFileBackend(str((folder / JOURNAL).absolute())))
+    return optuna.load_study(study_name=folder.name, storage=storage)
+
+
+def test_the_first_trials_visit_every_family(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    families = Counter(ledger.propose().family for _ in range(STARTUP_TRIALS))
+    assert set(families) == set(FAMILIES)
+    assert max(families.values()) - min(families.values()) <= 1
+
+
+def test_a_family_left_out_is_never_sampled(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path, "cosine,one_cycle")
+    for _ in range(40):
+        proposal = ledger.propose()
+        assert proposal.family in ("cosine", "one_cycle")
+        ledger.finish(proposal.number, value_of(proposal))
+
+
+def test_proposals_hold_their_familys_parameters_only(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    for _ in range(STARTUP_TRIALS):
+        proposal = ledger.propose()
+        assert set(proposal.parameters) == {"peak_lr", *FAMILIES[proposal.family].space}
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "value"),
+    [
+        ("completed", TrialState.COMPLETE, 0.9),
+        ("diverged", TrialState.PRUNED, 0.0),
+        ("failed", TrialState.FAIL, None),
+    ],
+)
+def test_optuna_hears_only_finished_values(
+    tmp_path: Path, status: Status, state: TrialState, value: float | None
+) -> None:
+    ledger = open_ledger(tmp_path)
+    ledger.finish(ledger.propose().number, ended(status))
+    (trial,) = study_in(tmp_path).trials
+    assert (trial.state, trial.value) == (state, value)
+    assert trial.user_attrs["status"] == status
+
+
+def propose_and_finish(ledger: Ledger, count: int) -> list[Proposal]:
+    proposals = []
+    for _ in range(count):
+        proposals.append(ledger.propose())
+        ledger.finish(proposals[-1].number, value_of(proposals[-1]))
+    return proposals
+
+
+def test_the_seed_decides(tmp_path: Path) -> None:
+    first, again, other = (
+        propose_and_finish(open_ledger(folder(tmp_path, name), seed=seed), 25)
+        for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    )
+    assert first == again
+    assert first != other
+    assert len({proposal.seed for proposal in first}) == 25
+
+
+def folder(parent: Path, name: str) -> Path:
+    (parent / name).mkdir()
+    return parent / name
+
+
+@pytest.mark.parametrize("stop", [0, 1, 7, 16, 21])
+def test_a_reopened_ledger_proposes_what_it_would_have(tmp_path: Path, stop: int) -> None:
+    whole = propose_and_finish(open_ledger(folder(tmp_path, "whole")), 25)
+    broken = folder(tmp_path, "broken")
+    parts = propose_and_finish(open_ledger(broken), stop)
+    parts += propose_and_finish(open_ledger(broken), 25 - stop)
+    assert parts == whole
+
+
+def test_unfinished_proposals_come_back(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    proposals = [ledger.propose() for _ in range(3)]
+    ledger.finish(1, ended("completed"))
+    reopened = open_ledger(tmp_path)
+    assert list(reopened.unfinished()) == [proposals[0], proposals[2]]
+    assert reopened.finished_count == 1
+    reopened.finish(2, ended("diverged"))
+    assert [proposal.number for proposal, _ in reopened.finished()] == [1, 2]
+
+
+def test_a_proposal_cut_short_is_completed_as_it_would_have_been(tmp_path: Path) -> None:
+    expected = open_ledger(folder(tmp_path, "whole")).propose()
+    broken = folder(tmp_path, "broken")
+    ledger = open_ledger(broken)
+    ledger._study.enqueue_trial({"family": next(iter(FAMILIES))})
+    ledger._study.ask()  # the process dies before anything is suggested
+    assert list(open_ledger(broken).unfinished()) == [expected]
+
+
+def test_a_lock_left_by_a_dead_process_is_not_waited_for(tmp_path: Path) -> None:
+    open_ledger(tmp_path).propose()
+    journal = tmp_path / JOURNAL
+    journal.with_name(f"{JOURNAL}.lock").symlink_to(journal)
+    open_ledger(tmp_path).propose()  # the time-out of the suite is what fails otherwise
+
+
+def test_tpe_learns(tmp_path: Path) -> None:
+    """In the made-up landscape the second half of a study is better than the start-up."""
+    proposals = propose_and_finish(open_ledger(tmp_path), 60)
+    values = [value_of(proposal).epochs[-1].val_accuracy for proposal in proposals]
+    assert sum(values[30:]) / 30 > sum(values[:STARTUP_TRIALS]) / STARTUP_TRIALS + 0.05

@@ -1,0 +1,35 @@
+"""The network is the tutorial's, mended for images of any size."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+from study.lenet import LeNet
+
+
+def test_it_has_the_tutorials_layers() -> None:
+    model = LeNet()
+    assert [name for name, _ in model.named_children()] == [
+        *("conv1", "conv2", "pool", "fc1", "fc2", "fc3")
+    ]
+    assert sum(parameter.numel() for parameter in model.parameters()) == 61_482
+
+
+@pytest.mark.parametrize(("channels", "outputs", "size"), [(1, 10, 28), (3, 100, 32), (1, 2, 10)])
+def test_it_fits_any_image(channels: int, outputs: int, size: int) -> None:
+    model = LeNet(channels, outputs, size)
+    assert model(torch.zeros(4, channels, size, size)).shape == (4, outputs)
+
+
+def test_pooling_first_changes_nothing() -> None:
+    model = LeNet()
+    images = torch.randn(8, 1, 28, 28)
+    features = model.pool(functional.relu(model.conv1(images)))
+    features = model.pool(functional.relu(model.conv2(features)))
+    hidden = functional.relu(model.fc2(functional.relu(model.fc1(features.flatten(1)))))
+    torch.testing.assert_close(model(images), model.fc3(hidden))
+
+
+def test_too_small_an_image_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 10 pixels, not 9"):
+        LeNet(image_size=9)

@@ -1,0 +1,55 @@
+"""What the terminal shows."""
+
+import io
+import re
+
+from rich.console import Console
+
+from study.ledger import Proposal
+from study.progress import Display, _clock
+from study.training import EpochRecord, History
+
+RECORD = EpochRecord(1, 10, 0.1, 1.0, 1.0, 0.9876, 1.0)
+
+
+def proposal(number: int, family: str = "cosine") -> Proposal:
+    return Proposal(number, family, {"peak_lr": 0.0451}, 0)
+
+
+def test_elsewhere_a_plain_line_for_each_finished_trial() -> None:
+    file = io.StringIO()
+    with Display(3, 0, None, 1, Console(file=file)) as display:
+        display.started(proposal(0))
+        display.advanced(500)
+        display.finished(proposal(0), History("completed", [RECORD], wall_seconds=2.5))
+        display.finished(proposal(1, "step"), History("diverged", [RECORD], wall_seconds=1))
+        display.finished(proposal(2, "step"), History("failed", error="ValueError: [bold] x"))
+    assert file.getvalue().splitlines() == [
+        "[1/3] trial 0  cosine  peak_lr 0.0451  98.76%  2.5 s  best 98.76% cosine",
+        "[2/3] trial 1  step  peak_lr 0.0451  diverged  1.0 s  best 98.76% cosine",
+        "[3/3] trial 2  step  peak_lr 0.0451  failed (ValueError: [bold] x)  0.0 s  "
+        "best 98.76% cosine",
+    ]
+
+
+def test_on_a_terminal_one_live_display() -> None:
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=80, color_system=None)
+    with Display(40, 10, (0.98, "step"), 2, console) as display:
+        display.started(proposal(10))
+        display.started(proposal(11))
+        display.advanced(50_000)
+        console.print(display._render())
+    shown = file.getvalue()
+    assert re.search(r"10/40 trials · 2 running · \d+:\d\d left", shown)
+    assert re.search(r"best 98.00% step · [\d,]+ samples/s", shown)
+    assert "trial 10" not in shown
+
+
+def test_time_left_is_written_as_a_clock() -> None:
+    assert [_clock(seconds) for seconds in (-1, 5, 65.4, 3_601)] == [
+        "0:00",
+        "0:05",
+        "1:05",
+        "60:01",
+    ]

@@ -1,0 +1,151 @@
+"""The tables: their schema, written whole, read back."""
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from search_spaces import FAMILIES
+from study.errors import InputError
+from study.ledger import Proposal
+from study.results import (
+    STUDY_JSON,
+    ResultTables,
+    read_study_json,
+    read_tables,
+    write_study_json,
+)
+from study.training import EpochRecord, History
+
+COSINE = Proposal(0, "cosine", {"peak_lr": 0.1, "end_ratio": 0.01}, seed=5)
+RESTARTS = Proposal(
+    1, "cosine_warm_restarts", {"peak_lr": 0.2, "cycles": 3, "growth": 1, "end_ratio": 0.1}, seed=6
+)
+EPOCHS = [
+    EpochRecord(1, 10, 0.1, 1.5, 1.4, 0.7, 2.0),
+    EpochRecord(2, 20, 0.05, 0.5, 0.6, 0.6, 3.0),
+]
+COMPLETED = History("completed", EPOCHS, [(0, 0.1, 0.9), (19, 0.05, 0.9)], 5.5, "node", "")
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> ResultTables:
+    write_study_json(tmp_path, {"config": {}})
+    return ResultTables(tmp_path, tuple(FAMILIES))
+
+
+def test_columns_are_the_contract(tables: ResultTables) -> None:
+    tables.add(RESTARTS, COMPLETED)
+    trials, epochs, schedules = read_tables(tables.folder)
+    parameters = {name for family in FAMILIES.values() for name in family.space}
+    names = trials.column_names
+    assert names[:3] == ["trial", "family", "status"]
+    assert {name for name in names if name.startswith("params.")} == {
+        f"params.{name}" for name in parameters
+    }
+    assert names[-11:] == [
+        "peak_lr",
+        "seed",
+        "val_accuracy",
+        "val_loss",
+        "best_val_accuracy",
+        "epochs",
+        "steps",
+        "train_seconds",
+        "wall_seconds",
+        "node",
+        "error",
+    ]
+    assert epochs.column_names == (
+        ["trial", "epoch", "step", "lr", "train_loss", "val_loss", "val_accuracy", "seconds"]
+    )
+    assert schedules.column_names == ["trial", "step", "lr", "momentum"]
+
+
+def test_rows_say_what_came_out(tables: ResultTables) -> None:
+    tables.add(RESTARTS, COMPLETED)
+    tables.add(COSINE, History("completed", EPOCHS))
+    tables.write()
+    trials, epochs, schedules = read_tables(tables.folder)
+    first, second = trials.to_pylist()
+    assert (first["trial"], second["trial"]) == (0, 1), "in the order of the numbers"
+    expected = {
+        "family": "cosine_warm_restarts",
+        "status": "completed",
+        "params.cycles": 3,
+        "params.end_ratio": 0.1,
+        "params.gamma": None,
+        "peak_lr": 0.2,
+        "seed": 6,
+        "val_accuracy": 0.6,
+        "val_loss": 0.6,
+        "best_val_accuracy": 0.7,
+        "epochs": 2,
+        "steps": 20,
+        "train_seconds": 5.0,
+        "wall_seconds": 5.5,
+        "node": "node",
+        "error": "",
+    }
+    assert {key: second[key] for key in expected} == expected
+    assert len(epochs) == 4
+    assert schedules.to_pylist() == [
+        {"trial": 1, "step": 0, "lr": 0.1, "momentum": 0.9},
+        {"trial": 1, "step": 19, "lr": 0.05, "momentum": 0.9},
+    ]
+
+
+def test_a_diverged_trial_has_the_worst_value(tables: ResultTables) -> None:
+    tables.add(COSINE, History("diverged", EPOCHS))
+    (row,) = read_tables(tables.folder).trials.to_pylist()
+    assert (row["status"], row["val_accuracy"], row["epochs"]) == ("diverged", 0.0, 2)
+
+
+def test_a_failed_trial_has_no_value(tables: ResultTables) -> None:
+    tables.add(COSINE, History("failed", error="RuntimeError: no"))
+    (row,) = read_tables(tables.folder).trials.to_pylist()
+    assert row["val_accuracy"] is None
+    assert (row["status"], row["error"]) == ("failed", "RuntimeError: no")
+
+
+def test_no_half_written_table_is_ever_seen(tables: ResultTables, tmp_path: Path) -> None:
+    tables.add(COSINE, COMPLETED)
+    before = {path.name for path in tmp_path.iterdir()}
+    content = (tmp_path / "trials.parquet").read_bytes()
+
+    def half(*_: object) -> None:
+        (path,) = tmp_path.glob(".trials.parquet.*")
+        path.write_bytes(b"half")
+        raise OSError("disk full")
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(OSError, match="disk full"):
+        patch.setattr(pq, "write_table", half)
+        tables.write()
+    assert {path.name for path in tmp_path.iterdir()} == before
+    assert (tmp_path / "trials.parquet").read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "is no study"),
+        ("{", "cannot be read"),
+        (json.dumps({"version": 99}), "version 99"),
+    ],
+)
+def test_what_is_no_study_is_refused(tmp_path: Path, content: str | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / STUDY_JSON).write_text(content)
+    with pytest.raises(InputError, match=message):
+        read_study_json(tmp_path)
+
+
+def test_tables_cut_short_are_refused(tables: ResultTables) -> None:
+    with pytest.raises(InputError, match="no finished trial yet"):
+        read_tables(tables.folder)
+    tables.add(COSINE, COMPLETED)
+    path = tables.folder / "epochs.parquet"
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(InputError, match=r"epochs\.parquet' cannot be read"):
+        read_tables(tables.folder)

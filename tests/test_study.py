@@ -1,0 +1,274 @@
+"""Whole studies, with real Ray, real Optuna storage and real images."""
+
+import gc
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import pytest
+import ray
+import torch
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+from torch import nn
+
+import analysis
+from study import run
+from study.checkpoint import newest_checkpoint, read_checkpoint
+from study.lenet import LeNet
+from study.search import CHECKPOINTS
+from study.task import SearchData
+from study.tasks import TASKS
+from study.tasks.mnist import MNIST, TRAIN_FILES
+from study.training import RunConfig, TrainingRun
+from tests.tasks import TRAIN_SAMPLES, DiesOnce, RaisesInSecondEpoch, small_task
+
+TIMINGS = ["train_seconds", "wall_seconds"]
+Study = Callable[..., analysis.Results]
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Study]:
+    """Runs a study of a small task in this process."""
+    monkeypatch.setattr(run, "_report", lambda _: 0)
+
+    def run_study(
+        *flags: object, name: str = "s", make_model: Callable[[], nn.Module] = LeNet
+    ) -> analysis.Results:
+        monkeypatch.setitem(TASKS, "small", small_task(make_model))
+        fixed = ["--task", "small", "--name", name, "--out", str(tmp_path), "--batch-size", "50"]
+        assert run.main([*fixed, *map(str, flags)]) == 0
+        return analysis.load(tmp_path / name)
+
+    yield run_study
+    assert not ray.is_initialized()
+
+
+def journal(folder: Path) -> optuna.Study:
+    storage = JournalStorage(JournalFileBackend(str(folder / "optuna.journal")))
+    return optuna.load_study(study_name=folder.name, storage=storage)
+
+
+def test_the_seed_decides_the_tables(study: Study) -> None:
+    flags = ("--num-trials", 12, "--epochs", 2, "--max-concurrent", 1)
+    first, again = (study(*flags, "--seed", 3, name=name) for name in ("a", "b"))
+    pd.testing.assert_frame_equal(
+        first.trials.drop(columns=TIMINGS), again.trials.drop(columns=TIMINGS)
+    )
+    pd.testing.assert_frame_equal(
+        first.epochs.drop(columns="seconds"), again.epochs.drop(columns="seconds")
+    )
+    pd.testing.assert_frame_equal(first.schedules, again.schedules)
+    other = study(*flags, "--seed", 4, name="c")
+    assert not other.trials["peak_lr"].equals(first.trials["peak_lr"])
+    assert not other.trials["seed"].equals(first.trials["seed"])
+
+
+def test_trials_run_side_by_side_and_every_family_is_tried(study: Study, tmp_path: Path) -> None:
+    results = study("--num-trials", 12, "--epochs", 2, "--max-concurrent", 2)
+    trials = results.trials
+    assert len(trials) == 12
+    assert set(trials["family"]) == set(results.study["search_space"]["families"])
+    assert set(trials["status"]) <= {"completed", "diverged"}
+    started, ended = zip(
+        *((t.datetime_start, t.datetime_complete) for t in journal(tmp_path / "s").trials),
+        strict=True,
+    )
+    assert sum(map(lambda a, b: a > b, ended[:-1], started[1:])) > 6, "trials overlap"
+    steps = results.schedules.groupby("trial")["step"]
+    assert (steps.max() + 1 == trials.set_index("trial")["steps"]).all()
+    assert results.study["ended"] >= results.study["began"]
+    for number in trials["trial"]:
+        checkpoints = list((tmp_path / "s" / CHECKPOINTS).glob(f"*/trial-{number:05d}/*"))
+        assert len(checkpoints) == 1, "only the last checkpoint stays"
+
+
+def test_an_error_in_the_users_code_is_recorded_not_retried(study: Study, tmp_path: Path) -> None:
+    results = study("--num-trials", 3, "--epochs", 3, make_model=RaisesInSecondEpoch)
+    assert list(results.trials["status"]) == ["failed"] * 3
+    assert list(results.trials["error"]) == ["RuntimeError: this layer is broken"] * 3
+    assert list(results.trials["epochs"]) == [1] * 3
+    assert {trial.state for trial in journal(tmp_path / "s").trials} == {TrialState.FAIL}
+
+
+def test_a_worker_that_dies_costs_no_more_than_its_epoch(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ("--num-trials", 3, "--epochs", 3, "--max-concurrent", 1)
+    undisturbed = study(*flags, name="undisturbed")
+    monkeypatch.setenv("LR_STUDY_TEST_MARKER", str(tmp_path / "died"))
+    killed = study(*flags, name="killed", make_model=DiesOnce)
+    assert (tmp_path / "died").exists()
+    columns = ["trial", "family", "status", "val_accuracy", "val_loss", "epochs"]
+    pd.testing.assert_frame_equal(undisturbed.trials[columns], killed.trials[columns])
+
+
+def test_an_error_in_our_own_records_ends_the_study(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("study.ledger.Ledger.finish", fail)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        study("--num-trials", 4, "--epochs", 1)
+
+
+def test_workers_share_the_tensors_of_their_node(study: Study) -> None:
+    results = study("--num-trials", 2, "--epochs", 1, make_model=SeesSharedTensors)
+    assert list(results.trials["error"]) == ["", ""]
+
+
+class SeesSharedTensors(LeNet):
+    """Asserts, in the worker, that the images lie in the object store's mapped memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        mapped = [
+            [int(address, 16) for address in line.split()[0].split("-")]
+            for line in Path("/proc/self/maps").read_text().splitlines()
+            if "plasma" in line
+        ]
+        shape = (TRAIN_SAMPLES, 1, 28, 28)
+        tensors = [x for x in gc.get_objects() if isinstance(x, torch.Tensor) and x.shape == shape]
+        assert tensors
+        for tensor in tensors:
+            assert any(low <= tensor.data_ptr() < high for low, high in mapped)
+
+
+# Through the command, as a user runs it
+
+
+def command(tmp_path: Path, *flags: object) -> list[str]:
+    fixed = ["--out", tmp_path, "--name", "s"] if "--resume" not in flags else []
+    return [sys.executable, "-m", "study.run", *map(str, [*fixed, *flags])]
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Path:
+    """A study of 6 trials, interrupted by Ctrl-C in the middle of a trial, then resumed."""
+    tmp_path = tmp_path_factory.mktemp("study")
+    folder = tmp_path / "s"
+    # Once its first checkpoint is there, trial 3 is in the second of its three epochs.
+    halfway = folder / CHECKPOINTS / "attempt-001" / "trial-00003" / "checkpoint_000000"
+    with subprocess.Popen(
+        command(tmp_path, "--num-trials", 6, "--epochs", 3, "--data-dir", data_dir),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        while not (halfway / "manifest.json").exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGINT)  # a terminal's Ctrl-C reaches the whole group
+        output = process.communicate()[0]
+    assert process.returncode == 130, output
+    last = output.splitlines()[-1]
+    assert last == f"interrupted; go on with: python -m study.run --resume {folder}"
+    shutil.copy(folder / "trials.parquet", folder / "before.parquet")
+    done = subprocess.run(command(tmp_path, "--resume", folder), capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == f"report: {folder / 'report' / 'index.html'}"
+    return folder
+
+
+def test_an_interrupted_study_ends_with_every_trial_once(interrupted: Path) -> None:
+    trials = analysis.load(interrupted).trials
+    before = pd.read_parquet(interrupted / "before.parquet")
+    assert 2 <= len(before) < 6, "it was interrupted in the middle"
+    assert list(trials["trial"]) == list(range(6))
+    kept = trials[trials["trial"].isin(before["trial"])].reset_index(drop=True)
+    assert kept["wall_seconds"].tolist() == before["wall_seconds"].tolist(), "none is run twice"
+    states = [trial.state for trial in journal(interrupted).trials]
+    assert len(states) == 6
+    assert not {TrialState.RUNNING, TrialState.WAITING, TrialState.FAIL} & set(states)
+
+
+def test_trials_end_bit_for_bit_as_if_never_interrupted(
+    interrupted: Path, mnist: SearchData
+) -> None:
+    trials = analysis.load(interrupted).trials
+    assert 3 not in set(pd.read_parquet(interrupted / "before.parquet")["trial"])
+    for row in trials[trials["trial"] >= 3].to_dict("records"):
+        parameters = {
+            str(key).removeprefix("params."): value
+            for key, value in row.items()
+            if str(key).startswith("params.") and pd.notna(value)
+        } | {"peak_lr": row["peak_lr"]}
+        config = RunConfig(row["family"], parameters, row["seed"], epochs=3, batch_size=128)
+        whole = TrainingRun(MNIST, mnist, config)
+        while not whole.history.ended:
+            whole.run_epoch()
+        found = newest_checkpoint(interrupted / CHECKPOINTS, row["trial"])
+        assert found is not None
+        state, history = read_checkpoint(found[0])
+        for name, tensor in whole.model.state_dict().items():
+            assert torch.equal(tensor, state["model"][name]), name
+        assert history.curve == whole.history.curve
+        assert row["val_accuracy"] == whole.history.epochs[-1].val_accuracy
+
+
+def test_resuming_a_finished_study_changes_nothing(interrupted: Path) -> None:
+    before = analysis.load(interrupted)
+    for name in ("trials", "epochs", "schedules"):
+        (interrupted / f"{name}.parquet").unlink()
+    done = subprocess.run(
+        command(interrupted, "--resume", interrupted), capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    after = analysis.load(interrupted)
+    for name in ("trials", "epochs", "schedules"):
+        pd.testing.assert_frame_equal(getattr(before, name), getattr(after, name))
+
+
+def test_a_search_never_opens_the_test_files(data_dir: Path, tmp_path: Path) -> None:
+    """Every process of a study tells by an audit hook what it opens."""
+    log = tmp_path / "opened"
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        f"log = os.open({str(log)!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)\n"
+        "def hook(event, args):\n"
+        "    if event == 'open' and 'ubyte' in str(args[0]):\n"
+        "        os.write(log, f'{os.getpid()} {args[0]}\\n'.encode())\n"
+        "    if event == 'import' and args[0] == 'ray._private.workers.default_worker':\n"
+        "        os.write(log, b'worker\\n')\n"
+        "sys.addaudithook(hook)\n"
+        "os.write(log, f'{os.getpid()} {sys.orig_argv}\\n'.encode())\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    flags = ("--num-trials", 2, "--epochs", 1, "--data-dir", data_dir)
+    done = subprocess.run(
+        command(tmp_path, *flags), capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    opened = log.read_text()
+    assert "default_worker.py" in opened, "the workers were watched too"
+    assert all(name in opened for name in TRAIN_FILES), "the hook sees what is opened"
+    assert "t10k" not in opened
+    (tmp_path / "control.py").write_text(
+        "from pathlib import Path\nfrom study.tasks.mnist import TEST_FILES, _read\n"
+        f"_read(Path({str(data_dir)!r}) / 'MNIST/raw', TEST_FILES)"
+    )
+    subprocess.run([sys.executable, tmp_path / "control.py"], env=environment, check=True)
+    assert "t10k" in log.read_text(), "the hook would have seen it"
+
+
+def test_two_processes_cannot_run_one_study(tmp_path: Path, data_dir: Path) -> None:
+    from filelock import FileLock
+
+    (tmp_path / "s").mkdir()
+    with FileLock(tmp_path / "s" / run.LOCK):
+        flags = ("--num-trials", 1, "--data-dir", data_dir)
+        done = subprocess.run(command(tmp_path, *flags), capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "is in use by another process" in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,178 @@
+"""The training loop: a function of its config, exact to resume, honest about what it did."""
+
+import io
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from search_spaces import FAMILIES
+from study.lenet import LeNet
+from study.task import SearchData, Split, Task
+from study.training import History, RunConfig, TrainingRun
+from tests.tasks import Constant, WithDropout, small_task
+from tests.test_families import curve, every_family, sampled
+
+CONFIG = RunConfig("constant", {"peak_lr": 0.05}, seed=1, epochs=3, batch_size=50)
+
+
+def finish(run: TrainingRun) -> TrainingRun:
+    while not run.history.ended:
+        run.run_epoch()
+    return run
+
+
+def weights(run: TrainingRun) -> list[torch.Tensor]:
+    return [parameter.detach().clone() for parameter in run.model.parameters()]
+
+
+def same(first: TrainingRun, second: TrainingRun) -> bool:
+    return all(map(torch.equal, weights(first), weights(second)))
+
+
+def without_times(history: History) -> list[Any]:
+    return [replace(record, seconds=0.0) for record in history.epochs] + history.curve
+
+
+@every_family
+@pytest.mark.parametrize("stop", [1, 2])
+def test_a_resumed_run_ends_bit_for_bit(family: Any, stop: int, small_mnist: SearchData) -> None:
+    config = replace(CONFIG, family=family.name, parameters=sampled(family, 1)[0])
+    resumes_exactly(small_task(LeNet), small_mnist, config, stop)
+
+
+def test_dropout_goes_on_where_it_was(small_mnist: SearchData) -> None:
+    resumes_exactly(small_task(WithDropout), small_mnist, CONFIG, 1)
+
+
+def resumes_exactly(task: Task, data: SearchData, config: RunConfig, stop: int) -> None:
+    whole = finish(TrainingRun(task, data, config))
+    first = TrainingRun(task, data, config)
+    for _ in range(stop):
+        first.run_epoch()
+    file = io.BytesIO()
+    torch.save(first.state(), file)
+    file.seek(0)
+    history = History.from_json(first.history.to_json())
+    finish(TrainingRun(task, data, replace(config, seed=99)))  # another run in the same process
+    second = TrainingRun(task, data, config)
+    second.load_state(torch.load(file, weights_only=True), history)
+    finish(second)
+    assert same(whole, second)
+    assert without_times(whole.history) == without_times(second.history)
+
+
+def test_a_run_is_a_function_of_its_seed(small_mnist: SearchData) -> None:
+    first, again, other = (
+        finish(TrainingRun(small_task(), small_mnist, replace(CONFIG, seed=seed)))
+        for seed in (1, 1, 2)
+    )
+    assert same(first, again)
+    assert not same(first, other)
+
+
+@pytest.mark.parametrize("epochs", [3, 60])
+def test_the_recorded_curve_is_what_was_applied(epochs: int, small_mnist: SearchData) -> None:
+    parameters = sampled(FAMILIES["one_cycle"], 1)[0]
+    config = replace(CONFIG, family="one_cycle", parameters=parameters, epochs=epochs)
+    # A linear model, since only the rates matter here.
+    task = small_task(lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 10)))
+    run = TrainingRun(task, small_mnist, config)
+    applied, original = [], run.optimizer.step
+
+    def step() -> None:
+        applied.append(tuple(run.optimizer.param_groups[0][key] for key in ("lr", "momentum")))
+        original()
+
+    run.optimizer.step = step  # type: ignore[method-assign, assignment]
+    run.optimizer.step._wrapped_by_lr_sched = True  # type: ignore[attr-defined]
+    finish(run)
+    total_steps = epochs * (1_000 // 50)
+    assert len(applied) == total_steps == run.total_steps
+    recorded = run.history.curve
+    assert [(lr, momentum) for _, lr, momentum in recorded] == [applied[k] for k, *_ in recorded]
+    assert len(recorded) == min(512, total_steps)
+    assert (recorded[0][0], recorded[-1][0]) == (0, total_steps - 1)
+    np.testing.assert_allclose(
+        [lr for lr, _ in applied], curve(FAMILIES["one_cycle"], parameters, total_steps)
+    )
+
+
+def test_records_say_what_happened(small_mnist: SearchData) -> None:
+    run = finish(TrainingRun(small_task(), small_mnist, CONFIG))
+    assert [(record.epoch, record.step) for record in run.history.epochs] == [
+        (1, 20),
+        (2, 40),
+        (3, 60),
+    ]
+    assert run.history.status == "completed"
+    run.model.eval()
+    with torch.no_grad():
+        outputs = run.model(small_mnist.validation.inputs)
+    last = run.history.epochs[-1]
+    targets = small_mnist.validation.targets
+    assert last.val_loss == pytest.approx(float(functional.cross_entropy(outputs, targets)))
+    assert last.val_accuracy == int((outputs.argmax(1) == targets).sum()) / 500
+    assert last.lr == 0.05
+    assert last.train_loss < run.history.epochs[0].train_loss
+
+
+def test_a_loss_that_is_no_number_is_divergence(small_mnist: SearchData) -> None:
+    run = TrainingRun(small_task(), small_mnist, replace(CONFIG, parameters={"peak_lr": 1e6}))
+    record = run.run_epoch()
+    assert not math.isfinite(record.train_loss)
+    assert run.history.status == "diverged"
+
+
+def test_a_collapse_with_a_finite_loss_is_divergence(small_mnist: SearchData) -> None:
+    run = TrainingRun(small_task(Constant), small_mnist, CONFIG)
+    record = run.run_epoch()
+    assert math.isfinite(record.train_loss)
+    assert run.history.status == "diverged"
+
+
+def test_a_real_collapse_is_found_in_its_first_epoch(mnist: SearchData) -> None:
+    part = SearchData(Split(*(tensor[:10_000] for tensor in mnist.train)), mnist.validation)
+    config = replace(CONFIG, parameters={"peak_lr": 0.5}, batch_size=128)
+    run = TrainingRun(small_task(), part, config)
+    record = run.run_epoch()
+    assert math.isfinite(record.train_loss + record.val_loss)
+    assert record.val_accuracy < 0.15
+    assert run.history.status == "diverged"
+
+
+def test_a_slow_start_is_no_collapse(small_mnist: SearchData) -> None:
+    """One-cycle begins far below its peak: nothing is learned in the first of many epochs."""
+    parameters = {"peak_lr": 0.02, "rise_fraction": 0.5, "start_ratio": 0.01, "end_ratio": 1e-3}
+    config = replace(CONFIG, family="one_cycle", parameters=parameters, epochs=6, batch_size=200)
+    run = TrainingRun(small_task(), small_mnist, config)
+    first = run.run_epoch()
+    assert first.train_loss > math.log(10) - 0.01
+    assert finish(run).history.status == "completed"
+    assert run.history.epochs[-1].val_accuracy > 0.2
+
+
+def test_every_sample_is_seen_once_an_epoch(small_mnist: SearchData) -> None:
+    seen: list[torch.Tensor] = []
+
+    class Watching(LeNet):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            if self.training:
+                seen.append(images.clone())
+            return super().forward(images)
+
+    run = TrainingRun(small_task(Watching), small_mnist, replace(CONFIG, batch_size=100))
+    run.run_epoch()
+    run.run_epoch()
+    images = torch.cat(seen).flatten(1)
+    first, second = images[:1_000], images[1_000:]
+    for epoch in (first, second):
+        assert torch.equal(
+            epoch.sum(1).sort().values, small_mnist.train.inputs.flatten(1).sum(1).sort().values
+        )
+    assert not torch.equal(first, second), "every epoch has an order of its own"
