@@ -81,11 +81,12 @@ class Display:
         return (
             f"[{self._done}/{self._num_trials}] trial {proposal.number}  {proposal.family}  "
             f"peak_lr {float(proposal.parameters['peak_lr']):.3g}  {outcome}  "
-            f"{history.wall_seconds:.1f} s  best {self._best_so_far()}"
+            f"{history.wall_seconds:.1f} s  best {self.best()}"
         ).replace("[", r"\[")
 
     def _render(self) -> Group:
-        counts = f"{self._done}/{self._num_trials} trials · {len(self._running)} running"
+        running = f"{len(self._running)} running" if self._began else "starting the workers"
+        counts = f"{self._done}/{self._num_trials} trials · {running}"
         speed = ""
         if self._began and self._epochs_done:
             elapsed = time.monotonic() - self._began
@@ -94,9 +95,10 @@ class Display:
             speed = f" · {self._samples / elapsed:,.0f} samples/s"
         top = Table.grid(padding=(0, 1))
         top.add_row(ProgressBar(self._num_trials, self._done, width=30), Text(counts, style="bold"))
-        return Group(top, Text(f"best {self._best_so_far()}{speed}"))
+        return Group(top, Text(f"best {self.best()}{speed}"))
 
-    def _best_so_far(self) -> str:
+    def best(self) -> str:
+        """Accuracy and family of the best trial so far."""
         return f"{self._best[0]:.2%} {self._best[1]}" if self._best else "none yet"
 
 

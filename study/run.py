@@ -6,7 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,12 @@ from study.cli import exit_status, parse
 from study.config import PLACES, StudyConfig
 from study.errors import InputError, StudyError
 from study.hardware import describe_hardware, describe_versions, now, usable_cpus, usable_gpus
-from study.ledger import Ledger
+from study.ledger import Ledger, Proposal
 from study.progress import Display
 from study.results import STUDY_JSON, ResultTables, read_study_json, write_study_json
 from study.task import SearchData
 from study.tasks import task_named
+from study.training import History
 
 COMMAND = "python -m study.run"
 LOCK = ".lock"
@@ -137,9 +138,7 @@ def _run_locked(config: StudyConfig, data: SearchData) -> int:
     write_study_json(config.folder, description)
     tables = ResultTables(config.folder, families)
     best: tuple[float, str] | None = None
-    for proposal, ending in ledger.finished():
-        found = newest_checkpoint(config.folder / CHECKPOINTS, proposal.number)
-        history = found[1] if found and found[1].ended else ending
+    for proposal, history in _finished_before(ledger, config.folder / CHECKPOINTS):
         tables.add(proposal, history)
         if history.status == "completed":
             best = max(best or (0.0, ""), (history.epochs[-1].val_accuracy, proposal.family))
@@ -164,7 +163,15 @@ def _run_locked(config: StudyConfig, data: SearchData) -> int:
         print(f"interrupted; go on with: {_resume_command(config)}")
         return 130
     write_study_json(config.folder, {**description, "ended": description["ended"] or now()})
+    print(f"best: {display.best()}")
     return _report(config)
+
+
+def _finished_before(ledger: Ledger, checkpoints: Path) -> Iterator[tuple[Proposal, History]]:
+    """What an earlier process finished: how it ended from the ledger, the rest from checkpoints."""
+    for proposal, ending in ledger.finished():
+        found = newest_checkpoint(checkpoints, proposal.number)
+        yield proposal, found[1] if found and found[1].ended else ending
 
 
 def _describe(config: StudyConfig, families: Sequence[str]) -> dict[str, Any]:
