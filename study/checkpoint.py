@@ -7,6 +7,7 @@ retried upload merges into what is there: the manifest is what makes a folder a 
 import contextlib
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,14 @@ def newest_checkpoint(checkpoints: Path, trial: int) -> tuple[Path, History] | N
             found.append((folder, read_history(folder)))
     # Equally far means equal: a run is a function of its config.
     return max(found, key=lambda pair: (pair[1].ended, len(pair[1].epochs)), default=None)
+
+
+def discard_superseded(checkpoints: Path, trial: int) -> None:
+    """Delete a trial's checkpoints but the newest whole one."""
+    newest = newest_checkpoint(checkpoints, trial)
+    for folder in checkpoints.glob(f"attempt-*/{trial_folder(trial)}/checkpoint_*"):
+        if newest and folder != newest[0]:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def trial_folder(trial: int) -> str:

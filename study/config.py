@@ -61,7 +61,15 @@ class StudyConfig:
         for flag in ("num_trials", "epochs", "batch_size", "max_concurrent", "cpus_per_trial"):
             _at_least(flag, getattr(self, flag), 1)
         _at_least("seed", self.seed, 0)
+        if self.seed >= 2**32:
+            raise InputError(f"--seed must be below 2**32, not {self.seed}")
         _at_least("gpus_per_trial", self.gpus_per_trial, 0)
+        share = self.gpus_per_trial or 0
+        if share != round(share, 4) or (share > 1 and share != int(share)):
+            raise InputError(
+                f"--gpus-per-trial must be a whole number or a share of one GPU with at most four "
+                f"digits, not {share:g}"
+            )
         task_named(self.task)
         try:
             select(self.families)
@@ -74,8 +82,8 @@ class StudyConfig:
         return self.out / self.name
 
 
-# What may differ when a study is resumed: where it lies and what it runs on, not what it is.
-PLACES = ("name", "out", "data_dir", "max_concurrent", "cpus_per_trial", "gpus_per_trial", "resume")
+# What may differ when a study is resumed: what it runs on, not what it is.
+MACHINE = ("data_dir", "max_concurrent", "cpus_per_trial", "gpus_per_trial", "resume")
 
 
 def _at_least(flag: str, value: float | None, low: int) -> None:

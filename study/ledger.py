@@ -7,7 +7,7 @@ trial that is RUNNING in it without a process behind it is simply not finished y
 import logging
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -62,9 +62,12 @@ class Ledger:
         self._families = families
         self._peak_lr = peak_lr
         self._seed = seed
+        storage = JournalStorage(JournalFileBackend(str(journal)))
+        # The journal holds one study, under the name that the folder had when it began.
+        names = optuna.get_all_study_names(storage)
         self._study: Study = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(journal))),
-            study_name=folder.name,
+            storage=storage,
+            study_name=names[0] if names else folder.name,
             direction="maximize",
             sampler=ResumableTPE(seed),
             load_if_exists=True,
@@ -90,8 +93,8 @@ class Ledger:
         """Record how a trial ended. Only a completed one is told to Optuna as complete."""
         trial = self._open.pop(number)
         trial.set_user_attr("status", history.status)
-        if history.error:
-            trial.set_user_attr("error", history.error)
+        # The curve is the only large part; it stays with the checkpoint.
+        trial.set_user_attr("history", replace(history, curve=[]).to_json())
         if history.status == "completed":
             self._study.tell(trial, history.epochs[-1].val_accuracy)
         elif history.status == "diverged":
@@ -102,11 +105,9 @@ class Ledger:
             self._study.tell(trial, state=TrialState.FAIL)
 
     def finished(self) -> Iterator[tuple[Proposal, History]]:
-        """Every trial that has ended, with as much of its history as stands here."""
+        """Every trial that has ended, with its history but for the curve."""
         for frozen in self._study.get_trials(deepcopy=False, states=_FINISHED):
-            attributes = frozen.user_attrs
-            history = History(status=attributes["status"], error=attributes.get("error", ""))
-            yield self._proposal(frozen), history
+            yield self._proposal(frozen), History.from_json(frozen.user_attrs["history"])
 
     @property
     def finished_count(self) -> int:

@@ -70,19 +70,20 @@ class Display:
             accuracy = history.epochs[-1].val_accuracy
             self._best = max(self._best or (0.0, ""), (accuracy, proposal.family))
         if not self._console.is_terminal:
-            self._console.print(self._line(proposal, history), soft_wrap=True, highlight=False)
+            line = self._line(proposal, history)
+            self._console.print(line, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
     def _line(self, proposal: Proposal, history: History) -> str:
         outcome: str = history.status
         if history.status == "completed":
             outcome = f"{history.epochs[-1].val_accuracy:.2%}"
         elif history.error:
-            outcome += f" ({history.error})"
+            outcome += f" ({' '.join(history.error.split())})"
         return (
             f"[{self._done}/{self._num_trials}] trial {proposal.number}  {proposal.family}  "
             f"peak_lr {float(proposal.parameters['peak_lr']):.3g}  {outcome}  "
             f"{history.wall_seconds:.1f} s  best {self.best()}"
-        ).replace("[", r"\[")
+        )
 
     def _render(self) -> Group:
         running = f"{len(self._running)} running" if self._began else "starting the workers"

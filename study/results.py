@@ -73,21 +73,32 @@ class ResultTables:
 
     folder: Path
     families: tuple[str, ...]
+    before: Iterable[tuple[Proposal, History]] = ()
+    """Trials that an earlier process finished."""
 
     def __post_init__(self) -> None:
-        self._finished: dict[int, tuple[Proposal, History]] = {}
-        self._next_write = 0.0
+        self._finished = {pair[0].number: pair for pair in self.before}
+        self._written, self._next_write = 0, 0.0
+
+    @property
+    def finished(self) -> list[tuple[Proposal, History]]:
+        """All finished trials, in the order of their numbers."""
+        return [self._finished[number] for number in sorted(self._finished)]
 
     def add(self, proposal: Proposal, history: History) -> None:
-        """Take a finished trial in, and write the tables if it is time to."""
+        """Take a finished trial in."""
         self._finished[proposal.number] = (proposal, history)
-        if time.monotonic() >= self._next_write:
+        self.write_in_time()
+
+    def write_in_time(self) -> None:
+        """Write the tables if they lack a trial and the last write is long enough ago."""
+        if self._written < len(self._finished) and time.monotonic() >= self._next_write:
             self.write()
 
     def write(self) -> None:
         """Write all three tables, each either whole or not at all."""
         started = time.monotonic()
-        finished = [self._finished[number] for number in sorted(self._finished)]
+        finished = self.finished
         parameters = _parameter_types(self.families)
         tables = {
             "trials": _table(
@@ -101,6 +112,7 @@ class ResultTables:
         for name, table in tables.items():
             with replacing(self.folder / f"{name}.parquet") as path:
                 pq.write_table(table, path)
+        self._written = len(finished)
         now = time.monotonic()
         self._next_write = now + 20 * (now - started)
 
@@ -129,7 +141,9 @@ def read_study_json(folder: Path) -> dict[str, Any]:
     """
     path = folder / STUDY_JSON
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
+        content = json.loads(path.read_text())
+        if not isinstance(content, dict):
+            raise ValueError(f"it holds no JSON object but a {type(content).__name__}")
     except FileNotFoundError as error:
         raise InputError(f"{str(folder)!r} is no study: it has no {STUDY_JSON}") from error
     except (OSError, ValueError) as error:

@@ -6,7 +6,8 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ from filelock import FileLock, Timeout
 from optuna.distributions import distribution_to_json
 from rich.console import Console
 
-from search_spaces import FAMILIES, select
+from search_spaces import FAMILIES, PeakRange, select
 from search_spaces.family import MIN_STEPS
 from study.checkpoint import newest_checkpoint
 from study.cli import exit_status, parse
-from study.config import PLACES, StudyConfig
+from study.config import MACHINE, StudyConfig
 from study.errors import InputError, StudyError
 from study.hardware import describe_hardware, describe_versions, now, usable_cpus, usable_gpus
+from study.interrupt import Interrupt
 from study.ledger import Ledger, Proposal
 from study.progress import Display
 from study.results import STUDY_JSON, ResultTables, read_study_json, write_study_json
@@ -45,7 +47,9 @@ def main(arguments: Sequence[str]) -> int:
 def _parse(arguments: Sequence[str]) -> StudyConfig:
     config = parse(StudyConfig, COMMAND, arguments)
     if config.resume is None:
-        if (config.folder / STUDY_JSON).exists():
+        if os.path.lexists(
+            config.folder / STUDY_JSON
+        ):  # Path.exists() raises where it may not look
             raise InputError(
                 f"{str(config.folder)!r} already holds a study; go on with it by "
                 f"--resume {shlex.quote(str(config.folder))}, or choose another --name"
@@ -56,7 +60,7 @@ def _parse(arguments: Sequence[str]) -> StudyConfig:
     config = parse(StudyConfig, COMMAND, arguments, default=stored)
     for field in dataclasses.fields(config):
         typed, kept = getattr(config, field.name), getattr(stored, field.name)
-        if field.name not in PLACES and typed != kept:
+        if field.name not in MACHINE and typed != kept:
             raise InputError(
                 f"{str(config.resume)!r} is a study with --{field.name.replace('_', '-')} {kept}, "
                 f"not {typed}; leave the flag out, or start another study with another --name"
@@ -73,7 +77,7 @@ def _stored_config(folder: Path) -> StudyConfig:
         folder = folder.resolve()
         values |= {"out": folder.parent, "name": folder.name, "resume": None}
         return StudyConfig(**values)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{str(folder / STUDY_JSON)!r} is damaged: {error}") from error
 
 
@@ -128,21 +132,21 @@ def _check_room(config: StudyConfig, data: SearchData) -> None:
 
 def _run_locked(config: StudyConfig, data: SearchData) -> int:
     # Here, not above: Ray takes seconds to import, and bad input should not wait for it.
-    from study.search import CHECKPOINTS, Interrupt, search
+    from study.search import CHECKPOINTS, search
 
     console = Console()
     task = task_named(config.task)
-    families = select(config.families)
-    ledger = Ledger(config.folder, families, task.peak_lr, config.seed)
-    description = _describe(config, families)
+    description = _describe(config)
+    families, peak_lr = _search_space(description)
+    ledger = Ledger(config.folder, families, peak_lr, config.seed)
     write_study_json(config.folder, description)
-    tables = ResultTables(config.folder, families)
-    best: tuple[float, str] | None = None
-    for proposal, history in _finished_before(ledger, config.folder / CHECKPOINTS):
-        tables.add(proposal, history)
-        if history.status == "completed":
-            best = max(best or (0.0, ""), (history.epochs[-1].val_accuracy, proposal.family))
-
+    before = list(_finished_before(ledger, config.folder / CHECKPOINTS))
+    tables = ResultTables(config.folder, families, before)
+    accuracies = [
+        (history.epochs[-1].val_accuracy, proposal.family)
+        for proposal, history in tables.finished
+        if history.status == "completed"
+    ]
     console.print(
         f"{config.num_trials} trials of {config.epochs} epochs on {config.task}, "
         f"{len(families)} schedule families -> {config.folder}",
@@ -150,16 +154,17 @@ def _run_locked(config: StudyConfig, data: SearchData) -> int:
         soft_wrap=True,
     )
     interrupt = Interrupt()
-    done = ledger.finished_count
     with (
         interrupt.listening(),
-        Display(config.num_trials, done, best, config.epochs, console) as display,
+        Display(
+            config.num_trials, len(before), max(accuracies, default=None), config.epochs, console
+        ) as display,
     ):
         try:
             search(config, task, data, ledger, tables, display, interrupt)
         finally:
             tables.write()
-    if interrupt.count and ledger.finished_count < config.num_trials:
+    if ledger.finished_count < config.num_trials:
         print(f"interrupted; go on with: {_resume_command(config)}")
         return 130
     write_study_json(config.folder, {**description, "ended": description["ended"] or now()})
@@ -169,12 +174,12 @@ def _run_locked(config: StudyConfig, data: SearchData) -> int:
 
 def _finished_before(ledger: Ledger, checkpoints: Path) -> Iterator[tuple[Proposal, History]]:
     """What an earlier process finished: how it ended from the ledger, the rest from checkpoints."""
-    for proposal, ending in ledger.finished():
+    for proposal, history in ledger.finished():
         found = newest_checkpoint(checkpoints, proposal.number)
-        yield proposal, found[1] if found and found[1].ended else ending
+        yield proposal, replace(history, curve=found[1].curve if found else [])
 
 
-def _describe(config: StudyConfig, families: Sequence[str]) -> dict[str, Any]:
+def _describe(config: StudyConfig) -> dict[str, Any]:
     """What study.json says; what was true at the start of a resumed study stays."""
     if (config.folder / STUDY_JSON).exists():
         return read_study_json(config.folder)
@@ -184,7 +189,7 @@ def _describe(config: StudyConfig, families: Sequence[str]) -> dict[str, Any]:
         for value in [getattr(config, field.name)]
         if field.name != "resume"
     }
-    task = task_named(config.task)
+    task, families = task_named(config.task), select(config.families)
     return {
         "config": values,
         "seed": config.seed,
@@ -205,6 +210,18 @@ def _describe(config: StudyConfig, families: Sequence[str]) -> dict[str, Any]:
         "began": now(),
         "ended": None,
     }
+
+
+def _search_space(description: Mapping[str, Any]) -> tuple[tuple[str, ...], PeakRange]:
+    """Of the study as it began, whatever the groups and tasks of the code have become since."""
+    try:
+        space = description["search_space"]
+        families, (low, high) = tuple(space["families"]), space["peak_lr"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{STUDY_JSON} is damaged: {error}") from error
+    if unknown := set(families) - set(FAMILIES):
+        raise InputError(f"this project has no schedule family {unknown.pop()!r} any more")
+    return families, (low, high)
 
 
 def _report(config: StudyConfig) -> int:

@@ -2,12 +2,9 @@
 
 import logging
 import os
-import shutil
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol
 
 # Ray reads most of these when it is imported, and its workers inherit them all. A user's own
@@ -24,7 +21,7 @@ _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     # Ctrl-C is ours to answer.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    # The ledger is the truth; Ray's own snapshots are never read.
+    # Ray's own snapshots of the experiment: the ledger is the truth, and they are never read.
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     # glibc otherwise maps and unmaps every large activation: 5-15% of a training step.
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
@@ -39,9 +36,16 @@ from ray.tune.experiment import Trial as RayTrial
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from study.checkpoint import CheckpointError, newest_checkpoint, read_history, trial_folder
+from study.checkpoint import (
+    CheckpointError,
+    discard_superseded,
+    newest_checkpoint,
+    read_history,
+    trial_folder,
+)
 from study.config import StudyConfig
 from study.hardware import usable_cpus, usable_gpus
+from study.interrupt import Interrupt
 from study.ledger import Ledger, Proposal
 from study.results import ResultTables
 from study.task import SearchData, Task
@@ -70,28 +74,6 @@ class Progress(Protocol):
         """A trial has ended."""
 
 
-class Interrupt:
-    """Counts the interruptions: after one, running epochs are finished; after two, nothing is."""
-
-    count = 0
-
-    @contextmanager
-    def listening(self) -> Iterator["Interrupt"]:
-        """Answer SIGINT and SIGTERM with counting, as long as the block runs."""
-
-        def count(signum: int, frame: FrameType | None) -> None:
-            self.count += 1
-
-        handlers = {
-            number: signal.signal(number, count) for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        try:
-            yield self
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-
-
 def search(
     config: StudyConfig,
     task: Task,
@@ -109,7 +91,8 @@ def search(
     execution.adopt_unfinished()
     left = config.num_trials - ledger.finished_count
     if left > 0:
-        with _ray(config) as (max_concurrent, gpus_per_trial):
+        # Listening anew, since Ray answers SIGTERM by itself once it is started.
+        with _ray(config) as (max_concurrent, gpus_per_trial), interrupt.listening():
             trainable = _trainable(config, task, data, gpus_per_trial)
             _tuner(trainable, execution, left, max_concurrent).fit()
     if execution.error:
@@ -168,6 +151,7 @@ class Execution:
 
     def _record(self, proposal: Proposal, history: History) -> None:
         self.ledger.finish(proposal.number, history)
+        discard_superseded(self.checkpoints, proposal.number)
         self.tables.add(proposal, history)
         self.progress.finished(proposal, history)
 
@@ -192,7 +176,7 @@ def _trainable(
 def _tuner(
     trainable: type[tune.Trainable], execution: Execution, num_trials: int, max_concurrent: int
 ) -> tune.Tuner:
-    attempts = len(list(execution.checkpoints.iterdir()))
+    attempts = [int(path.name[-3:]) for path in execution.checkpoints.glob("attempt-[0-9]*")]
     return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -206,10 +190,9 @@ def _tuner(
         ),
         run_config=tune.RunConfig(
             storage_path=str(execution.checkpoints),
-            name=f"attempt-{attempts + 1:03d}",
-            checkpoint_config=tune.CheckpointConfig(
-                num_to_keep=1, checkpoint_frequency=1, checkpoint_at_end=True
-            ),
+            name=f"attempt-{max(attempts, default=0) + 1:03d}",
+            # Ray's own num_to_keep writes a snapshot of the whole experiment at every checkpoint.
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, checkpoint_at_end=True),
             failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
             callbacks=[LedgerCallback(execution)],
             stop=InterruptStopper(execution),
@@ -279,6 +262,24 @@ class LedgerCallback(tune.Callback):
         """Pass it on."""
         self._execution.progress.advanced(result["samples"])
 
+    def on_checkpoint(
+        self,
+        iteration: int,
+        trials: list[RayTrial],
+        trial: RayTrial,
+        checkpoint: tune.Checkpoint,
+        **info: Any,
+    ) -> None:
+        """Keep only the newest."""
+        discard_superseded(self._execution.checkpoints, _number(trial))
+
+    def on_step_end(self, iteration: int, trials: list[RayTrial], **info: Any) -> None:
+        """Write what came too soon after the last write."""
+        try:
+            self._execution.tables.write_in_time()
+        except OSError as error:
+            self._execution.error = self._execution.error or error
+
     def on_trial_complete(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
     ) -> None:
@@ -292,8 +293,6 @@ class LedgerCallback(tune.Callback):
             history = History(status="failed", error=f"its last checkpoint is lost: {error}")
         if history.ended:
             self._execution.finish(_number(trial), history)
-            if superseded := trial.config["checkpoint"]:
-                shutil.rmtree(superseded, ignore_errors=True)
 
     def on_trial_error(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
@@ -303,7 +302,7 @@ class LedgerCallback(tune.Callback):
         found = newest_checkpoint(self._execution.checkpoints, _number(trial))
         history = found[1] if found else History()
         history.status = "failed"
-        history.error = str(trial.get_error() or "its worker died").strip().splitlines()[-1]
+        history.error = _last_line(trial.error_file) or "its worker died"
         self._execution.finish(_number(trial), history)
 
 
@@ -342,9 +341,16 @@ def _ray(config: StudyConfig) -> Iterator[tuple[int, float]]:
         if share is None:
             share = GPU_SHARE if gpus else 0.0
         slots = min(cpus // config.cpus_per_trial, int(gpus / share) if share else cpus)
-        yield config.max_concurrent or slots, share
+        # More at a time would only wait for room, and begin when the study is to stop.
+        yield min(config.max_concurrent or slots, slots), share
     finally:
         ray.shutdown()
+
+
+def _last_line(file: str | None) -> str:
+    """Of Ray's own record of an error; Trial.get_error() looks for it where it is not yet."""
+    lines = Path(file).read_text().split("\n") if file and Path(file).exists() else []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 def _number(trial: RayTrial) -> int:

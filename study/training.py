@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -90,6 +90,14 @@ class History:
         return cls(**{**content, "epochs": epochs, "curve": curve})
 
 
+class _Evaluation(NamedTuple):
+    loss: float
+    accuracy: float
+    collapsed: bool
+    chance_loss: float
+    """Of a guess, ln(classes)."""
+
+
 class TrainingRun:
     """One training run, an epoch at a time.
 
@@ -140,20 +148,24 @@ class TrainingRun:
         """
         started = time.perf_counter()
         losses, lr = self._train_epoch()
-        val_loss, val_accuracy, collapsed = self._evaluate()
+        evaluation = self._evaluate()
         record = EpochRecord(
             epoch=len(self.history.epochs) + 1,
             step=(len(self.history.epochs) + 1) * self.steps_per_epoch,
             lr=lr,
             train_loss=float(losses.mean()),
-            val_loss=val_loss,
-            val_accuracy=val_accuracy,
+            val_loss=evaluation.loss,
+            val_accuracy=evaluation.accuracy,
             seconds=time.perf_counter() - started,
         )
         self.history.epochs.append(record)
-        if collapsed or not math.isfinite(record.train_loss + val_loss):
+        last = record.epoch == self.config.epochs
+        # Half collapsed, its outputs still differ; at the end, nothing begins to learn any more.
+        at_chance = last and min(record.train_loss, record.val_loss) >= evaluation.chance_loss
+        finite = math.isfinite(record.train_loss + record.val_loss)
+        if evaluation.collapsed or at_chance or not finite:
             self.history.status = "diverged"
-        elif record.epoch == self.config.epochs:
+        elif last:
             self.history.status = "completed"
         return record
 
@@ -190,8 +202,8 @@ class TrainingRun:
         return inputs.contiguous(memory_format=self._layout) if self._layout else inputs
 
     @torch.inference_mode()
-    def _evaluate(self) -> tuple[float, float, bool]:
-        """Loss and accuracy over the validation split, and whether the network has collapsed.
+    def _evaluate(self) -> "_Evaluation":
+        """Look at the validation split, and whether the network has collapsed.
 
         It has where it puts out the same for every input, as too high a rate leaves it. Its loss is
         finite then, so that no check for NaN finds it, and about that of a network which has not
@@ -212,14 +224,18 @@ class TrainingRun:
             highest.append(outputs.amax(0))
         val_loss, val_accuracy = torch.stack(sums).sum(0) / len(self.validation.targets)
         low, high = torch.stack(lowest).amin(0), torch.stack(highest).amax(0)
-        collapsed = (high - low).max() <= 1e-6 * high.abs().max()
-        return float(val_loss), float(val_accuracy), bool(collapsed)
+        return _Evaluation(
+            float(val_loss),
+            float(val_accuracy),
+            collapsed=bool((high - low).max() <= 1e-6 * high.abs().max()),
+            chance_loss=math.log(len(high)),
+        )
 
     def state(self) -> dict[str, Any]:
         """All that a run needs to go on, besides its history: tensors and plain values only."""
         version, internal, gauss = random.getstate()
         name, keys, *rest = np.random.get_state(legacy=True)
-        cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+        cuda = torch.cuda.get_rng_state() if self.train.inputs.is_cuda else None
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -240,7 +256,7 @@ class TrainingRun:
         self.schedule.load_state_dict(state["schedule"])
         self._order.set_state(state["order"])
         torch.set_rng_state(state["torch"])
-        if state["cuda"] is not None and torch.cuda.is_available():
+        if state["cuda"] is not None and self.train.inputs.is_cuda:
             torch.cuda.set_rng_state(state["cuda"])
         name, keys, *rest = state["numpy"]
         np.random.set_state((name, keys.numpy(), *rest))

@@ -41,6 +41,7 @@ class ScheduleTrial(tune.Trainable):
     ) -> None:
         """Keep what all trials of this actor share; the tensors lie in the node's object store."""
         torch.set_num_threads(threads)
+        torch.backends.cudnn.deterministic = True
         self._task, self._data, self._device = task, _from_arrays(data), device
         self._epochs, self._batch_size = epochs, batch_size
         self.reset_config(config)
@@ -51,6 +52,7 @@ class ScheduleTrial(tune.Trainable):
         self._run: TrainingRun | None = None
         self._resumed: tuple[dict[str, Any], History] | None = None
         self._failure: History | None = None
+        self._seconds_before = 0.0
         self._trial_config = new_config
         if checkpoint := new_config["checkpoint"]:
             self.load_checkpoint(checkpoint)
@@ -62,13 +64,15 @@ class ScheduleTrial(tune.Trainable):
             run = self._run = self._run or self._build()
             run.run_epoch()
             history = run.history
+        except torch.AcceleratorError:
+            raise  # the process cannot use its GPU any more: Ray replaces the worker
         except Exception as error:
             history = self._run.history if self._run else History()
             history.status = "failed"
             history.error = f"{type(error).__name__}: {error}"
             self._failure = history
         history.node = platform.node()
-        history.wall_seconds = self._wall_seconds_before + time.monotonic() - self._started
+        history.wall_seconds = self._seconds_before + time.monotonic() - self._started
         samples = run.steps_per_epoch * self._batch_size if not self._failure else 0
         return {"samples": samples, "done": history.ended}
 
@@ -84,10 +88,7 @@ class ScheduleTrial(tune.Trainable):
         """Read a run that :meth:`step` then goes on with."""
         assert isinstance(checkpoint, str), "it was written as a folder"
         self._resumed = read_checkpoint(Path(checkpoint))
-
-    @property
-    def _wall_seconds_before(self) -> float:
-        return self._resumed[1].wall_seconds if self._resumed else 0.0
+        self._seconds_before = self._resumed[1].wall_seconds
 
     def _build(self) -> TrainingRun:
         config = RunConfig(

@@ -1,7 +1,6 @@
 """The command line: bad input costs one line and status 2, and leaves nothing behind."""
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +24,9 @@ BAD_FLAGS = [
     ("--batch-size 50001", r"--batch-size must be at most 50000, .* not 50001"),
     ("--batch-size 50000", r"makes 3 optimizer steps, and a schedule needs 10"),
     ("--seed -1", r"--seed must be at least 0, not -1"),
+    ("--seed 4294967296", r"--seed must be below 2\*\*32, not 4294967296"),
+    ("--gpus-per-trial 1.5", r"--gpus-per-trial must be a whole number or a share .* not 1.5"),
+    ("--gpus-per-trial 0.00001", r"--gpus-per-trial must be a whole number or .* not 1e-05"),
     ("--max-concurrent 0", r"--max-concurrent must be at least 1, not 0"),
     ("--max-concurrent x", r"--max-concurrent: must be .*INT, not 'x'"),
     ("--cpus-per-trial 4096", r"--cpus-per-trial must be at most \d+, .* not 4096"),
@@ -92,12 +94,17 @@ def test_a_name_that_holds_a_study_is_refused(stored: Path) -> None:
 
 def test_a_resume_with_another_config_is_refused(stored: Path) -> None:
     assert "is a study with --epochs 2, not 3" in refused("--resume", stored, "--epochs", 3)
+    assert "is a study with --name s, not t" in refused("--resume", stored, "--name", "t")
     assert "is a study with --seed 5, not 0" in refused("--resume", stored, "--seed", 0)
 
 
 def test_a_damaged_description_is_refused(stored: Path) -> None:
     write_study_json(stored, {"config": {"nonsense": 1}})
     assert "study.json' is damaged" in refused("--resume", stored)
+    write_study_json(stored, {"config": "nonsense"})
+    assert "study.json' is damaged" in refused("--resume", stored)
+    (stored / STUDY_JSON).write_text("[]")
+    assert "study.json' cannot be read: it holds no JSON object" in refused("--resume", stored)
 
 
 def test_a_moved_study_is_resumed_where_it_is(stored: Path, tmp_path: Path) -> None:
@@ -131,4 +138,3 @@ def test_an_interruption_before_the_study_is_no_traceback(tmp_path: Path) -> Non
         [sys.executable, "-c", source], capture_output=True, text=True, cwd=tmp_path, env=os.environ
     )
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
-    assert signal.SIGINT

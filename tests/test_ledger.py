@@ -1,6 +1,7 @@
 """The ledger: what is proposed, what Optuna hears, what a killed process leaves."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -117,6 +118,24 @@ def test_unfinished_proposals_come_back(tmp_path: Path) -> None:
     assert reopened.finished_count == 1
     reopened.finish(2, ended("diverged"))
     assert [proposal.number for proposal, _ in reopened.finished()] == [1, 2]
+
+
+def test_a_renamed_folder_holds_the_same_study(tmp_path: Path) -> None:
+    whole = propose_and_finish(open_ledger(folder(tmp_path, "whole")), 4)
+    before = folder(tmp_path, "before")
+    parts = propose_and_finish(open_ledger(before), 2)
+    reopened = open_ledger(before.rename(tmp_path / "after"))
+    assert reopened.finished_count == 2
+    assert parts + propose_and_finish(reopened, 2) == whole
+
+
+def test_the_ledger_keeps_all_but_the_curve(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    history = History("failed", [EpochRecord(1, 9, 0.1, 1, 1, 0.5, 1)], [(0, 1, 1)], 2, "n", "e")
+    proposal = ledger.propose()
+    ledger.finish(proposal.number, history)
+    ((stored, ending),) = open_ledger(tmp_path).finished()
+    assert (stored, ending) == (proposal, replace(history, curve=[]))
 
 
 def test_a_proposal_cut_short_is_completed_as_it_would_have_been(tmp_path: Path) -> None:

@@ -23,11 +23,14 @@ def test_elsewhere_a_plain_line_for_each_finished_trial() -> None:
         display.advanced(500)
         display.finished(proposal(0), History("completed", [RECORD], wall_seconds=2.5))
         display.finished(proposal(1, "step"), History("diverged", [RECORD], wall_seconds=1))
-        display.finished(proposal(2, "step"), History("failed", error="ValueError: [bold] x"))
+        display.finished(
+            proposal(2, "step"), History("failed", error="ValueError: [bold] \\[/x] :cat:\n  x")
+        )
     assert file.getvalue().splitlines() == [
         "[1/3] trial 0  cosine  peak_lr 0.0451  98.76%  2.5 s  best 98.76% cosine",
         "[2/3] trial 1  step  peak_lr 0.0451  diverged  1.0 s  best 98.76% cosine",
-        "[3/3] trial 2  step  peak_lr 0.0451  failed (ValueError: [bold] x)  0.0 s  "
+        "[3/3] trial 2  step  peak_lr 0.0451  failed (ValueError: [bold] \\[/x] :cat: x)  "
+        "0.0 s  "
         "best 98.76% cosine",
     ]
 

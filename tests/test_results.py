@@ -1,6 +1,7 @@
 """The tables: their schema, written whole, read back."""
 
 import json
+import math
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -94,6 +95,23 @@ def test_rows_say_what_came_out(tables: ResultTables) -> None:
         {"trial": 1, "step": 0, "lr": 0.1, "momentum": 0.9},
         {"trial": 1, "step": 19, "lr": 0.05, "momentum": 0.9},
     ]
+
+
+def test_trials_of_an_earlier_process_are_written_with_the_next(tmp_path: Path) -> None:
+    write_study_json(tmp_path, {"config": {}})
+    tables = ResultTables(tmp_path, tuple(FAMILIES), [(COSINE, COMPLETED)])
+    tables.add(RESTARTS, COMPLETED)
+    assert read_tables(tmp_path).trials["trial"].to_pylist() == [0, 1]
+
+
+def test_what_comes_too_soon_is_written_later(tables: ResultTables) -> None:
+    tables.add(COSINE, COMPLETED)
+    tables._next_write = math.inf
+    tables.add(RESTARTS, COMPLETED)
+    assert len(read_tables(tables.folder).trials) == 1
+    tables._next_write = 0
+    tables.write_in_time()
+    assert len(read_tables(tables.folder).trials) == 2
 
 
 def test_a_diverged_trial_has_the_worst_value(tables: ResultTables) -> None:

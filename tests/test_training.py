@@ -146,6 +146,16 @@ def test_a_real_collapse_is_found_in_its_first_epoch(mnist: SearchData) -> None:
     assert run.history.status == "diverged"
 
 
+def test_a_run_that_ends_at_chance_has_diverged(small_mnist: SearchData) -> None:
+    """With a rate of nothing it learns nothing, though its outputs differ."""
+    config = replace(CONFIG, parameters={"peak_lr": 1e-12})
+    run = TrainingRun(small_task(), small_mnist, config)
+    assert run.run_epoch().val_loss > math.log(10)
+    assert run.history.status == "running"
+    assert finish(run).history.status == "diverged"
+    assert len(run.history.epochs) == 3
+
+
 def test_a_slow_start_is_no_collapse(small_mnist: SearchData) -> None:
     """One-cycle begins far below its peak: nothing is learned in the first of many epochs."""
     parameters = {"peak_lr": 0.02, "rise_fraction": 0.5, "start_ratio": 0.01, "end_ratio": 1e-3}

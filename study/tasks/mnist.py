@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import pickle
+import socket
 import subprocess
 import sys
 import tempfile
@@ -117,8 +118,8 @@ def _fetch(data_dir: Path, raw: Path, names: Iterable[str]) -> dict[str, bytearr
         except Exception as error:  # whatever a source does wrong, the next may do right
             reasons.append(str(error).strip().splitlines()[-1] if str(error) else repr(error))
             continue
-        if files := _read(raw, names):
-            return files
+        if files := _read(raw, SHA256):
+            return {name: files[name] for name in names}
         reasons.append(f"{source.__name__}: wrong SHA-256")
     found = f"damaged: {', '.join(damaged)}" if damaged else "not there"
     raise StudyError(
@@ -136,7 +137,12 @@ def _fetch_by_torchvision(data_dir: Path, raw: Path) -> None:
         raw_folder = str(data_dir / "MNIST" / "raw")
 
     ReachableMNIST.mirrors = mirrors
-    ReachableMNIST(str(data_dir), download=True)
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(2 * PROBE_SECONDS)  # for a mirror that answers and then stalls
+    try:
+        ReachableMNIST(str(data_dir), download=True)
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _reachable(urls: Iterable[str]) -> list[str]:
