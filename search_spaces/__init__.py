@@ -7,17 +7,35 @@ A new family is one class (see :class:`~search_spaces.family.ScheduleFamily`) an
 import difflib
 from collections.abc import Iterable
 
+from search_spaces.adaptive import Plateau, ScheduleFree
+from search_spaces.cooldown import Trapezoid, WsdExponential, WsdLinear, WsdSqrt
 from search_spaces.cyclic import (
     CosineWarmRestarts,
     ExpRange,
     OneCycle,
+    Sine,
+    Sine2,
+    Snapshot,
     Triangular,
     Triangular2,
 )
-from search_spaces.decay import Constant, Cosine, Linear, Step
+from search_spaces.decay import (
+    Constant,
+    Cosine,
+    Exponential,
+    Inverse,
+    InverseSquareRoot,
+    Linear,
+    LinearToZero,
+    MultiStep,
+    Polynomial,
+    Rex,
+    Step,
+)
 from search_spaces.family import Parameters, ParameterValue, PeakRange, ScheduleFamily
 
 __all__ = [
+    "CONTROLS",
     "FAMILIES",
     "GROUPS",
     "ParameterValue",
@@ -33,20 +51,39 @@ FAMILIES: dict[str, ScheduleFamily] = {
     for family in (
         Constant(),
         Step(),
+        MultiStep(),
+        Exponential(),
         Linear(),
+        LinearToZero(),
+        Polynomial(),
+        Inverse(),
+        InverseSquareRoot(),
         Cosine(),
+        Rex(),
+        Trapezoid(),
+        WsdLinear(),
+        WsdSqrt(),
+        WsdExponential(),
         CosineWarmRestarts(),
+        Snapshot(),
         Triangular(),
         Triangular2(),
         ExpRange(),
+        Sine(),
+        Sine2(),
         OneCycle(),
+        Plateau(),
+        ScheduleFree(),
     )
 }
 
+CONTROLS = (Constant.name, LinearToZero.name)
+"""What every other family has to beat; they have nothing to choose but the peak rate."""
+
 GROUPS: dict[str, tuple[str, ...]] = {
     group: tuple(name for name, family in FAMILIES.items() if group in family.groups)
-    for group in ("classic",)
-}
+    for group in ("classic", "decay", "cooldown", "cyclic", "adaptive")
+} | {"all": tuple(FAMILIES)}
 
 
 def select(names: str) -> tuple[str, ...]:

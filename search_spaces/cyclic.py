@@ -1,17 +1,23 @@
-"""Families whose rate rises during the run: restarts, triangles and one-cycle."""
+"""Families whose rate rises during the run: restarts, triangles, sines and one-cycle."""
 
+import math
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
-from torch.optim import Optimizer
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from torch.optim.lr_scheduler import (
     CosineAnnealingWarmRestarts,
     CyclicLR,
-    LRScheduler,
+    LambdaLR,
     OneCycleLR,
 )
 
-from search_spaces.family import Parameters, ScheduleFamily
+from search_spaces.family import Parameters, Recipe, ScheduleFamily
 
 
 class CosineWarmRestarts(ScheduleFamily):
@@ -24,22 +30,25 @@ class CosineWarmRestarts(ScheduleFamily):
     """
 
     name = "cosine_warm_restarts"
-    groups = frozenset({"classic"})
+    groups = frozenset({"classic", "cyclic"})
+    cycles = True
     space: ClassVar = {
         "cycles": IntDistribution(2, 4),
         "growth": IntDistribution(1, 2),
         "end_ratio": FloatDistribution(1e-4, 0.1, log=True),
     }
 
-    def build(self, optimizer: Optimizer, parameters: Parameters, total_steps: int) -> LRScheduler:
+    def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         cycles, growth = int(parameters["cycles"]), int(parameters["growth"])
         first_cycles = sum(growth**k for k in range(cycles))  # horizon, in lengths of the first
-        return CosineAnnealingWarmRestarts(
-            optimizer,
-            # Rounded up: rounded down, one more restart would fall just before the end.
-            T_0=-(-total_steps // first_cycles),
-            T_mult=growth,
-            eta_min=float(parameters["end_ratio"]) * float(parameters["peak_lr"]),
+        return Recipe(
+            CosineAnnealingWarmRestarts,
+            {
+                # Rounded up: rounded down, one more restart would fall just before the end.
+                "T_0": -(-total_steps // first_cycles),
+                "T_mult": growth,
+                "eta_min": float(parameters["end_ratio"]) * float(parameters["peak_lr"]),
+            },
         )
 
 
@@ -51,28 +60,31 @@ class _Cyclic(ScheduleFamily):
     """
 
     mode: ClassVar[Literal["triangular", "triangular2", "exp_range"]]
-    groups = frozenset({"classic"})
+    groups = frozenset({"classic", "cyclic"})
+    cycles = True
     space: ClassVar = {
         "base_ratio": FloatDistribution(1e-3, 0.3, log=True),
         "cycles": IntDistribution(1, 4),
     }
 
-    def build(self, optimizer: Optimizer, parameters: Parameters, total_steps: int) -> LRScheduler:
+    def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         peak_lr = float(parameters["peak_lr"])
         base_lr = float(parameters["base_ratio"]) * peak_lr
         half_cycle = total_steps / (2 * int(parameters["cycles"]))
         gamma, start = self._envelope(parameters, half_cycle)
-        return CyclicLR(
-            optimizer,
-            base_lr=base_lr,
-            max_lr=base_lr + (peak_lr - base_lr) * start,
-            # torch computes with fractions of a step, whatever its annotation says; whole steps
-            # would drift away from the horizon by one rounding a cycle.
-            step_size_up=half_cycle,  # type: ignore[arg-type]
-            step_size_down=half_cycle,  # type: ignore[arg-type]
-            mode=self.mode,
-            gamma=gamma,
-            cycle_momentum=False,
+        return Recipe(
+            CyclicLR,
+            {
+                "base_lr": base_lr,
+                "max_lr": base_lr + (peak_lr - base_lr) * start,
+                # torch computes with fractions of a step, whatever its annotation says; whole steps
+                # would drift away from the horizon by one rounding a cycle.
+                "step_size_up": half_cycle,
+                "step_size_down": half_cycle,
+                "mode": self.mode,
+                "gamma": gamma,
+                "cycle_momentum": False,
+            },
         )
 
     def _envelope(self, parameters: Parameters, half_cycle: float) -> tuple[float, float]:
@@ -121,27 +133,99 @@ class ExpRange(_Cyclic):
 class OneCycle(ScheduleFamily):
     """Up from ``start_ratio * peak_lr`` to ``peak_lr``, then down to ``end_ratio * peak_lr``.
 
-    Both arcs are cosines; the rise takes ``rise_fraction`` of the horizon. Momentum runs the other
-    way, 0.95 -> 0.85 -> 0.95. torch.optim.lr_scheduler.OneCycleLR, after Smith & Topin,
-    arXiv 1708.07120 (whose original has straight lines and three phases).
+    The rise takes ``rise_fraction`` of the horizon; with three ``phases`` the fall back to the
+    start takes as long, and what is left goes on down. Arcs are cosines or straight lines
+    (``anneal``). Momentum runs the other way, 0.95 -> 0.85 -> 0.95.
+    torch.optim.lr_scheduler.OneCycleLR, after Smith & Topin, arXiv 1708.07120 (whose original has
+    straight lines and three phases).
     """
 
     name = "one_cycle"
-    groups = frozenset({"classic"})
+    groups = frozenset({"classic", "cyclic"})
     space: ClassVar = {
-        "rise_fraction": FloatDistribution(0.1, 0.5),
+        "rise_fraction": FloatDistribution(0.1, 0.45),
         "start_ratio": FloatDistribution(0.01, 0.2, log=True),
         "end_ratio": FloatDistribution(1e-5, 1e-2, log=True),
+        "anneal": CategoricalDistribution(("cos", "linear")),
+        "phases": IntDistribution(2, 3),
     }
 
-    def build(self, optimizer: Optimizer, parameters: Parameters, total_steps: int) -> LRScheduler:
+    def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         start_ratio = float(parameters["start_ratio"])
-        return OneCycleLR(
-            optimizer,
-            max_lr=float(parameters["peak_lr"]),
-            total_steps=total_steps,
-            # torch divides by the length of the rise less one step.
-            pct_start=max(float(parameters["rise_fraction"]), 2 / total_steps),
-            div_factor=1 / start_ratio,
-            final_div_factor=start_ratio / float(parameters["end_ratio"]),
+        return Recipe(
+            OneCycleLR,
+            {
+                "max_lr": float(parameters["peak_lr"]),
+                "total_steps": total_steps,
+                # torch divides by the length of the rise less one step.
+                "pct_start": max(float(parameters["rise_fraction"]), 2 / total_steps),
+                "anneal_strategy": str(parameters["anneal"]),
+                "div_factor": 1 / start_ratio,
+                "final_div_factor": start_ratio / float(parameters["end_ratio"]),
+                "three_phase": int(parameters["phases"]) == 3,
+            },
         )
+
+
+class Snapshot(ScheduleFamily):
+    """``lr(t) = peak_lr / 2 * (1 + cos(pi * (t mod c) / c))``, ``c = horizon / cycles``.
+
+    Equal cosine cycles down to zero, whose ends are the snapshots of an ensemble (Huang et al.,
+    arXiv 1704.00109: 4 to 8 cycles work well).
+    torch.optim.lr_scheduler.CosineAnnealingWarmRestarts.
+    """
+
+    name = "snapshot"
+    groups = frozenset({"cyclic"})
+    cycles = True
+    space: ClassVar = {"cycles": IntDistribution(2, 8)}
+
+    def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
+        cycle = -(-total_steps // int(parameters["cycles"]))
+        return Recipe(CosineAnnealingWarmRestarts, {"T_0": cycle, "eta_min": 0.0})
+
+
+@dataclass(frozen=True)
+class SineShape:
+    """base + (1 - base) * |sin(pi * t / cycle)|, each hump ``decay`` times the one before."""
+
+    base_ratio: float
+    cycles: int
+    decay: float
+    total_steps: int
+
+    def __call__(self, step: int) -> float:
+        """The factor on the peak rate at a step."""
+        position = self.cycles * step / self.total_steps
+        height = self.decay ** int(position)
+        return self.base_ratio + (1 - self.base_ratio) * height * abs(math.sin(math.pi * position))
+
+
+class Sine(ScheduleFamily):
+    """Humps of a sine from ``base_ratio * peak_lr`` up to ``peak_lr`` and back, ``cycles`` times.
+
+    LRBench's SIN (Wu et al., arXiv 1908.06477).
+    """
+
+    name = "sine"
+    groups = frozenset({"cyclic"})
+    cycles = True
+    decay: ClassVar[float] = 1.0
+    space: ClassVar = {
+        "base_ratio": FloatDistribution(1e-3, 0.3, log=True),
+        "cycles": IntDistribution(1, 4),
+    }
+
+    def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
+        base_ratio, cycles = float(parameters["base_ratio"]), int(parameters["cycles"])
+        return Recipe(
+            LambdaLR, {"lr_lambda": SineShape(base_ratio, cycles, self.decay, total_steps)}
+        )
+
+
+class Sine2(Sine):
+    """Humps of a sine, each half as high as the one before (LRBench's SIN2)."""
+
+    name = "sine2"
+    decay = 0.5
+    space: ClassVar = {**Sine.space, "cycles": IntDistribution(2, 4)}

@@ -1,8 +1,9 @@
 """What a schedule family is: a named shape, the ranges of its parameters, and how to build it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from optuna.distributions import (
     BaseDistribution,
@@ -11,13 +12,28 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.trial import BaseTrial
-from torch.optim import Optimizer
+from torch import Tensor
+from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 ParameterValue = float | int | str
 Parameters = Mapping[str, ParameterValue]
+Weights = Iterable[Tensor]
+"""What an optimizer trains, as ``model.parameters()`` gives it."""
 PeakRange = tuple[float, float]
 """Lowest and highest peak learning rate that is searched, on a log scale."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A schedule as torch makes it: a class of ``torch.optim.lr_scheduler`` and its arguments."""
+
+    schedule: type[LRScheduler]
+    arguments: Mapping[str, Any]
+
+    def build(self, optimizer: Optimizer) -> LRScheduler:
+        """The schedule of this optimizer."""
+        return self.schedule(optimizer, **self.arguments)
 
 
 class ScheduleFamily(ABC):
@@ -33,6 +49,8 @@ class ScheduleFamily(ABC):
     """The names under which the command line selects this family together with others."""
     space: ClassVar[Mapping[str, BaseDistribution]] = {}
     """The range of every parameter but the peak rate, which belongs to the task."""
+    cycles: ClassVar[bool] = False
+    """Whether the rate may rise again after it has fallen."""
 
     def suggest(self, trial: BaseTrial, peak_lr: PeakRange) -> dict[str, ParameterValue]:
         """Sample parameters, each named ``<family>.<parameter>`` in the Optuna trial.
@@ -44,19 +62,49 @@ class ScheduleFamily(ABC):
         space = {"peak_lr": FloatDistribution(low, high, log=True), **self.space}
         return {name: _suggest(trial, f"{self.name}.{name}", space[name]) for name in space}
 
+    def make_optimizer(
+        self, weights: Weights, parameters: Parameters, total_steps: int
+    ) -> Optimizer:
+        """SGD with Nesterov momentum, at the peak rate; a family may need one of its own."""
+        return SGD(
+            weights,
+            lr=float(parameters["peak_lr"]),
+            momentum=MOMENTUM,
+            nesterov=True,
+            weight_decay=WEIGHT_DECAY,
+        )
+
     @abstractmethod
-    def build(self, optimizer: Optimizer, parameters: Parameters, total_steps: int) -> LRScheduler:
-        """The schedule for one run, to be stepped once after each optimizer step.
+    def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
+        """The schedule for one run.
 
         Args:
-            optimizer: made with ``lr=parameters["peak_lr"]``.
             parameters: as :meth:`suggest` returned them.
             total_steps: the horizon, at least :data:`MIN_STEPS`.
         """
 
+    def build(self, optimizer: Optimizer, parameters: Parameters, total_steps: int) -> LRScheduler:
+        """The schedule for one run, to be stepped once after each optimizer step.
+
+        Args:
+            optimizer: as :meth:`make_optimizer` makes it.
+            parameters: as :meth:`suggest` returned them.
+            total_steps: the horizon, at least :data:`MIN_STEPS`.
+        """
+        return self.recipe(parameters, total_steps).build(optimizer)
+
 
 MIN_STEPS = 10
 """The shortest horizon (steps): with fewer, phases of a schedule would have no step at all."""
+
+
+MOMENTUM = 0.9
+WEIGHT_DECAY = 5e-4
+
+
+def applied_rate(group: Mapping[str, Any]) -> float:
+    """The learning rate that the optimizer's last step used with a parameter group."""
+    return float(group.get("scheduled_lr", group["lr"]))  # schedulefree warms up by itself
 
 
 def steps(fraction: ParameterValue, total_steps: int) -> int:

@@ -5,10 +5,12 @@ trial that is RUNNING in it without a process behind it is simply not finished y
 """
 
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -18,12 +20,12 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from search_spaces import FAMILIES, Parameters, PeakRange
+from search_spaces import CONTROLS, FAMILIES, Parameters, PeakRange
 from study.training import History
 
 JOURNAL = "optuna.journal"
 STARTUP_TRIALS = 16
-"""The first trials are random and visit the families in turn; TPE takes over from there."""
+"""So many trials are random and visit the families in turn; then comes TPE. More if need be."""
 WORST_ACCURACY = 0.0
 
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -69,7 +71,7 @@ class Ledger:
             storage=storage,
             study_name=names[0] if names else folder.name,
             direction="maximize",
-            sampler=ResumableTPE(seed),
+            sampler=ResumableTPE(seed, _startup_trials(families)),
             load_if_exists=True,
         )
         self._open: dict[int, Trial] = {}
@@ -84,10 +86,18 @@ class Ledger:
         """A new trial."""
         trials = self._study.get_trials(deepcopy=False)
         waiting = any(trial.state == TrialState.WAITING for trial in trials)
-        if len(trials) < STARTUP_TRIALS and not waiting:
-            family = self._families[len(trials) % len(self._families)]
-            self._study.enqueue_trial({"family": family})
+        if len(trials) < _startup_trials(self._families) and not waiting:
+            self._study.enqueue_trial(self._startup(len(trials)))
         return self._complete(self._study.ask())
+
+    def _startup(self, number: int) -> dict[str, Any]:
+        """What is fixed in a trial of the start-up: the family, and a control's peak rate too."""
+        controls = [name for name in CONTROLS if name in self._families]
+        others = [name for name in self._families if name not in controls]
+        family = [*controls, *others][number % len(self._families)]
+        if number < len(controls):
+            return {"family": family, f"{family}.peak_lr": math.sqrt(math.prod(self._peak_lr))}
+        return {"family": family}
 
     def finish(self, number: int, history: History) -> None:
         """Record how a trial ended. Only a completed one is told to Optuna as complete."""
@@ -138,11 +148,11 @@ class ResumableTPE(TPESampler):
     proposes what it has tried already. Here each trial has a stream of its own.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, startup_trials: int) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             super().__init__(
-                n_startup_trials=STARTUP_TRIALS,
+                n_startup_trials=startup_trials,
                 # Without `group`, the parameters of a conditional space are sampled one by one.
                 multivariate=True,
                 group=True,
@@ -158,6 +168,10 @@ class ResumableTPE(TPESampler):
         _, tpe_seed, random_seed = _seeds(self._seed, trial.number)
         self._rng.rng.seed(tpe_seed)
         self._random_sampler._rng.rng.seed(random_seed)
+
+
+def _startup_trials(families: tuple[str, ...]) -> int:
+    return max(STARTUP_TRIALS, len(families))
 
 
 def _seeds(study_seed: int, number: int) -> tuple[int, int, int]:

@@ -14,17 +14,17 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim import SGD, Optimizer
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from search_spaces import FAMILIES, Parameters
+from search_spaces.family import applied_rate
 from study.task import SearchData, Split, Task, accuracy, loss
 
 Status = Literal["running", "completed", "diverged", "failed", "stopped"]
 
 MAX_CURVE_POINTS = 512
 EVALUATION_BATCH = 256  # larger ones leave the processor's cache and are slower
-MOMENTUM = 0.9
-WEIGHT_DECAY = 5e-4
 
 
 @dataclass(frozen=True)
@@ -128,16 +128,11 @@ class TrainingRun:
         self.model = task.make_model().to(device)
         if self._layout:
             self.model = self.model.to(memory_format=self._layout)
-        self.optimizer: Optimizer = SGD(
-            self.model.parameters(),
-            lr=float(config.parameters["peak_lr"]),
-            momentum=MOMENTUM,
-            nesterov=True,
-            weight_decay=WEIGHT_DECAY,
+        family, parameters = FAMILIES[config.family], config.parameters
+        self.optimizer = family.make_optimizer(
+            self.model.parameters(), parameters, self.total_steps
         )
-        self.schedule = FAMILIES[config.family].build(
-            self.optimizer, config.parameters, self.total_steps
-        )
+        self.schedule = family.build(self.optimizer, parameters, self.total_steps)
         self._order = torch.Generator().manual_seed(config.seed)
 
     def run_epoch(self) -> EpochRecord:
@@ -149,6 +144,8 @@ class TrainingRun:
         started = time.perf_counter()
         losses, lr = self._train_epoch()
         evaluation = self._evaluate()
+        if isinstance(self.schedule, ReduceLROnPlateau):
+            self.schedule.step(evaluation.loss)
         record = EpochRecord(
             epoch=len(self.history.epochs) + 1,
             step=(len(self.history.epochs) + 1) * self.steps_per_epoch,
@@ -185,15 +182,16 @@ class TrainingRun:
         lr = math.nan
 
         model.train()
+        _switch(optimizer, "train")
         for k, batch in enumerate(batches.view(self.steps_per_epoch, -1)):
             inputs = self._laid_out(self.train.inputs[batch])
             batch_loss = loss(model(inputs), self.train.targets[batch])
             optimizer.zero_grad()
             torch.autograd.backward(batch_loss)
-            lr = float(group["lr"])
+            optimizer.step()
+            lr = applied_rate(group)
             if first_step + k in self._recorded:
                 self.history.curve.append((first_step + k, lr, _momentum(group)))
-            optimizer.step()
             schedule.step()
             losses[k] = batch_loss.detach()
         return losses.cpu(), lr
@@ -210,6 +208,7 @@ class TrainingRun:
         begun to learn: of the two, only the collapsed one's outputs do not differ at all.
         """
         self.model.eval()
+        _switch(self.optimizer, "eval")
         batches = zip(
             torch.split(self.validation.inputs, EVALUATION_BATCH),
             torch.split(self.validation.targets, EVALUATION_BATCH),
@@ -274,6 +273,12 @@ def _thinned(total_steps: int) -> frozenset[int]:
     """At most 512 of the steps, evenly spread, the first and the last among them."""
     points = np.linspace(0, total_steps - 1, min(total_steps, MAX_CURVE_POINTS))
     return frozenset(points.round().astype(int).tolist())
+
+
+def _switch(optimizer: Optimizer, mode: Literal["train", "eval"]) -> None:
+    """Schedule-free optimizers keep two sets of weights; torch's own have no such switch."""
+    if switch := getattr(optimizer, mode, None):
+        switch()
 
 
 def _momentum(group: Mapping[str, Any]) -> float:

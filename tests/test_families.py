@@ -4,6 +4,8 @@ import io
 import math
 import pickle
 from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from torch.optim import lr_scheduler as torch_schedulers
 from torch.optim.lr_scheduler import LRScheduler
 
 from search_spaces import FAMILIES, GROUPS, ScheduleFamily, select
-from search_spaces.family import MIN_STEPS
+from search_spaces.family import MIN_STEPS, applied_rate
 
 PEAK = (1e-3, 1.0)
 HORIZONS = (MIN_STEPS, 97, 1_170)
@@ -35,23 +37,32 @@ def make_optimizer(lr: float) -> Optimizer:
 
 
 def run(
-    build: Callable[[Optimizer], LRScheduler], peak_lr: float, steps: int, key: str = "lr"
+    build: Callable[[Optimizer], LRScheduler],
+    optimizer: Optimizer,
+    steps: int,
+    key: str = "lr",
 ) -> np.ndarray:
-    """The values that each optimizer step would use."""
-    optimizer = make_optimizer(peak_lr)
+    """The values that each optimizer step uses."""
     schedule = build(optimizer)
+    if switch := getattr(optimizer, "train", None):
+        switch()
     values = []
     for _ in range(steps):
-        values.append(float(optimizer.param_groups[0][key]))
         optimizer.step()
+        group = optimizer.param_groups[0]
+        values.append(applied_rate(group) if key == "lr" else float(group[key]))
         schedule.step()
     return np.array(values)
+
+
+def own_optimizer(family: ScheduleFamily, parameters: Parameters, horizon: int) -> Optimizer:
+    return family.make_optimizer([torch.nn.Parameter(torch.zeros(1))], parameters, horizon)
 
 
 def curve(family: ScheduleFamily, parameters: Parameters, horizon: int) -> np.ndarray:
     return run(
         lambda optimizer: family.build(optimizer, parameters, horizon),
-        parameters["peak_lr"],
+        own_optimizer(family, parameters, horizon),
         horizon,
     )
 
@@ -61,8 +72,12 @@ def peak_fraction(name: str, parameters: Mapping[str, Any]) -> float:
     match name:
         case "triangular" | "triangular2" | "exp_range":
             return float(1 / (2 * parameters["cycles"]))
-        case "one_cycle":
-            return float(parameters["rise_fraction"])
+        case "one_cycle" | "inverse_sqrt" | "trapezoid":
+            return float(parameters["rise_fraction"]) - 1e-4  # at the last step of the rise
+        case "sine" | "sine2":
+            return float(1 / (2 * parameters["cycles"]))
+        case "schedule_free":
+            return float(parameters["warmup_fraction"])
         case _:
             return 0.0
 
@@ -86,11 +101,14 @@ def test_the_peak_stands_where_it_should(family: ScheduleFamily) -> None:
         assert rates[step] == pytest.approx(parameters["peak_lr"], rel=1e-3)
 
 
-@pytest.mark.parametrize("name", ["constant", "step", "linear", "cosine"])
-def test_a_decay_never_rises(name: str) -> None:
-    for parameters in sampled(FAMILIES[name]):
-        rates = curve(FAMILIES[name], parameters, 1_170)
-        assert (np.diff(rates) <= 1e-15).all()
+@every_family
+def test_only_a_family_that_cycles_rises_after_it_has_fallen(family: ScheduleFamily) -> None:
+    rises_again = False
+    for parameters in sampled(family):
+        change = np.diff(curve(family, parameters, 1_170))
+        fell = np.maximum.accumulate(change < -1e-15)
+        rises_again |= bool((change[fell] > 1e-15).any())
+    assert rises_again == family.cycles
 
 
 @every_family
@@ -98,8 +116,11 @@ def test_the_shape_does_not_depend_on_the_horizon(family: ScheduleFamily) -> Non
     for parameters in sampled(family):
         short = curve(family, parameters, 1_000)
         long = curve(family, parameters, 10_000)[::10]
-        # At a jump of the rate, one step's shift is the whole jump; jumps are few.
-        differs = ~np.isclose(short, long, rtol=0.05, atol=0.01 * parameters["peak_lr"])
+        # At a jump of the rate, one step's shift is the whole jump; jumps are few. A ramp starts at
+        # one step's share of it, which is more of a shorter one.
+        ramp = family.name in ("inverse_sqrt", "trapezoid", "schedule_free")
+        tolerance = (0.05 if ramp else 0.01) * parameters["peak_lr"]
+        differs = ~np.isclose(short, long, rtol=0.05, atol=tolerance)
         assert differs.mean() <= 0.01
 
 
@@ -118,30 +139,120 @@ def torchs_own(name: str, p: Parameters, horizon: int) -> Callable[[Optimizer], 
             gamma=gamma,
             cycle_momentum=False,
         )
-    return {
-        "constant": lambda o: torch_schedulers.LambdaLR(o, lambda _: 1.0),
-        "step": lambda o: torch_schedulers.StepLR(
-            o, max(1, round(p["step_fraction"] * horizon)), p["gamma"]
+
+    def steps(fraction: float) -> int:
+        return max(1, round(fraction * horizon))
+
+    def by(factor: Callable[[float], float]) -> Callable[[Optimizer], LRScheduler]:
+        """By hand: the factor as a function of what is left of the run, z."""
+        return lambda o: torch_schedulers.LambdaLR(o, lambda t: factor(1 - t / horizon))
+
+    def cooled(curve: Callable[[float], float]) -> Callable[[Optimizer], LRScheduler]:
+        cooldown = steps(p["cooldown_fraction"])
+        begin = horizon - cooldown
+        return lambda o: torch_schedulers.LambdaLR(
+            o, lambda t: curve((t - begin) / cooldown) if t > begin else 1.0
+        )
+
+    def humps(z: float, decay: float) -> float:
+        position = (1 - z) * p["cycles"]
+        hump = abs(math.sin(math.pi * position)) * decay ** math.floor(position + 1e-12)
+        return float(p["base_ratio"] + (1 - p["base_ratio"]) * hump)
+
+    own: dict[str, Callable[[], Callable[[Optimizer], LRScheduler]]] = {
+        "constant": lambda: by(lambda _: 1.0),
+        "step": lambda: lambda o: torch_schedulers.StepLR(o, steps(p["step_fraction"]), p["gamma"]),
+        "multi_step": lambda: (
+            lambda o: torch_schedulers.MultiStepLR(
+                o,
+                [
+                    steps(p["first_drop"] + (1 - p["first_drop"]) * k / p["drops"])
+                    for k in range(p["drops"])
+                ],
+                p["gamma"],
+            )
         ),
-        "linear": lambda o: torch_schedulers.LinearLR(
-            o, 1.0, p["end_ratio"], max(1, round(p["decay_fraction"] * horizon))
+        "exponential": lambda: (
+            lambda o: torch_schedulers.ExponentialLR(
+                o, math.exp(math.log(p["end_ratio"]) / horizon)
+            )
         ),
-        "cosine": lambda o: torch_schedulers.CosineAnnealingLR(o, horizon, p["end_ratio"] * peak),
-        "cosine_warm_restarts": lambda o: torch_schedulers.CosineAnnealingWarmRestarts(
-            o,
-            math.ceil(horizon / (p["cycles"] if p["growth"] == 1 else 2 ** p["cycles"] - 1)),
-            p["growth"],
-            p["end_ratio"] * peak,
+        "linear": lambda: (
+            lambda o: torch_schedulers.LinearLR(o, 1.0, p["end_ratio"], steps(p["decay_fraction"]))
         ),
-        "one_cycle": lambda o: torch_schedulers.OneCycleLR(
-            o,
-            peak,
-            total_steps=horizon,
-            pct_start=max(p["rise_fraction"], 2 / horizon),
-            div_factor=1 / p["start_ratio"],
-            final_div_factor=p["start_ratio"] / p["end_ratio"],
+        "linear_to_zero": lambda: by(lambda z: z),
+        "polynomial": lambda: by(lambda z: z ** p["power"]),
+        "inverse": lambda: by(lambda z: (1 + p["horizon_gamma"] * (1 - z)) ** -p["power"]),
+        "inverse_sqrt": lambda: (
+            lambda o: torch_schedulers.LambdaLR(
+                o,
+                lambda t: (
+                    (t + 1) / steps(p["rise_fraction"])
+                    if t + 1 < steps(p["rise_fraction"])
+                    else math.sqrt(steps(p["rise_fraction"]) / (t + 1))
+                ),
+            )
         ),
-    }[name]
+        "cosine": lambda: (
+            lambda o: torch_schedulers.CosineAnnealingLR(o, horizon, p["end_ratio"] * peak)
+        ),
+        "rex": lambda: by(lambda z: z / (0.5 + z / 2)),
+        "trapezoid": lambda: by(
+            lambda z: min(
+                1.0,
+                ((1 - z) * horizon + 1) / steps(p["rise_fraction"]),
+                z * horizon / steps(p["fall_fraction"]),
+            )
+        ),
+        "wsd_linear": lambda: cooled(lambda u: max(0.0, 1 - u)),
+        "wsd_sqrt": lambda: cooled(lambda u: max(0.0, 1 - math.sqrt(u))),
+        "wsd_exponential": lambda: cooled(lambda u: math.exp2(-u * p["half_lives"])),
+        "cosine_warm_restarts": lambda: (
+            lambda o: torch_schedulers.CosineAnnealingWarmRestarts(
+                o,
+                math.ceil(horizon / (p["cycles"] if p["growth"] == 1 else 2 ** p["cycles"] - 1)),
+                p["growth"],
+                p["end_ratio"] * peak,
+            )
+        ),
+        "snapshot": lambda: (
+            lambda o: torch_schedulers.LambdaLR(
+                o,
+                lambda t: (
+                    (
+                        math.cos(
+                            math.pi
+                            * (t % math.ceil(horizon / p["cycles"]))
+                            / math.ceil(horizon / p["cycles"])
+                        )
+                        + 1
+                    )
+                    / 2
+                ),
+            )
+        ),
+        "sine": lambda: by(lambda z: humps(z, 1.0)),
+        "sine2": lambda: by(lambda z: humps(z, 0.5)),
+        "one_cycle": lambda: (
+            lambda o: torch_schedulers.OneCycleLR(
+                o,
+                peak,
+                total_steps=horizon,
+                pct_start=max(p["rise_fraction"], 2 / horizon),
+                anneal_strategy=p["anneal"],
+                div_factor=1 / p["start_ratio"],
+                final_div_factor=p["start_ratio"] / p["end_ratio"],
+                three_phase=p["phases"] == 3,
+            )
+        ),
+        "plateau": lambda: by(lambda _: 1.0),  # without a loss; with one, see below
+        "schedule_free": lambda: (
+            lambda o: torch_schedulers.LambdaLR(
+                o, lambda t: min(1.0, (t + 1) / steps(p["warmup_fraction"]))
+            )
+        ),
+    }
+    return own[name]()
 
 
 @every_family
@@ -149,7 +260,8 @@ def torchs_own(name: str, p: Parameters, horizon: int) -> Callable[[Optimizer], 
 def test_rates_equal_torchs_own(family: ScheduleFamily, horizon: int) -> None:
     for parameters in sampled(family):
         rates = curve(family, parameters, horizon)
-        oracle = run(torchs_own(family.name, parameters, horizon), parameters["peak_lr"], horizon)
+        build = torchs_own(family.name, parameters, horizon)
+        oracle = run(build, make_optimizer(parameters["peak_lr"]), horizon)
         np.testing.assert_allclose(rates, oracle, rtol=0, atol=1e-12)
 
 
@@ -175,7 +287,13 @@ NOTEBOOK: dict[str, tuple[Parameters, Callable[[Optimizer], LRScheduler]]] = {
         ),
     ),
     "one_cycle": (
-        {"rise_fraction": 0.3, "start_ratio": 1 / 25, "end_ratio": 1 / 25e4},
+        {
+            "rise_fraction": 0.3,
+            "start_ratio": 1 / 25,
+            "end_ratio": 1 / 25e4,
+            "anneal": "cos",
+            "phases": 2,
+        },
         lambda o: torch_schedulers.OneCycleLR(o, max_lr=1, total_steps=100),
     ),
 }
@@ -185,7 +303,7 @@ NOTEBOOK: dict[str, tuple[Parameters, Callable[[Optimizer], LRScheduler]]] = {
 def test_the_tutorials_schedules_are_among_ours(name: str) -> None:
     parameters, oracle = NOTEBOOK[name]
     rates = curve(FAMILIES[name], {"peak_lr": 1.0} | parameters, 100)
-    np.testing.assert_allclose(rates, run(oracle, 1.0, 100), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(rates, run(oracle, make_optimizer(1.0), 100), rtol=0, atol=1e-12)
 
 
 def test_sequences_that_an_eye_can_check() -> None:
@@ -203,8 +321,9 @@ def test_sequences_that_an_eye_can_check() -> None:
 
 def test_one_cycle_mirrors_the_rate_in_the_momentum() -> None:
     family = FAMILIES["one_cycle"]
-    parameters = {"peak_lr": 1.0, "rise_fraction": 0.3, "start_ratio": 0.1, "end_ratio": 1e-3}
-    momenta = run(lambda o: family.build(o, parameters, 100), 1.0, 100, key="momentum")
+    parameters = {"peak_lr": 1.0, **NOTEBOOK["one_cycle"][0]}
+    build = lambda o: family.build(o, parameters, 100)  # noqa: E731
+    momenta = run(build, own_optimizer(family, parameters, 100), 100, key="momentum")
     assert momenta[0] == pytest.approx(0.95)
     assert momenta.min() == pytest.approx(0.85)
     assert momenta.argmin() == curve(family, parameters, 100).argmax()
@@ -213,15 +332,18 @@ def test_one_cycle_mirrors_the_rate_in_the_momentum() -> None:
 @every_family
 @pytest.mark.parametrize("stop", [1, 29, 30, 58, 96])
 def test_a_state_on_disk_goes_on_exactly(family: ScheduleFamily, stop: int) -> None:
+    built: list[LRScheduler] = []
+
+    def remembering(parameters: Parameters, optimizer: Optimizer) -> LRScheduler:
+        built.append(family.build(optimizer, parameters, 97))
+        return built[-1]
+
     for parameters in sampled(family, 5):
         whole = curve(family, parameters, 97)
-        optimizer = make_optimizer(parameters["peak_lr"])
-        schedule = family.build(optimizer, parameters, 97)
-        for _ in range(stop):
-            optimizer.step()
-            schedule.step()
+        optimizer = own_optimizer(family, parameters, 97)
+        run(partial(remembering, parameters), optimizer, stop)
         file = io.BytesIO()
-        torch.save([optimizer.state_dict(), schedule.state_dict()], file)
+        torch.save([optimizer.state_dict(), built[-1].state_dict()], file)
         file.seek(0)
         states = torch.load(file, weights_only=True)
 
@@ -233,8 +355,26 @@ def test_a_state_on_disk_goes_on_exactly(family: ScheduleFamily, stop: int) -> N
             schedule.load_state_dict(states[1])
             return schedule
 
-        rest = run(resumed, parameters["peak_lr"], 97 - stop)
+        rest = run(resumed, own_optimizer(family, parameters, 97), 97 - stop)
         assert rest.tolist() == whole[stop:].tolist()
+
+
+def test_plateau_is_torchs_rule_with_patience_in_steps() -> None:
+    """Fed once in 10 steps, 30 steps of patience are 3 of torch's calls."""
+    losses = [1.0, 0.9, 0.95, 0.91, 0.9, 0.89999, 0.5, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6, 0.4]
+    parameters: Parameters = {"peak_lr": 1.0, "factor": 0.5, "patience_fraction": 0.3}
+    ours, theirs = make_optimizer(1.0), make_optimizer(1.0)
+    plateau = FAMILIES["plateau"].build(ours, parameters, 100)
+    oracle = torch_schedulers.ReduceLROnPlateau(theirs, factor=0.5, patience=2)
+    rates = []
+    for loss in losses:
+        for _ in range(10):
+            plateau.step()
+        plateau.step(loss)  # type: ignore[arg-type]
+        oracle.step(loss)
+        assert ours.param_groups[0]["lr"] == theirs.param_groups[0]["lr"]
+        rates.append(ours.param_groups[0]["lr"])
+    assert rates == [1.0] * 4 + [0.5] * 5 + [0.25] * 3 + [0.125] * 2
 
 
 @every_family
@@ -251,7 +391,8 @@ def test_parameters_are_named_after_their_family(family: ScheduleFamily) -> None
     parameters: Parameters = family.suggest(trial, PEAK)
     assert trial.params == {f"{family.name}.{name}": value for name, value in parameters.items()}
     assert set(parameters) == {"peak_lr", *family.space}
-    assert PEAK[0] <= parameters["peak_lr"] <= PEAK[1]
+    scale = 10 if family.name == "schedule_free" else 1
+    assert scale * PEAK[0] <= parameters["peak_lr"] <= scale * PEAK[1]
     fixed = FixedTrial({f"{family.name}.{name}": value for name, value in parameters.items()})
     assert family.suggest(fixed, PEAK) == parameters
 
@@ -266,7 +407,11 @@ def test_a_parameter_of_one_name_has_one_kind() -> None:
 
 
 def test_families_are_selected_by_name_and_group() -> None:
-    assert select("classic") == GROUPS["classic"] == tuple(FAMILIES)
+    assert select("all") == tuple(FAMILIES)
+    assert len(select("all")) >= 20
+    assert set(select("classic")) < set(select("all"))
+    assert set(select("decay,cyclic")) == {*GROUPS["decay"], *GROUPS["cyclic"]}
+    assert set(chain.from_iterable(GROUPS[g] for g in GROUPS if g != "all")) == set(FAMILIES)
     assert select("one_cycle, cosine,one_cycle") == ("one_cycle", "cosine")
     assert select("cosine,classic")[0] == "cosine"
     with pytest.raises(ValueError, match=r"'cosin' \(did you mean 'cosine'\?\)"):

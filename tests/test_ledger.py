@@ -1,5 +1,6 @@
 """The ledger: what is proposed, what Optuna hears, what a killed process leaves."""
 
+import math
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from search_spaces import FAMILIES
+from search_spaces import FAMILIES, GROUPS, select
 from study.ledger import JOURNAL, STARTUP_TRIALS, Ledger, Proposal
 from study.training import EpochRecord, History, Status
 
@@ -18,8 +19,7 @@ PEAK = (1e-3, 1.0)
 
 
 def open_ledger(folder: Path, families: str = "classic", seed: int = 0) -> Ledger:
-    names = tuple(FAMILIES) if families == "classic" else tuple(families.split(","))
-    return Ledger(folder, names, PEAK, seed)
+    return Ledger(folder, select(families), PEAK, seed)
 
 
 def ended(status: Status, accuracy: float = 0.9) -> History:
@@ -40,8 +40,22 @@ def study_in(folder: Path) -> optuna.Study:
 def test_the_first_trials_visit_every_family(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     families = Counter(ledger.propose().family for _ in range(STARTUP_TRIALS))
-    assert set(families) == set(FAMILIES)
+    assert set(families) == set(GROUPS["classic"])
     assert max(families.values()) - min(families.values()) <= 1
+
+
+def test_with_many_families_the_start_up_is_as_long_as_it_must_be(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path, "all")
+    assert {ledger.propose().family for _ in FAMILIES} == set(FAMILIES)
+
+
+def test_the_controls_go_first_at_a_sensible_rate(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path, "cosine,linear_to_zero,constant")
+    middle = pytest.approx(math.sqrt(PEAK[0] * PEAK[1]))
+    first, second, third = (ledger.propose() for _ in range(3))
+    assert [first.family, second.family] == ["constant", "linear_to_zero"]
+    assert first.parameters["peak_lr"] == second.parameters["peak_lr"] == middle
+    assert third.family == "cosine"
 
 
 def test_a_family_left_out_is_never_sampled(tmp_path: Path) -> None:
@@ -142,7 +156,7 @@ def test_a_proposal_cut_short_is_completed_as_it_would_have_been(tmp_path: Path)
     expected = open_ledger(folder(tmp_path, "whole")).propose()
     broken = folder(tmp_path, "broken")
     ledger = open_ledger(broken)
-    ledger._study.enqueue_trial({"family": next(iter(FAMILIES))})
+    ledger._study.enqueue_trial(ledger._startup(0))
     ledger._study.ask()  # the process dies before anything is suggested
     assert list(open_ledger(broken).unfinished()) == [expected]
 

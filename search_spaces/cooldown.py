@@ -1,0 +1,118 @@
+"""Families that keep the peak rate for most of the run and cool down at its end."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from optuna.distributions import BaseDistribution, FloatDistribution
+from torch.optim.lr_scheduler import LambdaLR
+
+from search_spaces.family import Parameters, Recipe, ScheduleFamily, steps
+
+
+@dataclass(frozen=True)
+class CooldownShape:
+    """1 until the last steps of the run, then down along a curve.
+
+    linear: 1 - u; sqrt: 1 - sqrt(u); exponential: 0.5 ** (half_lives * u); u runs from 0 to 1.
+    """
+
+    curve: str
+    cooldown_steps: int
+    total_steps: int
+    half_lives: float = 0.0
+
+    def __call__(self, step: int) -> float:
+        """The factor on the peak rate at a step."""
+        begin = self.total_steps - self.cooldown_steps
+        u = min(1.0, max(0.0, (step - begin) / self.cooldown_steps))
+        if self.curve == "linear":
+            return 1 - u
+        if self.curve == "sqrt":
+            return float(1 - u**0.5)
+        return float(0.5 ** (self.half_lives * u))
+
+
+class _Wsd(ScheduleFamily):
+    """Warm-up, stable, decay: constant at ``peak_lr``, then down in the last part of the run.
+
+    MiniCPM (Hu et al., arXiv 2404.06395), Haegele et al. (arXiv 2405.18392). The warm-up is not
+    part of it here: it is composed before any family. The constant part need not know the horizon,
+    so that one long run can be cooled down at several budgets.
+    """
+
+    curve: ClassVar[str]
+    groups = frozenset({"cooldown"})
+    space: ClassVar[dict[str, BaseDistribution]] = {
+        "cooldown_fraction": FloatDistribution(0.05, 0.5, log=True)
+    }
+
+    def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
+        shape = CooldownShape(
+            self.curve,
+            steps(parameters["cooldown_fraction"], total_steps),
+            total_steps,
+            float(parameters.get("half_lives", 0.0)),
+        )
+        return Recipe(LambdaLR, {"lr_lambda": shape})
+
+
+class WsdLinear(_Wsd):
+    """WSD with a straight cooldown to zero."""
+
+    name = "wsd_linear"
+    curve = "linear"
+
+
+class WsdSqrt(_Wsd):
+    """WSD with the cooldown ``1 - sqrt(u)``, reported ahead of the straight one (2405.18392)."""
+
+    name = "wsd_sqrt"
+    curve = "sqrt"
+
+
+class WsdExponential(_Wsd):
+    """WSD with an exponential cooldown over ``half_lives`` halvings (MiniCPM's)."""
+
+    name = "wsd_exponential"
+    curve = "exponential"
+    space: ClassVar[dict[str, BaseDistribution]] = {
+        **_Wsd.space,
+        "half_lives": FloatDistribution(2.0, 10.0),
+    }
+
+
+@dataclass(frozen=True)
+class TrapezoidShape:
+    """Up in a straight line, flat at 1, down to 0 in a straight line."""
+
+    rise_steps: int
+    fall_steps: int
+    total_steps: int
+
+    def __call__(self, step: int) -> float:
+        """The factor on the peak rate at a step."""
+        up = (step + 1) / self.rise_steps
+        down = (self.total_steps - step) / self.fall_steps
+        return max(0.0, min(1.0, up, down))
+
+
+class Trapezoid(ScheduleFamily):
+    """Up within ``rise_fraction`` of the run, flat, down to zero within ``fall_fraction``.
+
+    Xing et al., A Walk with SGD (arXiv 1802.08770); WSD with its warm-up built in.
+    """
+
+    name = "trapezoid"
+    groups = frozenset({"cooldown"})
+    space: ClassVar = {
+        "rise_fraction": FloatDistribution(0.02, 0.3, log=True),
+        "fall_fraction": FloatDistribution(0.1, 0.5),
+    }
+
+    def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
+        shape = TrapezoidShape(
+            steps(parameters["rise_fraction"], total_steps),
+            steps(parameters["fall_fraction"], total_steps),
+            total_steps,
+        )
+        return Recipe(LambdaLR, {"lr_lambda": shape})
