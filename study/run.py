@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from optuna.distributions import distribution_to_json
 from rich.console import Console
 
-from search_spaces import FAMILIES, PeakRange, select
+from search_spaces import FAMILIES, PeakRange, preflight, select
 from search_spaces.family import MIN_STEPS
 from study.checkpoint import newest_checkpoint
 from study.cli import exit_status, parse
@@ -107,7 +107,7 @@ def _run(config: StudyConfig) -> int:
 
 
 def _check_room(config: StudyConfig, data: SearchData) -> None:
-    """Raise InputError where the data or the machine is too small for what was asked."""
+    """Raise InputError where data, machine or schedules cannot do what was asked."""
     for flag, asked, there in (
         ("--cpus-per-trial", config.cpus_per_trial, usable_cpus()),
         ("--gpus-per-trial", config.gpus_per_trial or 0, usable_gpus()),
@@ -128,6 +128,11 @@ def _check_room(config: StudyConfig, data: SearchData) -> None:
             f"--epochs {config.epochs} with --batch-size {config.batch_size} makes {horizon} "
             f"optimizer steps, and a schedule needs {MIN_STEPS}; raise the one or lower the other"
         )
+    try:
+        for name in select(config.families):
+            preflight.check(FAMILIES[name], horizon, task_named(config.task).peak_lr)
+    except preflight.PreflightError as error:
+        raise InputError(str(error)) from error
 
 
 def _run_locked(config: StudyConfig, data: SearchData) -> int:

@@ -17,6 +17,7 @@ from torch.optim import SGD, Optimizer
 from torch.optim import lr_scheduler as torch_schedulers
 from torch.optim.lr_scheduler import LRScheduler
 
+from analysis.gallery import TUTORIAL
 from search_spaces import FAMILIES, GROUPS, ScheduleFamily, select
 from search_spaces.family import MIN_STEPS, applied_rate
 
@@ -265,45 +266,24 @@ def test_rates_equal_torchs_own(family: ScheduleFamily, horizon: int) -> None:
         np.testing.assert_allclose(rates, oracle, rtol=0, atol=1e-12)
 
 
-NOTEBOOK: dict[str, tuple[Parameters, Callable[[Optimizer], LRScheduler]]] = {
-    "step": (
-        {"step_fraction": 0.1, "gamma": 0.5},
-        lambda o: torch_schedulers.StepLR(o, step_size=10, gamma=0.5),
+TORCHS_TUTORIAL: dict[str, Callable[[Optimizer], LRScheduler]] = {
+    "StepLR": lambda o: torch_schedulers.StepLR(o, step_size=10, gamma=0.5),
+    "LinearLR": lambda o: torch_schedulers.LinearLR(o, 1, 0.1, total_iters=50),
+    "CosineAnnealingLR": lambda o: torch_schedulers.CosineAnnealingLR(o, 100),
+    "CosineAnnealingWarmRestarts": lambda o: torch_schedulers.CosineAnnealingWarmRestarts(o, 20),
+    "CyclicLR": lambda o: torch_schedulers.CyclicLR(
+        o, 0, 1, 10, 10, "exp_range", 0.99, cycle_momentum=False
     ),
-    "linear": (
-        {"end_ratio": 0.1, "decay_fraction": 0.5},
-        lambda o: torch_schedulers.LinearLR(o, 1, 0.1, total_iters=50),
-    ),
-    "cosine": ({"end_ratio": 0.0}, lambda o: torch_schedulers.CosineAnnealingLR(o, 100)),
-    "cosine_warm_restarts": (
-        {"cycles": 5, "growth": 1, "end_ratio": 0.0},
-        lambda o: torch_schedulers.CosineAnnealingWarmRestarts(o, 20),
-    ),
-    "exp_range": (
-        # torch's envelope is 1 at step 0; ours is the peak rate at the first apex.
-        {"peak_lr": 0.99**10, "base_ratio": 0.0, "cycles": 5, "end_amplitude": 0.99**100},
-        lambda o: torch_schedulers.CyclicLR(
-            o, 0, 1, 10, 10, "exp_range", 0.99, cycle_momentum=False
-        ),
-    ),
-    "one_cycle": (
-        {
-            "rise_fraction": 0.3,
-            "start_ratio": 1 / 25,
-            "end_ratio": 1 / 25e4,
-            "anneal": "cos",
-            "phases": 2,
-        },
-        lambda o: torch_schedulers.OneCycleLR(o, max_lr=1, total_steps=100),
-    ),
+    "OneCycleLR": lambda o: torch_schedulers.OneCycleLR(o, max_lr=1, total_steps=100),
 }
 
 
-@pytest.mark.parametrize("name", NOTEBOOK)
+@pytest.mark.parametrize("name", TORCHS_TUTORIAL)
 def test_the_tutorials_schedules_are_among_ours(name: str) -> None:
-    parameters, oracle = NOTEBOOK[name]
-    rates = curve(FAMILIES[name], {"peak_lr": 1.0} | parameters, 100)
-    np.testing.assert_allclose(rates, run(oracle, make_optimizer(1.0), 100), rtol=0, atol=1e-12)
+    family, parameters = TUTORIAL[name]
+    rates = curve(FAMILIES[family], dict(parameters), 100)
+    oracle = run(TORCHS_TUTORIAL[name], make_optimizer(1.0), 100)
+    np.testing.assert_allclose(rates, oracle, rtol=0, atol=1e-12)
 
 
 def test_sequences_that_an_eye_can_check() -> None:
@@ -321,7 +301,7 @@ def test_sequences_that_an_eye_can_check() -> None:
 
 def test_one_cycle_mirrors_the_rate_in_the_momentum() -> None:
     family = FAMILIES["one_cycle"]
-    parameters = {"peak_lr": 1.0, **NOTEBOOK["one_cycle"][0]}
+    parameters = dict(TUTORIAL["OneCycleLR"][1])
     build = lambda o: family.build(o, parameters, 100)  # noqa: E731
     momenta = run(build, own_optimizer(family, parameters, 100), 100, key="momentum")
     assert momenta[0] == pytest.approx(0.95)

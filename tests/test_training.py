@@ -158,8 +158,9 @@ def test_a_run_that_ends_at_chance_has_diverged(small_mnist: SearchData) -> None
 
 def test_a_slow_start_is_no_collapse(small_mnist: SearchData) -> None:
     """One-cycle begins far below its peak: nothing is learned in the first of many epochs."""
-    ends = {"start_ratio": 0.01, "end_ratio": 1e-3}
-    parameters = {"peak_lr": 0.02, "rise_fraction": 0.5, **ends, "anneal": "cos", "phases": 2}
+    ends: dict[str, float] = {"start_ratio": 0.01, "end_ratio": 1e-3}
+    shape: dict[str, float | str] = {"rise_fraction": 0.5, "anneal": "cos", "phases": 2}
+    parameters = {"peak_lr": 0.02, **shape, **ends}
     config = replace(CONFIG, family="one_cycle", parameters=parameters, epochs=6, batch_size=200)
     run = TrainingRun(small_task(), small_mnist, config)
     first = run.run_epoch()

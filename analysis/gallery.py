@@ -1,0 +1,144 @@
+"""Schedules that were not run, drawn: ``python -m analysis.gallery --out DIR``."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.figures import INK, MAX_COLUMNS, PANEL_HEIGHT, PANEL_WIDTH, house_style
+from search_spaces import FAMILIES, Parameters, ScheduleFamily, nearest
+from search_spaces.preflight import draw, samples
+from study.cli import exit_status, parse
+from study.errors import InputError, StudyError
+from study.files import replacing
+
+COMMAND = "python -m analysis.gallery"
+STEPS = 1_000
+SAMPLES = 5
+
+TUTORIAL_STEPS = 100
+TUTORIAL: Mapping[str, tuple[str, Parameters]] = {
+    "StepLR": ("step", {"peak_lr": 1.0, "step_fraction": 0.1, "gamma": 0.5}),
+    "LinearLR": ("linear", {"peak_lr": 1.0, "end_ratio": 0.1, "decay_fraction": 0.5}),
+    "CosineAnnealingLR": ("cosine", {"peak_lr": 1.0, "end_ratio": 0.0}),
+    "CosineAnnealingWarmRestarts": (
+        "cosine_warm_restarts",
+        {"peak_lr": 1.0, "cycles": 5, "growth": 1, "end_ratio": 0.0},
+    ),
+    # CyclicLR's envelope is 1 at step 0, where no step is; the family's peak is the first apex.
+    "CyclicLR": (
+        "exp_range",
+        {"peak_lr": 0.99**10, "base_ratio": 0.0, "cycles": 5, "end_amplitude": 0.99**100},
+    ),
+    "OneCycleLR": (
+        "one_cycle",
+        {
+            "peak_lr": 1.0,
+            "rise_fraction": 0.3,
+            "start_ratio": 1 / 25,
+            "end_ratio": 1 / 25e4,
+            "anneal": "cos",
+            "phases": 2,
+        },
+    ),
+}
+"""The schedules of the tutorial from which this study grew, with its values: 100 steps, rate 1."""
+
+
+@dataclass(frozen=True)
+class GalleryConfig:
+    """Draw the tutorial's schedules and every family, or one family from close by."""
+
+    out: Path
+    """Folder for the pictures, PNG and SVG."""
+    family: str | None = None
+    """Draw this family alone, with its momentum."""
+
+
+def tutorial() -> Figure:
+    """The tutorial's six plots, a panel each: the rate against the step."""
+    figure, grid = plt.subplots(2, 3, figsize=(3 * PANEL_WIDTH, 2 * PANEL_HEIGHT), sharex=True)
+    for axes, (title, (family, parameters)) in zip(grid.flat, TUTORIAL.items(), strict=True):
+        axes.plot(draw(FAMILIES[family], parameters, TUTORIAL_STEPS)[:, 0], color=INK)
+        axes.set_title(title)
+        axes.set_ylim(0, 1.05)
+    figure.supxlabel("step", size="medium")
+    figure.supylabel("learning rate", size="medium")
+    return figure
+
+
+def every_family() -> Figure:
+    """A panel a family, several samples in each: the ratio to the peak rate."""
+    rows = -(-len(FAMILIES) // MAX_COLUMNS)
+    size = (MAX_COLUMNS * PANEL_WIDTH, rows * 0.75 * PANEL_HEIGHT)
+    figure, grid = plt.subplots(rows, MAX_COLUMNS, figsize=size, sharex=True, sharey=True)
+    for axes in grid.flat[len(FAMILIES) :]:
+        axes.remove()
+    for axes, family in zip(grid.flat, FAMILIES.values(), strict=False):
+        _draw_samples(axes, family, column=0)
+        axes.set_title(family.name)
+    grid.flat[0].set(xlim=(0, 1), ylim=(0, 1.05))
+    figure.supxlabel("fraction of training", size="medium")
+    figure.supylabel("share of the peak rate", size="medium")
+    return figure
+
+
+def one_family(name: str) -> Figure:
+    """One family from close by: several samples, the rate above and the momentum below."""
+    figure, (rate, momentum) = plt.subplots(2, 1, figsize=(7, 5), sharex=True, height_ratios=(3, 1))
+    for axes, column in ((rate, 0), (momentum, 1)):
+        _draw_samples(axes, FAMILIES[name], column)
+    rate.set(title=name, ylabel="share of the peak rate", ylim=(0, 1.05), xlim=(0, 1))
+    momentum.set(xlabel="fraction of training", ylabel="momentum", ylim=(0.8, 1))
+    return figure
+
+
+def _draw_samples(axes: Axes, family: ScheduleFamily, column: int) -> None:
+    fraction = np.arange(STEPS) / STEPS
+    colours = sns.color_palette("viridis", SAMPLES)
+    for colour, parameters in zip(colours, samples(family, (1.0, 1.0001), SAMPLES), strict=True):
+        values = draw(family, parameters, STEPS)[:, column]
+        if column == 0:
+            values = values / float(parameters["peak_lr"])
+        axes.plot(fraction, values, color=colour, lw=1.4)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Draw, and say where the pictures are."""
+    mpl.use("agg")
+    config = parse(GalleryConfig, COMMAND, arguments)
+    if config.family and config.family not in FAMILIES:
+        known = f"{nearest(config.family, FAMILIES)}; families: {', '.join(FAMILIES)}"
+        raise InputError(f"unknown schedule family {config.family!r}{known}")
+    try:
+        config.out.mkdir(parents=True, exist_ok=True)
+        with house_style():
+            if config.family:
+                _save(one_family(config.family), config.out / config.family)
+            else:
+                _save(tutorial(), config.out / "tutorial")
+                _save(every_family(), config.out / "families")
+    except OSError as error:
+        raise StudyError(
+            f"--out {str(config.out)!r} cannot be written: {error.strerror or error}"
+        ) from error
+    return 0
+
+
+def _save(figure: Figure, path: Path) -> None:
+    for suffix in ("png", "svg"):
+        with replacing(path.with_suffix(f".{suffix}")) as temporary:
+            figure.savefig(temporary, format=suffix, dpi=160)
+        print(path.with_suffix(f".{suffix}"))
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main))

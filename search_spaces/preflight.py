@@ -1,0 +1,94 @@
+"""Checks of a family's curves before any compute is spent on them."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import optuna
+import torch
+from torch.nn import Parameter
+
+from search_spaces.family import Parameters, PeakRange, ScheduleFamily, applied_rate
+
+SAMPLES = 8
+DRAWN_STEPS = 1_000
+"""Curves of a longer horizon are checked at this one: a family means the same at any."""
+DEAD = 1e-5
+"""Below this share of the peak rate, nothing is trained any more."""
+LONGEST_DEAD_TAIL = 1 / 3
+
+
+class PreflightError(ValueError):
+    """A schedule that no run should be spent on: the family, what is wrong, and with what."""
+
+
+def draw(
+    family: ScheduleFamily, parameters: Parameters, total_steps: int
+) -> npt.NDArray[np.float64]:
+    """The rate and the momentum that each step of a run would use, (total_steps, 2).
+
+    No model is trained, so a family that waits for a validation loss never hears one.
+    """
+    optimizer = family.make_optimizer([Parameter(torch.zeros(1))], parameters, total_steps)
+    if switch := getattr(optimizer, "train", None):
+        switch()
+    schedule = family.build(optimizer, parameters, total_steps)
+    group = optimizer.param_groups[0]
+    curve = np.empty((total_steps, 2))
+    for step in range(total_steps):
+        optimizer.step()
+        curve[step] = applied_rate(group), group.get("momentum", np.nan)
+        schedule.step()
+    return curve
+
+
+def samples(family: ScheduleFamily, peak_lr: PeakRange, count: int) -> Iterator[Parameters]:
+    """Random parameters from the family's ranges, the same at every call."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    optuna.logging.set_verbosity(verbosity)
+    for _ in range(count):
+        yield family.suggest(study.ask(), peak_lr)
+
+
+def check(family: ScheduleFamily, total_steps: int, peak_lr: PeakRange) -> None:
+    """Draw sampled curves of a family in memory and hold them against the laws.
+
+    Args:
+        family: to be checked.
+        total_steps: the horizon of the runs to come.
+        peak_lr: the range that the study will search.
+
+    Raises:
+        PreflightError: a curve breaks a law, or cannot be drawn over the whole horizon.
+    """
+    horizon = min(total_steps, DRAWN_STEPS)
+    for parameters in samples(family, peak_lr, SAMPLES):
+        try:
+            rates = draw(family, parameters, horizon)[:, 0]
+        except Exception as error:  # whatever a user's own family does wrong
+            problem: str | None = f"cannot be drawn over {horizon} steps: {error}"
+        else:
+            problem = _problem(rates, float(parameters["peak_lr"]), family.cycles)
+        if problem:
+            raise PreflightError(
+                f"schedule family {family.name!r} {problem}; with {dict(parameters)}"
+            )
+
+
+def _problem(rates: npt.NDArray[np.float64], peak_lr: float, cycles: bool) -> str | None:
+    change = np.diff(rates)
+    fell = np.maximum.accumulate(change < -1e-12 * peak_lr)
+    alive = np.flatnonzero(rates > DEAD * peak_lr)
+    if not np.isfinite(rates).all():
+        return f"is not finite at step {int(np.argmin(np.isfinite(rates)))}"
+    if (rates < 0).any():
+        return f"is negative at step {int(rates.argmin())}"
+    if rates.max() > peak_lr * (1 + 1e-9):
+        return f"rises to {rates.max():.3g}, above its peak rate"
+    if not cycles and (change[fell] > 1e-12 * peak_lr).any():
+        return "rises after it has fallen; a family that is meant to says cycles = True"
+    if not len(alive) or len(rates) - 1 - alive[-1] > LONGEST_DEAD_TAIL * len(rates):
+        return f"is below {DEAD:g} of its peak for more than the last third of the run"
+    return None

@@ -1,0 +1,85 @@
+"""What is checked, and drawn, before any compute is spent."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from torch.optim.lr_scheduler import LambdaLR
+
+from analysis import gallery
+from search_spaces import FAMILIES, Parameters, ScheduleFamily
+from search_spaces.family import Recipe
+from search_spaces.preflight import PreflightError, check, draw, samples
+from study.errors import InputError
+from tests.test_families import PEAK, every_family
+
+
+class Custom(ScheduleFamily):
+    """A family of a user's own, with any factor of (step, horizon)."""
+
+    name = "custom"
+    groups = frozenset()
+
+    def __init__(self, factor: Callable[[int, int], float], cycles: bool = False) -> None:
+        self.factor = factor
+        self.cycles = cycles  # type: ignore[misc]
+
+    def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
+        return Recipe(LambdaLR, {"lr_lambda": lambda step: self.factor(step, total_steps)})
+
+
+@every_family
+@pytest.mark.parametrize("horizon", [10, 97, 100_000])
+def test_every_family_passes(family: ScheduleFamily, horizon: int) -> None:
+    check(family, horizon, PEAK)
+
+
+@pytest.mark.parametrize(
+    ("factor", "message"),
+    [
+        (lambda t, n: float("nan") if t == 5 else 1.0, "is not finite at step 5"),
+        (lambda t, n: 1 - 2 * t / n, "is negative"),
+        (lambda t, n: 1.5, "above its peak rate"),
+        (lambda t, n: abs(1 - 2 * t / n), "rises after it has fallen"),
+        (lambda t, n: 1.0 if t < n / 2 else 0.0, "more than the last third"),
+        (lambda t, n: 1 / (n // 2 - t), "cannot be drawn over 500 steps: .*division"),
+    ],
+)
+def test_a_broken_law_is_named(factor: Callable[[int, int], float], message: str) -> None:
+    with pytest.raises(PreflightError, match=f"family 'custom' .*{message}.*peak_lr"):
+        check(Custom(factor), 500, PEAK)
+
+
+def test_a_family_that_cycles_may_rise() -> None:
+    check(Custom(lambda t, n: max(1e-3, abs(1 - 2 * t / n)), cycles=True), 500, PEAK)
+
+
+def test_a_drawn_curve_is_what_a_run_would_use() -> None:
+    parameters = next(iter(samples(FAMILIES["linear_to_zero"], PEAK, 1)))
+    curve = draw(FAMILIES["linear_to_zero"], parameters, 10)
+    peak = float(parameters["peak_lr"])
+    np.testing.assert_allclose(curve[:, 0], peak * np.linspace(1, 0, 10, endpoint=False))
+    assert (curve[:, 1] == 0.9).all()
+
+
+def test_samples_are_the_same_at_every_call() -> None:
+    first, again = (list(samples(FAMILIES["one_cycle"], PEAK, 3)) for _ in range(2))
+    assert first == again
+    assert first[0] != first[1]
+
+
+def test_the_gallery_draws_everything(tmp_path: Path, capsys: Any) -> None:
+    assert gallery.main(["--out", str(tmp_path)]) == 0
+    assert gallery.main(["--out", str(tmp_path), "--family", "one_cycle"]) == 0
+    names = ["families", "one_cycle", "tutorial"]
+    files = sorted(f"{name}.{suffix}" for name in names for suffix in ("png", "svg"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == files
+    printed = capsys.readouterr().out.split()
+    assert sorted(printed) == sorted(str(tmp_path / file) for file in files)
+
+
+def test_the_gallery_names_a_family_it_does_not_know(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"'cosin' \(did you mean 'cosine'\?\)"):
+        gallery.main(["--out", str(tmp_path), "--family", "cosin"])
