@@ -21,7 +21,7 @@ from study.files import replacing
 
 COMMAND = "python -m analysis.gallery"
 STEPS = 1_000
-SAMPLES = 5
+SAMPLES = 3
 
 TUTORIAL_STEPS = 100
 TUTORIAL: Mapping[str, tuple[str, Parameters]] = {

@@ -5,7 +5,6 @@ from typing import Any, ClassVar
 from optuna.distributions import FloatDistribution
 from optuna.trial import BaseTrial
 from schedulefree import SGDScheduleFree
-from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR, ReduceLROnPlateau
 
 from search_spaces.family import (
@@ -16,7 +15,6 @@ from search_spaces.family import (
     PeakRange,
     Recipe,
     ScheduleFamily,
-    Weights,
     steps,
 )
 
@@ -75,23 +73,20 @@ class ScheduleFree(ScheduleFamily):
 
     name = "schedule_free"
     groups = frozenset({"adaptive"})
+    optimizer = SGDScheduleFree
     space: ClassVar = {"warmup_fraction": FloatDistribution(0.01, 0.2, log=True)}
 
     def suggest(self, trial: BaseTrial, peak_lr: PeakRange) -> dict[str, ParameterValue]:
         low, high = peak_lr
         return super().suggest(trial, (10 * low, 10 * high))
 
-    def make_optimizer(
-        self, weights: Weights, parameters: Parameters, total_steps: int
-    ) -> Optimizer:
-        optimizer: Optimizer = SGDScheduleFree(
-            weights,
-            lr=float(parameters["peak_lr"]),
-            momentum=MOMENTUM,
-            weight_decay=WEIGHT_DECAY,
-            warmup_steps=steps(parameters["warmup_fraction"], total_steps),
-        )
-        return optimizer
+    def optimizer_arguments(self, parameters: Parameters, total_steps: int) -> dict[str, Any]:
+        return {
+            "lr": float(parameters["peak_lr"]),
+            "momentum": MOMENTUM,
+            "weight_decay": WEIGHT_DECAY,
+            "warmup_steps": steps(parameters["warmup_fraction"], total_steps),
+        }
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         return Recipe(ConstantLR, {"factor": 1.0, "total_iters": total_steps})

@@ -1,7 +1,7 @@
 """What a schedule family is: a named shape, the ranges of its parameters, and how to build it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -51,6 +51,7 @@ class ScheduleFamily(ABC):
     """The range of every parameter but the peak rate, which belongs to the task."""
     cycles: ClassVar[bool] = False
     """Whether the rate may rise again after it has fallen."""
+    optimizer: ClassVar[Callable[..., Optimizer]] = SGD
 
     def suggest(self, trial: BaseTrial, peak_lr: PeakRange) -> dict[str, ParameterValue]:
         """Sample parameters, each named ``<family>.<parameter>`` in the Optuna trial.
@@ -62,17 +63,20 @@ class ScheduleFamily(ABC):
         space = {"peak_lr": FloatDistribution(low, high, log=True), **self.space}
         return {name: _suggest(trial, f"{self.name}.{name}", space[name]) for name in space}
 
+    def optimizer_arguments(self, parameters: Parameters, total_steps: int) -> dict[str, Any]:
+        """Of :attr:`optimizer`, at the peak rate."""
+        return {
+            "lr": float(parameters["peak_lr"]),
+            "momentum": MOMENTUM,
+            "nesterov": True,
+            "weight_decay": WEIGHT_DECAY,
+        }
+
     def make_optimizer(
         self, weights: Weights, parameters: Parameters, total_steps: int
     ) -> Optimizer:
-        """SGD with Nesterov momentum, at the peak rate; a family may need one of its own."""
-        return SGD(
-            weights,
-            lr=float(parameters["peak_lr"]),
-            momentum=MOMENTUM,
-            nesterov=True,
-            weight_decay=WEIGHT_DECAY,
-        )
+        """SGD with Nesterov momentum, or the optimizer that the family needs."""
+        return self.optimizer(weights, **self.optimizer_arguments(parameters, total_steps))
 
     @abstractmethod
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:

@@ -1,0 +1,144 @@
+"""A schedule handed back as code: ``python -m study.export results/NAME``."""
+
+import inspect
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from search_spaces import FAMILIES, Parameters, nearest
+from search_spaces.family import MIN_STEPS, Recipe
+from study.cli import exit_status, parse
+from study.errors import InputError
+from study.results import read_tables
+
+COMMAND = "python -m study.export"
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """Print the best trial's optimizer and schedule as a few lines of plain torch."""
+
+    folder: tyro.conf.Positional[Path]
+    """The study's folder, results/NAME."""
+    trial: int | None = None
+    """Another trial than the best."""
+    total_steps: int | None = None
+    """Optimizer steps of your own run, to which the schedule is rescaled. Default: the trial's."""
+    format: Literal["code", "json"] = "code"
+    """Python, or the same as JSON."""
+
+
+def code(family: str, parameters: Parameters, total_steps: int) -> str:
+    """A snippet that makes ``optimizer`` and ``schedule`` for a ``model``; it imports no study.
+
+    For families that torch lacks it carries the formula, as a class whose objects survive
+    ``state_dict``. Schedule-free needs the package schedulefree.
+    """
+    shape = FAMILIES[family]
+    recipe = shape.recipe(parameters, total_steps)
+    optimizer = shape.optimizer
+    lines = [f"# {family} over {total_steps} optimizer steps"]
+    classes = _own_classes(recipe)
+    source = "\n\n".join(inspect.getsource(own).rstrip() for own in classes)
+    if "math." in source:
+        lines.append("import math")
+    if "@dataclass" in source:
+        lines.append("from dataclasses import dataclass")
+    if "Any" in source:
+        lines.append("from typing import Any")
+    lines.append("")
+    if optimizer.__module__.startswith("schedulefree"):
+        lines.append("import schedulefree")
+    lines.append("import torch")
+    if "(ReduceLROnPlateau)" in source:
+        lines.append("from torch.optim.lr_scheduler import ReduceLROnPlateau")
+    if source:
+        lines += ["", "", source, "", ""]
+    arguments = _written(shape.optimizer_arguments(parameters, total_steps))
+    package = "schedulefree" if "import schedulefree" in lines else "torch.optim"
+    lines.append(f"optimizer = {package}.{_name(optimizer)}(model.parameters(), {arguments})")
+    where = "" if recipe.schedule in classes else "torch.optim.lr_scheduler."
+    built = f"{where}{recipe.schedule.__name__}(optimizer, {_written(recipe.arguments)})"
+    lines.append(f"schedule = {built}")
+    lines.append(_USAGE.get(family, "# After each optimizer.step(): schedule.step()"))
+    return "\n".join(lines) + "\n"
+
+
+_USAGE = {
+    "plateau": "# After each optimizer.step(): schedule.step()\n"
+    "# After each evaluation: schedule.step(validation_loss)",
+    "schedule_free": "# After each optimizer.step(): schedule.step()\n"
+    "# Before training: optimizer.train(); before evaluating or saving: optimizer.eval()",
+}
+
+
+def _own_classes(recipe: Recipe) -> list[type]:
+    """The classes in a recipe that torch does not have."""
+    values = [recipe.schedule, *(type(value) for value in recipe.arguments.values())]
+    return [value for value in values if value.__module__.startswith("search_spaces.")]
+
+
+def _written(arguments: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+
+
+def _name(made_by: Any) -> str:
+    return str(made_by.__name__)
+
+
+def _chosen(config: ExportConfig) -> dict[str, Any]:
+    rows: list[dict[str, Any]] = read_tables(config.folder).trials.to_pylist()
+    if config.trial is not None:
+        for row in rows:
+            if row["trial"] == config.trial:
+                return row
+        raise InputError(f"--trial must be one of the {len(rows)} finished, not {config.trial}")
+    completed = [row for row in rows if row["status"] == "completed"]
+    if not completed:
+        raise InputError(f"{str(config.folder)!r} has no completed trial; name another by --trial")
+    return max(completed, key=lambda row: (row["val_accuracy"], -row["trial"]))
+
+
+def _horizon(config: ExportConfig) -> int:
+    if config.total_steps is None:
+        steps = read_tables(config.folder).trials["steps"].to_pylist()
+        return max(int(step) for step in steps)
+    if config.total_steps < MIN_STEPS:
+        raise InputError(f"--total-steps must be at least {MIN_STEPS}, not {config.total_steps}")
+    return config.total_steps
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the snippet.
+
+    Raises:
+        InputError: no such study or trial, or too short a run.
+    """
+    config = parse(ExportConfig, COMMAND, arguments)
+    row = _chosen(config)
+    family = row["family"]
+    if family not in FAMILIES:
+        raise InputError(f"unknown schedule family {family!r}{nearest(family, FAMILIES)}")
+    parameters: dict[str, Any] = {
+        name.removeprefix("params."): value
+        for name, value in row.items()
+        if name.startswith("params.") and value is not None
+    } | {"peak_lr": row["peak_lr"]}
+    total_steps = _horizon(config)
+    snippet = code(family, parameters, total_steps)
+    if config.format == "json":
+        trial = {"trial": row["trial"], "val_accuracy": row["val_accuracy"], "family": family}
+        described = {"parameters": parameters, "total_steps": total_steps, "code": snippet}
+        print(json.dumps(trial | described, indent=2))
+    else:
+        print(snippet, end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main))
