@@ -32,16 +32,25 @@ from search_spaces.decay import (
     Rex,
     Step,
 )
-from search_spaces.family import Parameters, ParameterValue, PeakRange, ScheduleFamily
+from search_spaces.family import (
+    Extras,
+    Parameters,
+    ParameterValue,
+    PeakRange,
+    ScheduleFamily,
+    SearchSpace,
+)
 
 __all__ = [
     "CONTROLS",
     "FAMILIES",
     "GROUPS",
+    "Extras",
     "ParameterValue",
     "Parameters",
     "PeakRange",
     "ScheduleFamily",
+    "SearchSpace",
     "nearest",
     "select",
 ]

@@ -1,21 +1,26 @@
 """Families that look at the run itself: at its validation loss, or at its iterates."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from optuna.distributions import FloatDistribution
 from optuna.trial import BaseTrial
 from schedulefree import SGDScheduleFree
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR, ReduceLROnPlateau
 
 from search_spaces.family import (
     MOMENTUM,
+    NO_EXTRAS,
     WEIGHT_DECAY,
+    Extras,
     Parameters,
     ParameterValue,
     PeakRange,
     Recipe,
     ScheduleFamily,
     steps,
+    warmup_steps,
 )
 
 
@@ -27,19 +32,29 @@ class PlateauLR(ReduceLROnPlateau):
     the loss after each evaluation.
     """
 
-    steps_since_evaluation = 0
+    def __init__(self, optimizer: Optimizer, warmup_steps: int = 0, **arguments: Any) -> None:
+        """Torch's arguments, and the length of a warm-up, since SequentialLR refuses this class."""
+        super().__init__(optimizer, **arguments)
+        self.warmup_steps = warmup_steps
+        self.steps_done = self.steps_since_evaluation = 0
+        for group in optimizer.param_groups:
+            group["lr"] /= warmup_steps + 1
 
     def step(  # type: ignore[override]  # torch overrides its own base in the same way
         self, metrics: Any = None, epoch: int | None = None
     ) -> None:
         """Count a step, or judge a validation loss by torch's rule."""
-        if metrics is None:
-            self.steps_since_evaluation += 1
+        if metrics is not None:
+            if not self._is_better(float(metrics), self.best):  # type: ignore[no-untyped-call]
+                self.num_bad_epochs += self.steps_since_evaluation - 1  # torch adds the last one
+            self.steps_since_evaluation = 0
+            super().step(metrics, epoch)
             return
-        if not self._is_better(float(metrics), self.best):  # type: ignore[no-untyped-call]
-            self.num_bad_epochs += self.steps_since_evaluation - 1  # torch adds the last one
-        self.steps_since_evaluation = 0
-        super().step(metrics, epoch)
+        self.steps_done += 1
+        self.steps_since_evaluation += 1
+        if self.steps_done <= self.warmup_steps:
+            for group in self.optimizer.param_groups:
+                group["lr"] *= (self.steps_done + 1) / self.steps_done
 
 
 class Plateau(ScheduleFamily):
@@ -58,8 +73,13 @@ class Plateau(ScheduleFamily):
     }
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
+        factor = float(parameters["factor"])
         patience = steps(parameters["patience_fraction"], total_steps) - 1
-        return Recipe(PlateauLR, {"factor": float(parameters["factor"]), "patience": patience})
+        rise = warmup_steps(parameters, total_steps)
+        return Recipe(PlateauLR, {"warmup_steps": rise, "factor": factor, "patience": patience})
+
+    def recipes(self, parameters: Parameters, total_steps: int) -> list[Recipe]:
+        return [self.recipe(parameters, total_steps)]
 
 
 class ScheduleFree(ScheduleFamily):
@@ -73,20 +93,28 @@ class ScheduleFree(ScheduleFamily):
 
     name = "schedule_free"
     groups = frozenset({"adaptive"})
-    optimizer = SGDScheduleFree
+    warms_up = True
     space: ClassVar = {"warmup_fraction": FloatDistribution(0.01, 0.2, log=True)}
 
-    def suggest(self, trial: BaseTrial, peak_lr: PeakRange) -> dict[str, ParameterValue]:
+    def suggest(
+        self, trial: BaseTrial, peak_lr: PeakRange, extras: Extras = NO_EXTRAS
+    ) -> dict[str, ParameterValue]:
         low, high = peak_lr
-        return super().suggest(trial, (10 * low, 10 * high))
+        return super().suggest(trial, (10 * low, 10 * high), extras)
 
-    def optimizer_arguments(self, parameters: Parameters, total_steps: int) -> dict[str, Any]:
-        return {
+    def takes(self, extra: str) -> bool:
+        return extra in ("momentum", "weight_decay")
+
+    def optimizer(
+        self, parameters: Parameters, total_steps: int
+    ) -> tuple[Callable[..., Optimizer], dict[str, Any]]:
+        arguments = {
             "lr": float(parameters["peak_lr"]),
-            "momentum": MOMENTUM,
-            "weight_decay": WEIGHT_DECAY,
+            "momentum": float(parameters.get("momentum", MOMENTUM)),
+            "weight_decay": float(parameters.get("weight_decay", WEIGHT_DECAY)),
             "warmup_steps": steps(parameters["warmup_fraction"], total_steps),
         }
+        return SGDScheduleFree, arguments
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         return Recipe(ConstantLR, {"factor": 1.0, "total_iters": total_steps})

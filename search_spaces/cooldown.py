@@ -104,6 +104,7 @@ class Trapezoid(ScheduleFamily):
 
     name = "trapezoid"
     groups = frozenset({"cooldown"})
+    warms_up = True
     space: ClassVar = {
         "rise_fraction": FloatDistribution(0.02, 0.3, log=True),
         "fall_fraction": FloatDistribution(0.1, 0.5),

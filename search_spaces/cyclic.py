@@ -61,6 +61,7 @@ class _Cyclic(ScheduleFamily):
 
     mode: ClassVar[Literal["triangular", "triangular2", "exp_range"]]
     groups = frozenset({"classic", "cyclic"})
+    warms_up = True
     cycles = True
     space: ClassVar = {
         "base_ratio": FloatDistribution(1e-3, 0.3, log=True),
@@ -142,6 +143,7 @@ class OneCycle(ScheduleFamily):
 
     name = "one_cycle"
     groups = frozenset({"classic", "cyclic"})
+    warms_up = True
     space: ClassVar = {
         "rise_fraction": FloatDistribution(0.1, 0.45),
         "start_ratio": FloatDistribution(0.01, 0.2, log=True),
@@ -209,6 +211,7 @@ class Sine(ScheduleFamily):
 
     name = "sine"
     groups = frozenset({"cyclic"})
+    warms_up = True
     cycles = True
     decay: ClassVar[float] = 1.0
     space: ClassVar = {

@@ -235,6 +235,7 @@ class InverseSquareRoot(ScheduleFamily):
 
     name = "inverse_sqrt"
     groups = frozenset({"decay"})
+    warms_up = True
     space: ClassVar = {"rise_fraction": FloatDistribution(0.02, 0.3, log=True)}
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:

@@ -3,7 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple
 
 from optuna.distributions import (
     BaseDistribution,
@@ -13,13 +14,17 @@ from optuna.distributions import (
 )
 from optuna.trial import BaseTrial
 from torch import Tensor
-from torch.optim import SGD, Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.lr_scheduler import LinearLR, LRScheduler, SequentialLR
 
 ParameterValue = float | int | str
 Parameters = Mapping[str, ParameterValue]
 Weights = Iterable[Tensor]
 """What an optimizer trains, as ``model.parameters()`` gives it."""
+Extras = Mapping[str, BaseDistribution]
+"""Ranges of what is searched for every family beside its shape: ``warmup_fraction``,
+``weight_decay``, ``momentum``, ``optimizer``."""
+NO_EXTRAS: Extras = MappingProxyType({})
 PeakRange = tuple[float, float]
 """Lowest and highest peak learning rate that is searched, on a log scale."""
 
@@ -34,6 +39,14 @@ class Recipe:
     def build(self, optimizer: Optimizer) -> LRScheduler:
         """The schedule of this optimizer."""
         return self.schedule(optimizer, **self.arguments)
+
+
+class SearchSpace(NamedTuple):
+    """All that a study samples from."""
+
+    families: tuple[str, ...]
+    peak_lr: PeakRange
+    extras: Extras = NO_EXTRAS
 
 
 class ScheduleFamily(ABC):
@@ -51,9 +64,12 @@ class ScheduleFamily(ABC):
     """The range of every parameter but the peak rate, which belongs to the task."""
     cycles: ClassVar[bool] = False
     """Whether the rate may rise again after it has fallen."""
-    optimizer: ClassVar[Callable[..., Optimizer]] = SGD
+    warms_up: ClassVar[bool] = False
+    """Whether the shape begins with a warm-up of its own, so that none is composed before it."""
 
-    def suggest(self, trial: BaseTrial, peak_lr: PeakRange) -> dict[str, ParameterValue]:
+    def suggest(
+        self, trial: BaseTrial, peak_lr: PeakRange, extras: Extras = NO_EXTRAS
+    ) -> dict[str, ParameterValue]:
         """Sample parameters, each named ``<family>.<parameter>`` in the Optuna trial.
 
         The prefix keeps families apart: TPE's ``group`` option then models each family's parameters
@@ -61,31 +77,57 @@ class ScheduleFamily(ABC):
         """
         low, high = peak_lr
         space = {"peak_lr": FloatDistribution(low, high, log=True), **self.space}
+        space |= {name: range_ for name, range_ in extras.items() if self.takes(name)}
         return {name: _suggest(trial, f"{self.name}.{name}", space[name]) for name in space}
 
-    def optimizer_arguments(self, parameters: Parameters, total_steps: int) -> dict[str, Any]:
-        """Of :attr:`optimizer`, at the peak rate."""
-        return {
-            "lr": float(parameters["peak_lr"]),
-            "momentum": MOMENTUM,
-            "nesterov": True,
-            "weight_decay": WEIGHT_DECAY,
-        }
+    def takes(self, extra: str) -> bool:
+        """Whether a parameter that is not part of the shape means something for this family."""
+        return not (extra == "warmup_fraction" and self.warms_up)
+
+    def optimizer(
+        self, parameters: Parameters, total_steps: int
+    ) -> tuple[Callable[..., Optimizer], dict[str, Any]]:
+        """The optimizer's class, and its arguments besides the weights.
+
+        SGD with Nesterov momentum, or AdamW, whose momentum is the first of its betas.
+        """
+        lr, momentum = float(parameters["peak_lr"]), float(parameters.get("momentum", MOMENTUM))
+        decay = parameters.get("weight_decay")
+        if parameters.get("optimizer", "sgd") == "adamw":
+            weight_decay = ADAMW_WEIGHT_DECAY if decay is None else float(decay)
+            return AdamW, {"lr": lr, "betas": (momentum, 0.999), "weight_decay": weight_decay}
+        weight_decay = WEIGHT_DECAY if decay is None else float(decay)
+        arguments = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
+        return SGD, arguments | {"nesterov": momentum > 0}
 
     def make_optimizer(
         self, weights: Weights, parameters: Parameters, total_steps: int
     ) -> Optimizer:
-        """SGD with Nesterov momentum, or the optimizer that the family needs."""
-        return self.optimizer(weights, **self.optimizer_arguments(parameters, total_steps))
+        """The optimizer at the peak rate, as :meth:`build` wants it."""
+        made_by, arguments = self.optimizer(parameters, total_steps)
+        return made_by(weights, **arguments)
 
     @abstractmethod
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
-        """The schedule for one run.
+        """The schedule for one run, its composed warm-up aside.
 
         Args:
             parameters: as :meth:`suggest` returned them.
-            total_steps: the horizon, at least :data:`MIN_STEPS`.
+            total_steps: the steps that are left after the warm-up.
         """
+
+    def recipes(self, parameters: Parameters, total_steps: int) -> list[Recipe]:
+        """The schedule in the one or two parts that follow each other.
+
+        A warm-up of W steps rises in a straight line, 1/(W+1), 2/(W+1), ... of the peak rate, and
+        the shape is laid over what is left of the run.
+        """
+        warmup = warmup_steps(parameters, total_steps) if self.takes("warmup_fraction") else 0
+        shape = self.recipe(parameters, total_steps - warmup)
+        if not warmup:
+            return [shape]
+        rise = {"start_factor": 1 / (warmup + 1), "total_iters": warmup}
+        return [Recipe(LinearLR, rise), shape]
 
     def build(self, optimizer: Optimizer, parameters: Parameters, total_steps: int) -> LRScheduler:
         """The schedule for one run, to be stepped once after each optimizer step.
@@ -95,7 +137,17 @@ class ScheduleFamily(ABC):
             parameters: as :meth:`suggest` returned them.
             total_steps: the horizon, at least :data:`MIN_STEPS`.
         """
-        return self.recipe(parameters, total_steps).build(optimizer)
+        recipes = self.recipes(parameters, total_steps)
+        parts = [recipe.build(optimizer) for recipe in recipes]
+        if len(parts) == 1:
+            return parts[0]
+        return SequentialLR(optimizer, parts, milestones=[recipes[0].arguments["total_iters"]])
+
+
+def warmup_steps(parameters: Parameters, total_steps: int) -> int:
+    """Steps of the warm-up that is composed before a family, none by default."""
+    fraction = float(parameters.get("warmup_fraction", 0.0))
+    return steps(fraction, total_steps) if fraction else 0
 
 
 MIN_STEPS = 10
@@ -104,11 +156,17 @@ MIN_STEPS = 10
 
 MOMENTUM = 0.9
 WEIGHT_DECAY = 5e-4
+ADAMW_WEIGHT_DECAY = 1e-2  # torch's default
 
 
 def applied_rate(group: Mapping[str, Any]) -> float:
     """The learning rate that the optimizer's last step used with a parameter group."""
     return float(group.get("scheduled_lr", group["lr"]))  # schedulefree warms up by itself
+
+
+def momentum(group: Mapping[str, Any]) -> float:
+    """SGD's momentum of a parameter group, or what Adam has in its place."""
+    return float(group["momentum"] if "momentum" in group else group["betas"][0])
 
 
 def steps(fraction: ParameterValue, total_steps: int) -> int:

@@ -8,7 +8,15 @@ import optuna
 import torch
 from torch.nn import Parameter
 
-from search_spaces.family import Parameters, PeakRange, ScheduleFamily, applied_rate
+from search_spaces.family import (
+    NO_EXTRAS,
+    Extras,
+    Parameters,
+    PeakRange,
+    ScheduleFamily,
+    applied_rate,
+    momentum,
+)
 
 SAMPLES = 8
 DRAWN_STEPS = 1_000
@@ -37,34 +45,39 @@ def draw(
     curve = np.empty((total_steps, 2))
     for step in range(total_steps):
         optimizer.step()
-        curve[step] = applied_rate(group), group.get("momentum", np.nan)
+        curve[step] = applied_rate(group), momentum(group)
         schedule.step()
     return curve
 
 
-def samples(family: ScheduleFamily, peak_lr: PeakRange, count: int) -> Iterator[Parameters]:
+def samples(
+    family: ScheduleFamily, peak_lr: PeakRange, count: int, extras: Extras = NO_EXTRAS
+) -> Iterator[Parameters]:
     """Random parameters from the family's ranges, the same at every call."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     optuna.logging.set_verbosity(verbosity)
     for _ in range(count):
-        yield family.suggest(study.ask(), peak_lr)
+        yield family.suggest(study.ask(), peak_lr, extras)
 
 
-def check(family: ScheduleFamily, total_steps: int, peak_lr: PeakRange) -> None:
+def check(
+    family: ScheduleFamily, total_steps: int, peak_lr: PeakRange, extras: Extras = NO_EXTRAS
+) -> None:
     """Draw sampled curves of a family in memory and hold them against the laws.
 
     Args:
         family: to be checked.
         total_steps: the horizon of the runs to come.
         peak_lr: the range that the study will search.
+        extras: what it will search beside the shapes.
 
     Raises:
         PreflightError: a curve breaks a law, or cannot be drawn over the whole horizon.
     """
     horizon = min(total_steps, DRAWN_STEPS)
-    for parameters in samples(family, peak_lr, SAMPLES):
+    for parameters in samples(family, peak_lr, SAMPLES, extras):
         try:
             rates = draw(family, parameters, horizon)[:, 0]
         except Exception as error:  # whatever a user's own family does wrong

@@ -3,10 +3,12 @@
 import datetime as dt
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import platformdirs
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-from search_spaces import select
+from search_spaces import SearchSpace, select
 from study.errors import InputError
 from study.tasks import task_named
 
@@ -35,6 +37,14 @@ class StudyConfig:
     """Samples a step."""
     families: str = "classic"
     """Schedule families to try: names or groups, separated by commas."""
+    warmup: str = "none"
+    """Warm-up before families that have none: search, none, or a fraction of the run."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """SGD with Nesterov momentum, or AdamW."""
+    momentum: str = "0.9"
+    """Momentum, or the first beta of AdamW: search, or a number."""
+    weight_decay: str = "default"
+    """Weight decay: search, a number, or default (0.0005 for SGD, 0.01 for AdamW)."""
     seed: int = 0
     """Of everything random. Repeats a study exactly with --max-concurrent 1."""
     out: Path = Path("results")
@@ -71,10 +81,33 @@ class StudyConfig:
                 f"digits, not {share:g}"
             )
         task_named(self.task)
+        self.extras()
         try:
             select(self.families)
         except ValueError as error:
             raise InputError(str(error)) from error
+
+    def extras(self) -> dict[str, BaseDistribution]:
+        """The ranges of what is searched, or fixed otherwise than by default, beside the shapes.
+
+        Raises:
+            InputError: a value that is neither a word nor a number within its bounds.
+        """
+        ranges: dict[str, BaseDistribution | None] = {
+            "warmup_fraction": _range("--warmup", self.warmup, "none", (0.01, 0.2), (1e-6, 0.9)),
+            "momentum": _range("--momentum", self.momentum, "0.9", (0.8, 0.99), (0.0, 0.9999)),
+            "weight_decay": _range(
+                "--weight-decay", self.weight_decay, "default", (1e-5, 1e-1), (0.0, 1.0)
+            ),
+            "optimizer": CategoricalDistribution(("adamw",)) if self.optimizer != "sgd" else None,
+        }
+        return {name: range_ for name, range_ in ranges.items() if range_ is not None}
+
+    def search_space(self) -> SearchSpace:
+        """All that this study samples from."""
+        task = task_named(self.task)
+        peak_lr = task.adamw_peak_lr if self.optimizer == "adamw" else task.peak_lr
+        return SearchSpace(select(self.families), peak_lr, self.extras())
 
     @property
     def folder(self) -> Path:
@@ -84,6 +117,30 @@ class StudyConfig:
 
 # What may differ when a study is resumed: what it runs on, not what it is.
 MACHINE = ("data_dir", "max_concurrent", "cpus_per_trial", "gpus_per_trial", "resume")
+
+
+def _range(
+    flag: str,
+    text: str,
+    default: str,
+    searched: tuple[float, float],
+    bounds: tuple[float, float],
+) -> FloatDistribution | None:
+    """A range to search, one value to fix, or nothing for the default."""
+    if text == default:
+        return None
+    if text == "search":
+        return FloatDistribution(*searched, log=flag != "--momentum")
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not bounds[0] <= value <= bounds[1]:
+        low, high = bounds
+        raise InputError(
+            f"{flag} must be search, {default}, or a number from {low:g} to {high:g}, not {text!r}"
+        )
+    return FloatDistribution(value, value)
 
 
 def _at_least(flag: str, value: float | None, low: int) -> None:

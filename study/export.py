@@ -40,10 +40,10 @@ def code(family: str, parameters: Parameters, total_steps: int) -> str:
     ``state_dict``. Schedule-free needs the package schedulefree.
     """
     shape = FAMILIES[family]
-    recipe = shape.recipe(parameters, total_steps)
-    optimizer = shape.optimizer
+    recipes = shape.recipes(parameters, total_steps)
+    optimizer, optimizer_arguments = shape.optimizer(parameters, total_steps)
     lines = [f"# {family} over {total_steps} optimizer steps"]
-    classes = _own_classes(recipe)
+    classes = _own_classes(recipes)
     source = "\n\n".join(inspect.getsource(own).rstrip() for own in classes)
     if "math." in source:
         lines.append("import math")
@@ -56,15 +56,25 @@ def code(family: str, parameters: Parameters, total_steps: int) -> str:
         lines.append("import schedulefree")
     lines.append("import torch")
     if "(ReduceLROnPlateau)" in source:
+        lines.append("from torch.optim import Optimizer")
         lines.append("from torch.optim.lr_scheduler import ReduceLROnPlateau")
     if source:
         lines += ["", "", source, "", ""]
-    arguments = _written(shape.optimizer_arguments(parameters, total_steps))
     package = "schedulefree" if "import schedulefree" in lines else "torch.optim"
+    arguments = _written(optimizer_arguments)
     lines.append(f"optimizer = {package}.{_name(optimizer)}(model.parameters(), {arguments})")
-    where = "" if recipe.schedule in classes else "torch.optim.lr_scheduler."
-    built = f"{where}{recipe.schedule.__name__}(optimizer, {_written(recipe.arguments)})"
-    lines.append(f"schedule = {built}")
+    parts = [
+        ("" if recipe.schedule in classes else "torch.optim.lr_scheduler.")
+        + f"{recipe.schedule.__name__}(optimizer, {_written(recipe.arguments)})"
+        for recipe in recipes
+    ]
+    if len(parts) == 1:
+        lines.append(f"schedule = {parts[0]}")
+    else:
+        lines += [f"warmup = {parts[0]}", f"rest = {parts[1]}"]
+        milestone = recipes[0].arguments["total_iters"]
+        sequence = f"SequentialLR(optimizer, [warmup, rest], milestones=[{milestone}])"
+        lines.append(f"schedule = torch.optim.lr_scheduler.{sequence}")
     lines.append(_USAGE.get(family, "# After each optimizer.step(): schedule.step()"))
     return "\n".join(lines) + "\n"
 
@@ -77,9 +87,13 @@ _USAGE = {
 }
 
 
-def _own_classes(recipe: Recipe) -> list[type]:
-    """The classes in a recipe that torch does not have."""
-    values = [recipe.schedule, *(type(value) for value in recipe.arguments.values())]
+def _own_classes(recipes: Sequence[Recipe]) -> list[type]:
+    """The classes in recipes that torch does not have."""
+    values = [
+        value
+        for recipe in recipes
+        for value in (recipe.schedule, *map(type, recipe.arguments.values()))
+    ]
     return [value for value in values if value.__module__.startswith("search_spaces.")]
 
 

@@ -20,7 +20,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from search_spaces import CONTROLS, FAMILIES, Parameters, PeakRange
+from search_spaces import CONTROLS, FAMILIES, Parameters, SearchSpace
 from study.training import History
 
 JOURNAL = "optuna.journal"
@@ -48,21 +48,17 @@ class Ledger:
 
     Args:
         folder: the study's folder; the caller holds the lock on it.
-        families: names of the families to sample from.
-        peak_lr: the range of peak rates.
+        space: what to sample from.
         seed: the study's.
     """
 
-    def __init__(
-        self, folder: Path, families: tuple[str, ...], peak_lr: PeakRange, seed: int
-    ) -> None:
+    def __init__(self, folder: Path, space: SearchSpace, seed: int) -> None:
         # Absolute: over a relative path, a lock that outlived its process is waited for for ever.
         journal = (folder / JOURNAL).absolute()
         # The journal's own lock outlives a kill; with the folder locked, nobody can hold it.
         journal.with_name(f"{JOURNAL}.lock").unlink(missing_ok=True)
         optuna.logging.set_verbosity(logging.WARNING)
-        self._families = families
-        self._peak_lr = peak_lr
+        self._space = space
         self._seed = seed
         storage = JournalStorage(JournalFileBackend(str(journal)))
         # The journal holds one study, under the name that the folder had when it began.
@@ -71,7 +67,7 @@ class Ledger:
             storage=storage,
             study_name=names[0] if names else folder.name,
             direction="maximize",
-            sampler=ResumableTPE(seed, _startup_trials(families)),
+            sampler=ResumableTPE(seed, _startup_trials(space.families)),
             load_if_exists=True,
         )
         self._open: dict[int, Trial] = {}
@@ -86,17 +82,21 @@ class Ledger:
         """A new trial."""
         trials = self._study.get_trials(deepcopy=False)
         waiting = any(trial.state == TrialState.WAITING for trial in trials)
-        if len(trials) < _startup_trials(self._families) and not waiting:
+        if len(trials) < _startup_trials(self._space.families) and not waiting:
             self._study.enqueue_trial(self._startup(len(trials)))
         return self._complete(self._study.ask())
 
     def _startup(self, number: int) -> dict[str, Any]:
         """What is fixed in a trial of the start-up: the family, and a control's peak rate too."""
-        controls = [name for name in CONTROLS if name in self._families]
-        others = [name for name in self._families if name not in controls]
-        family = [*controls, *others][number % len(self._families)]
+        families = self._space.families
+        controls = [name for name in CONTROLS if name in families]
+        others = [name for name in families if name not in controls]
+        family = [*controls, *others][number % len(families)]
         if number < len(controls):
-            return {"family": family, f"{family}.peak_lr": math.sqrt(math.prod(self._peak_lr))}
+            return {
+                "family": family,
+                f"{family}.peak_lr": math.sqrt(math.prod(self._space.peak_lr)),
+            }
         return {"family": family}
 
     def finish(self, number: int, history: History) -> None:
@@ -126,8 +126,8 @@ class Ledger:
 
     def _complete(self, trial: Trial) -> Proposal:
         self._open[trial.number] = trial
-        family = FAMILIES[trial.suggest_categorical("family", self._families)]
-        family.suggest(trial, self._peak_lr)
+        family = FAMILIES[trial.suggest_categorical("family", self._space.families)]
+        family.suggest(trial, self._space.peak_lr, self._space.extras)
         return self._proposal(trial)
 
     def _proposal(self, trial: Trial | FrozenTrial) -> Proposal:

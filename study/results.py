@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
-from search_spaces import FAMILIES
+from search_spaces import FAMILIES, SearchSpace
 from study.errors import InputError
 from study.files import replacing, write_atomically
 from study.ledger import WORST_ACCURACY, Proposal
@@ -72,7 +72,7 @@ class ResultTables:
     """
 
     folder: Path
-    families: tuple[str, ...]
+    space: SearchSpace
     before: Iterable[tuple[Proposal, History]] = ()
     """Trials that an earlier process finished."""
 
@@ -99,7 +99,7 @@ class ResultTables:
         """Write all three tables, each either whole or not at all."""
         started = time.monotonic()
         finished = self.finished
-        parameters = _parameter_types(self.families)
+        parameters = _parameter_types(self.space)
         tables = {
             "trials": _table(
                 (_trial_row(*pair) for pair in finished), TRIALS_HEAD | parameters | TRIALS_TAIL
@@ -168,12 +168,11 @@ def _table(rows: Iterable[Mapping[str, Any]], schema: Mapping[str, pa.DataType])
     return pa.Table.from_pylist(list(rows), schema=pa.schema(list(schema.items())))
 
 
-def _parameter_types(families: Iterable[str]) -> dict[str, pa.DataType]:
-    """``params.<name>`` for every parameter of these families; empty where a family has no such."""
+def _parameter_types(space: SearchSpace) -> dict[str, pa.DataType]:
+    """``params.<name>`` for every parameter in the space; empty where a family has no such."""
+    ranges = [*(FAMILIES[family].space for family in space.families), space.extras]
     return {
-        f"params.{name}": _arrow_type(range_)
-        for family in families
-        for name, range_ in FAMILIES[family].space.items()
+        f"params.{name}": _arrow_type(range_) for part in ranges for name, range_ in part.items()
     }
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from optuna.distributions import distribution_to_json
+from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from rich.console import Console
 
-from search_spaces import FAMILIES, PeakRange, preflight, select
+from search_spaces import FAMILIES, SearchSpace, preflight
 from search_spaces.family import MIN_STEPS
 from study.checkpoint import newest_checkpoint
 from study.cli import exit_status, parse
@@ -129,8 +129,9 @@ def _check_room(config: StudyConfig, data: SearchData) -> None:
             f"optimizer steps, and a schedule needs {MIN_STEPS}; raise the one or lower the other"
         )
     try:
-        for name in select(config.families):
-            preflight.check(FAMILIES[name], horizon, task_named(config.task).peak_lr)
+        families, peak_lr, extras = config.search_space()
+        for name in families:
+            preflight.check(FAMILIES[name], horizon, peak_lr, extras)
     except preflight.PreflightError as error:
         raise InputError(str(error)) from error
 
@@ -142,11 +143,11 @@ def _run_locked(config: StudyConfig, data: SearchData) -> int:
     console = Console()
     task = task_named(config.task)
     description = _describe(config)
-    families, peak_lr = _search_space(description)
-    ledger = Ledger(config.folder, families, peak_lr, config.seed)
+    space = _search_space(description)
+    ledger = Ledger(config.folder, space, config.seed)
     write_study_json(config.folder, description)
     before = list(_finished_before(ledger, config.folder / CHECKPOINTS))
-    tables = ResultTables(config.folder, families, before)
+    tables = ResultTables(config.folder, space, before)
     accuracies = [
         (history.epochs[-1].val_accuracy, proposal.family)
         for proposal, history in tables.finished
@@ -154,7 +155,7 @@ def _run_locked(config: StudyConfig, data: SearchData) -> int:
     ]
     console.print(
         f"{config.num_trials} trials of {config.epochs} epochs on {config.task}, "
-        f"{len(families)} schedule families -> {config.folder}",
+        f"{len(space.families)} schedule families -> {config.folder}",
         highlight=False,
         soft_wrap=True,
     )
@@ -194,20 +195,15 @@ def _describe(config: StudyConfig) -> dict[str, Any]:
         for value in [getattr(config, field.name)]
         if field.name != "resume"
     }
-    task, families = task_named(config.task), select(config.families)
+    space = config.search_space()
     return {
         "config": values,
         "seed": config.seed,
         "search_space": {
-            "families": list(families),
-            "peak_lr": list(task.peak_lr),
-            "parameters": {
-                name: {
-                    parameter: json.loads(distribution_to_json(range_))
-                    for parameter, range_ in FAMILIES[name].space.items()
-                }
-                for name in families
-            },
+            "families": list(space.families),
+            "peak_lr": list(space.peak_lr),
+            "extras": _as_json(space.extras),
+            "parameters": {name: _as_json(FAMILIES[name].space) for name in space.families},
         },
         "versions": describe_versions(),
         "hardware": describe_hardware(),
@@ -217,16 +213,25 @@ def _describe(config: StudyConfig) -> dict[str, Any]:
     }
 
 
-def _search_space(description: Mapping[str, Any]) -> tuple[tuple[str, ...], PeakRange]:
+def _as_json(ranges: Mapping[str, BaseDistribution]) -> dict[str, Any]:
+    return {name: json.loads(distribution_to_json(range_)) for name, range_ in ranges.items()}
+
+
+def _search_space(description: Mapping[str, Any]) -> SearchSpace:
     """Of the study as it began, whatever the groups and tasks of the code have become since."""
     try:
         space = description["search_space"]
-        families, (low, high) = tuple(space["families"]), space["peak_lr"]
-    except (KeyError, TypeError, ValueError) as error:
+        extras = {
+            name: json_to_distribution(json.dumps(range_))
+            for name, range_ in space["extras"].items()
+        }
+        low, high = space["peak_lr"]
+        families = tuple(space["families"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{STUDY_JSON} is damaged: {error}") from error
     if unknown := set(families) - set(FAMILIES):
         raise InputError(f"this project has no schedule family {unknown.pop()!r} any more")
-    return families, (low, high)
+    return SearchSpace(families, (low, high), extras)
 
 
 def _report(config: StudyConfig) -> int:

@@ -41,7 +41,9 @@ class Task:
     make_model: Callable[[], nn.Module]
     """A fresh model, drawn from torch's global random state."""
     peak_lr: PeakRange
-    """The range of peak rates worth searching for this model."""
+    """The range of peak rates worth searching for this model with SGD."""
+    adamw_peak_lr: PeakRange = (1e-4, 1e-2)
+    """The same with AdamW."""
 
 
 def loss(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from search_spaces import FAMILIES, Parameters
-from search_spaces.family import applied_rate
+from search_spaces.family import applied_rate, momentum
 from study.task import SearchData, Split, Task, accuracy, loss
 
 Status = Literal["running", "completed", "diverged", "failed", "stopped"]
@@ -191,7 +191,7 @@ class TrainingRun:
             optimizer.step()
             lr = applied_rate(group)
             if first_step + k in self._recorded:
-                self.history.curve.append((first_step + k, lr, _momentum(group)))
+                self.history.curve.append((first_step + k, lr, momentum(group)))
             schedule.step()
             losses[k] = batch_loss.detach()
         return losses.cpu(), lr
@@ -279,8 +279,3 @@ def _switch(optimizer: Optimizer, mode: Literal["train", "eval"]) -> None:
     """Schedule-free optimizers keep two sets of weights; torch's own have no such switch."""
     if switch := getattr(optimizer, mode, None):
         switch()
-
-
-def _momentum(group: Mapping[str, Any]) -> float:
-    """SGD's momentum, or what Adam has in its place."""
-    return float(group["momentum"] if "momentum" in group else group["betas"][0])

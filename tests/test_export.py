@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from search_spaces import FAMILIES, Parameters, ScheduleFamily
-from search_spaces.family import applied_rate
+from search_spaces import FAMILIES, Parameters, ScheduleFamily, SearchSpace
+from search_spaces.family import NO_EXTRAS, Extras, applied_rate
 from search_spaces.preflight import draw, samples
 from study import export
 from study.errors import InputError
 from study.ledger import Proposal
 from study.results import ResultTables, write_study_json
 from study.training import EpochRecord, History
-from tests.test_families import PEAK, every_family
+from tests.test_families import PEAK, WITH_WARMUP, every_family
+
+SPACE = SearchSpace(tuple(FAMILIES), PEAK)
 
 
 def executed(snippet: str) -> dict[str, Any]:
@@ -39,8 +41,9 @@ def rates(made: dict[str, Any], steps: int) -> list[float]:
 
 
 @every_family
-def test_the_snippet_gives_the_trials_curve(family: ScheduleFamily) -> None:
-    for parameters in samples(family, PEAK, 5):
+@pytest.mark.parametrize("extras", [NO_EXTRAS, WITH_WARMUP], ids=["plain", "warm-up"])
+def test_the_snippet_gives_the_trials_curve(family: ScheduleFamily, extras: Extras) -> None:
+    for parameters in samples(family, PEAK, 5, extras):
         snippet = export.code(family.name, parameters, 200)
         assert "search_spaces" not in snippet
         assert "study" not in snippet
@@ -68,7 +71,7 @@ def test_the_snippets_schedule_survives_its_state(family: ScheduleFamily) -> Non
 @pytest.fixture
 def finished(tmp_path: Path) -> Path:
     write_study_json(tmp_path, {"config": {}})
-    tables = ResultTables(tmp_path, tuple(FAMILIES))
+    tables = ResultTables(tmp_path, SPACE)
     outcomes: list[tuple[str, Parameters, float]] = [
         ("cosine", {"peak_lr": 0.1, "end_ratio": 0.01}, 0.98),
         (

@@ -12,6 +12,7 @@ import numpy as np
 import optuna
 import pytest
 import torch
+from optuna.distributions import FloatDistribution
 from optuna.trial import FixedTrial
 from torch.optim import SGD, Optimizer
 from torch.optim import lr_scheduler as torch_schedulers
@@ -19,7 +20,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from analysis.gallery import TUTORIAL
 from search_spaces import FAMILIES, GROUPS, ScheduleFamily, select
-from search_spaces.family import MIN_STEPS, applied_rate
+from search_spaces.family import MIN_STEPS, NO_EXTRAS, Extras, applied_rate, momentum
 
 PEAK = (1e-3, 1.0)
 HORIZONS = (MIN_STEPS, 97, 1_170)
@@ -27,10 +28,15 @@ Parameters = dict[str, Any]
 every_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
 
 
-def sampled(family: ScheduleFamily, count: int = 10) -> list[Parameters]:
+WITH_WARMUP = {"warmup_fraction": FloatDistribution(0.02, 0.3, log=True)}
+
+
+def sampled(
+    family: ScheduleFamily, count: int = 10, extras: Extras = NO_EXTRAS
+) -> list[Parameters]:
     """Random parameters from the family's ranges."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    return [family.suggest(study.ask(), PEAK) for _ in range(count)]
+    return [family.suggest(study.ask(), PEAK, extras) for _ in range(count)]
 
 
 def make_optimizer(lr: float) -> Optimizer:
@@ -310,15 +316,45 @@ def test_one_cycle_mirrors_the_rate_in_the_momentum() -> None:
 
 
 @every_family
+@pytest.mark.parametrize("horizon", HORIZONS)
+def test_a_warm_up_rises_to_the_familys_own_curve(family: ScheduleFamily, horizon: int) -> None:
+    for parameters in sampled(family, extras=WITH_WARMUP):
+        rates = curve(family, parameters, horizon)
+        if family.warms_up:
+            assert "warmup_fraction" not in set(parameters) - set(family.space)
+            continue
+        warmup = max(1, round(parameters["warmup_fraction"] * horizon))
+        rise = parameters["peak_lr"] * np.arange(1, warmup + 1) / (warmup + 1)
+        np.testing.assert_allclose(rates[:warmup], rise, rtol=0, atol=1e-12)
+        plain = {key: value for key, value in parameters.items() if key != "warmup_fraction"}
+        rest = curve(family, plain, horizon - warmup)
+        np.testing.assert_allclose(rates[warmup:], rest, rtol=0, atol=1e-12)
+
+
+def test_adamw_takes_the_place_of_sgd() -> None:
+    parameters = {**TUTORIAL["OneCycleLR"][1], "optimizer": "adamw", "weight_decay": 0.1}
+    optimizer = own_optimizer(FAMILIES["one_cycle"], parameters, 100)
+    assert type(optimizer) is torch.optim.AdamW
+    assert optimizer.param_groups[0]["weight_decay"] == 0.1
+    build = partial(FAMILIES["one_cycle"].build, parameters=parameters, total_steps=100)
+    schedule = build(optimizer)
+    assert momentum(optimizer.param_groups[0]) == pytest.approx(0.95)
+    optimizer.step()
+    schedule.step()
+    assert momentum(optimizer.param_groups[0]) < 0.95, "one-cycle cycles the first beta"
+
+
+@every_family
+@pytest.mark.parametrize("extras", [NO_EXTRAS, WITH_WARMUP], ids=["plain", "warm-up"])
 @pytest.mark.parametrize("stop", [1, 29, 30, 58, 96])
-def test_a_state_on_disk_goes_on_exactly(family: ScheduleFamily, stop: int) -> None:
+def test_a_state_on_disk_goes_on_exactly(family: ScheduleFamily, stop: int, extras: Extras) -> None:
     built: list[LRScheduler] = []
 
     def remembering(parameters: Parameters, optimizer: Optimizer) -> LRScheduler:
         built.append(family.build(optimizer, parameters, 97))
         return built[-1]
 
-    for parameters in sampled(family, 5):
+    for parameters in sampled(family, 5, extras):
         whole = curve(family, parameters, 97)
         optimizer = own_optimizer(family, parameters, 97)
         run(partial(remembering, parameters), optimizer, stop)

@@ -13,11 +13,12 @@ from matplotlib.colors import to_hex
 
 from analysis import Results, figures
 from analysis.report import PLOTS, write_report
-from search_spaces import FAMILIES
+from search_spaces import FAMILIES, SearchSpace
 from study.ledger import Proposal
 from study.results import ResultTables, write_study_json
 from study.training import EpochRecord, History, Status
 
+SPACE = SearchSpace(tuple(FAMILIES), (0.01, 0.1))
 STUDY: dict[str, Any] = {
     "config": {"epochs": 2, "task": "mnist"},
     "versions": {"python": "3"},
@@ -33,7 +34,7 @@ def write_study(folder: Path, outcomes: list[Outcome], study: dict[str, Any] = S
     """A study with one trial for each (family, status, accuracy)."""
     folder.mkdir(exist_ok=True)
     write_study_json(folder, study)
-    tables = ResultTables(folder, tuple(FAMILIES))
+    tables = ResultTables(folder, SPACE)
     for number, (family, status, accuracy) in enumerate(outcomes):
         peak = 0.01 * (number + 1)
         epochs = [

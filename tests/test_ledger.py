@@ -11,7 +11,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from search_spaces import FAMILIES, GROUPS, select
+from search_spaces import FAMILIES, GROUPS, SearchSpace, select
 from study.ledger import JOURNAL, STARTUP_TRIALS, Ledger, Proposal
 from study.training import EpochRecord, History, Status
 
@@ -19,7 +19,7 @@ PEAK = (1e-3, 1.0)
 
 
 def open_ledger(folder: Path, families: str = "classic", seed: int = 0) -> Ledger:
-    return Ledger(folder, select(families), PEAK, seed)
+    return Ledger(folder, SearchSpace(select(families), PEAK), seed)
 
 
 def ended(status: Status, accuracy: float = 0.9) -> History:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from search_spaces import FAMILIES
+from search_spaces import FAMILIES, SearchSpace
 from study.errors import InputError
 from study.ledger import Proposal
 from study.results import (
@@ -19,6 +19,7 @@ from study.results import (
 )
 from study.training import EpochRecord, History
 
+SPACE = SearchSpace(tuple(FAMILIES), (0.01, 0.1))
 COSINE = Proposal(0, "cosine", {"peak_lr": 0.1, "end_ratio": 0.01}, seed=5)
 RESTARTS = Proposal(
     1, "cosine_warm_restarts", {"peak_lr": 0.2, "cycles": 3, "growth": 1, "end_ratio": 0.1}, seed=6
@@ -33,7 +34,7 @@ COMPLETED = History("completed", EPOCHS, [(0, 0.1, 0.9), (19, 0.05, 0.9)], 5.5, 
 @pytest.fixture
 def tables(tmp_path: Path) -> ResultTables:
     write_study_json(tmp_path, {"config": {}})
-    return ResultTables(tmp_path, tuple(FAMILIES))
+    return ResultTables(tmp_path, SPACE)
 
 
 def test_columns_are_the_contract(tables: ResultTables) -> None:
@@ -99,7 +100,7 @@ def test_rows_say_what_came_out(tables: ResultTables) -> None:
 
 def test_trials_of_an_earlier_process_are_written_with_the_next(tmp_path: Path) -> None:
     write_study_json(tmp_path, {"config": {}})
-    tables = ResultTables(tmp_path, tuple(FAMILIES), [(COSINE, COMPLETED)])
+    tables = ResultTables(tmp_path, SPACE, [(COSINE, COMPLETED)])
     tables.add(RESTARTS, COMPLETED)
     assert read_tables(tmp_path).trials["trial"].to_pylist() == [0, 1]
 

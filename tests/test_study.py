@@ -113,6 +113,18 @@ def test_one_at_a_time_is_one_at_a_time(study: Study, monkeypatch: pytest.Monkey
     assert running == [1] * 6
 
 
+def test_what_is_searched_beside_the_shapes_is_recorded(study: Study) -> None:
+    flags = ("--warmup", "search", "--weight-decay", "search", "--momentum", 0.8)
+    kind = ("--optimizer", "adamw", "--families", "cosine,one_cycle", "--num-trials", 6)
+    trials = study("--epochs", 1, *flags, *kind).trials.set_index("family")
+    assert trials.loc[["cosine"], "params.warmup_fraction"].between(0.01, 0.2).all()
+    assert trials.loc[["one_cycle"], "params.warmup_fraction"].isna().all()
+    assert trials["params.weight_decay"].nunique() == 6
+    assert set(trials["params.momentum"]) == {0.8}
+    assert set(trials["params.optimizer"]) == {"adamw"}
+    assert trials["peak_lr"].between(1e-4, 1e-2).all()
+
+
 def test_an_error_in_the_users_code_is_recorded_not_retried(study: Study, tmp_path: Path) -> None:
     results = study("--num-trials", 3, "--epochs", 3, make_model=RaisesInSecondEpoch)
     assert list(results.trials["status"]) == ["failed"] * 3

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from optuna.distributions import CategoricalDistribution
 from torch import nn
 from torch.nn import functional
 
@@ -16,7 +17,7 @@ from study.lenet import LeNet
 from study.task import SearchData, Split, Task
 from study.training import History, RunConfig, TrainingRun
 from tests.tasks import Constant, WithDropout, small_task
-from tests.test_families import curve, every_family, sampled
+from tests.test_families import WITH_WARMUP, curve, every_family, sampled
 
 CONFIG = RunConfig("constant", {"peak_lr": 0.05}, seed=1, epochs=3, batch_size=50)
 
@@ -44,6 +45,16 @@ def without_times(history: History) -> list[Any]:
 def test_a_resumed_run_ends_bit_for_bit(family: Any, stop: int, small_mnist: SearchData) -> None:
     config = replace(CONFIG, family=family.name, parameters=sampled(family, 1)[0])
     resumes_exactly(small_task(LeNet), small_mnist, config, stop)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@every_family
+def test_a_resumed_run_with_a_warm_up_ends_bit_for_bit(
+    family: Any, optimizer: str, small_mnist: SearchData
+) -> None:
+    extras = {**WITH_WARMUP, "optimizer": CategoricalDistribution((optimizer,))}
+    config = replace(CONFIG, family=family.name, parameters=sampled(family, 1, extras)[0])
+    resumes_exactly(small_task(), small_mnist, config, 1)
 
 
 def test_dropout_goes_on_where_it_was(small_mnist: SearchData) -> None:
