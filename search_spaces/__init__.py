@@ -5,6 +5,7 @@ A new family is one class (see :class:`~search_spaces.family.ScheduleFamily`) an
 """
 
 import difflib
+import importlib
 from collections.abc import Iterable
 
 from search_spaces.adaptive import Plateau, ScheduleFree
@@ -55,58 +56,81 @@ __all__ = [
     "select",
 ]
 
-FAMILIES: dict[str, ScheduleFamily] = {
-    family.name: family
-    for family in (
-        Constant(),
-        Step(),
-        MultiStep(),
-        Exponential(),
-        Linear(),
-        LinearToZero(),
-        Polynomial(),
-        Inverse(),
-        InverseSquareRoot(),
-        Cosine(),
-        Rex(),
-        Trapezoid(),
-        WsdLinear(),
-        WsdSqrt(),
-        WsdExponential(),
-        CosineWarmRestarts(),
-        Snapshot(),
-        Triangular(),
-        Triangular2(),
-        ExpRange(),
-        Sine(),
-        Sine2(),
-        OneCycle(),
-        Plateau(),
-        ScheduleFree(),
-    )
-}
+
+class Registry(dict[str, ScheduleFamily]):
+    """Families by name; one of the user's own by its import path, ``module:Class``.
+
+    Looked up wherever it is needed, since every worker has a registry of its own.
+    """
+
+    def __missing__(self, path: str) -> ScheduleFamily:
+        module, colon, name = path.partition(":")
+        if not colon:
+            raise KeyError(path)
+        family = getattr(importlib.import_module(module), name)()
+        if not isinstance(family, ScheduleFamily):
+            raise TypeError(f"{path} is no ScheduleFamily")
+        self[path] = family
+        return family
+
+
+_OURS = (
+    Constant(),
+    Step(),
+    MultiStep(),
+    Exponential(),
+    Linear(),
+    LinearToZero(),
+    Polynomial(),
+    Inverse(),
+    InverseSquareRoot(),
+    Cosine(),
+    Rex(),
+    Trapezoid(),
+    WsdLinear(),
+    WsdSqrt(),
+    WsdExponential(),
+    CosineWarmRestarts(),
+    Snapshot(),
+    Triangular(),
+    Triangular2(),
+    ExpRange(),
+    Sine(),
+    Sine2(),
+    OneCycle(),
+    Plateau(),
+    ScheduleFree(),
+)
+
+FAMILIES = Registry({family.name: family for family in _OURS})
 
 CONTROLS = (Constant.name, LinearToZero.name)
 """What every other family has to beat; they have nothing to choose but the peak rate."""
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    group: tuple(name for name, family in FAMILIES.items() if group in family.groups)
+    group: tuple(family.name for family in _OURS if group in family.groups)
     for group in ("classic", "decay", "cooldown", "cyclic", "adaptive")
-} | {"all": tuple(FAMILIES)}
+} | {"all": tuple(family.name for family in _OURS)}
 
 
 def select(names: str) -> tuple[str, ...]:
-    """The families meant by a comma-separated list of group and family names, each once.
+    """The families meant by a comma-separated list of groups, names and import paths, each once.
 
     >>> select("one_cycle,cosine")
     ('one_cycle', 'cosine')
 
     Raises:
-        ValueError: a name that is neither a family nor a group, with the nearest that is.
+        ValueError: a name that is neither a family nor a group, with the nearest that is; or an
+            import path that leads to no family.
     """
     chosen: list[str] = []
     for name in (part.strip() for part in names.split(",")):
-        if name not in FAMILIES and name not in GROUPS:
+        if ":" in name:
+            try:
+                FAMILIES[name]
+            except Exception as error:  # whatever the user's own module does
+                raise ValueError(f"schedule family {name!r} cannot be imported: {error}") from error
+        elif name not in FAMILIES and name not in GROUPS:
             raise ValueError(
                 f"unknown schedule family {name!r}{nearest(name, [*GROUPS, *FAMILIES])}; "
                 f"families: {', '.join(FAMILIES)}; groups: {', '.join(GROUPS)}"

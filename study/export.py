@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import tyro
 
-from search_spaces import FAMILIES, Parameters, nearest
+from search_spaces import FAMILIES, Parameters, select
 from search_spaces.family import MIN_STEPS, Recipe
 from study.cli import exit_status, parse
 from study.errors import InputError
@@ -94,7 +94,9 @@ def _own_classes(recipes: Sequence[Recipe]) -> list[type]:
         for recipe in recipes
         for value in (recipe.schedule, *map(type, recipe.arguments.values()))
     ]
-    return [value for value in values if value.__module__.startswith("search_spaces.")]
+    return [
+        value for value in values if value.__module__.split(".")[0] not in ("torch", "builtins")
+    ]
 
 
 def _written(arguments: Mapping[str, Any]) -> str:
@@ -136,8 +138,10 @@ def main(arguments: Sequence[str]) -> int:
     config = parse(ExportConfig, COMMAND, arguments)
     row = _chosen(config)
     family = row["family"]
-    if family not in FAMILIES:
-        raise InputError(f"unknown schedule family {family!r}{nearest(family, FAMILIES)}")
+    try:
+        select(family)
+    except ValueError as error:
+        raise InputError(str(error)) from error
     parameters: dict[str, Any] = {
         name.removeprefix("params."): value
         for name, value in row.items()

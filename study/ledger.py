@@ -132,7 +132,7 @@ class Ledger:
 
     def _proposal(self, trial: Trial | FrozenTrial) -> Proposal:
         family = str(trial.params["family"])
-        prefix = f"{family}."
+        prefix = f"{FAMILIES[family].name}."
         parameters = {
             name.removeprefix(prefix): value
             for name, value in trial.params.items()

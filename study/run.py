@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from rich.console import Console
 
-from search_spaces import FAMILIES, SearchSpace, preflight
+from search_spaces import FAMILIES, SearchSpace, preflight, select
 from search_spaces.family import MIN_STEPS
 from study.checkpoint import newest_checkpoint
 from study.cli import exit_status, parse
@@ -229,8 +229,10 @@ def _search_space(description: Mapping[str, Any]) -> SearchSpace:
         families = tuple(space["families"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{STUDY_JSON} is damaged: {error}") from error
-    if unknown := set(families) - set(FAMILIES):
-        raise InputError(f"this project has no schedule family {unknown.pop()!r} any more")
+    try:
+        select(",".join(families))
+    except ValueError as error:
+        raise InputError(str(error)) from error
     return SearchSpace(families, (low, high), extras)
 
 

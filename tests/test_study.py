@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -328,6 +329,24 @@ def test_a_search_never_opens_the_test_files(data_dir: Path, tmp_path: Path) -> 
     )
     subprocess.run([sys.executable, tmp_path / "control.py"], env=environment, check=True)
     assert "t10k" in log.read_text(), "the hook would have seen it"
+
+
+def test_the_readmes_own_family_works_as_written(tmp_path: Path, data_dir: Path) -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    (source,) = re.findall(r"```python\n(from optuna.*?)```", readme, flags=re.DOTALL)
+    assert "my_schedules:HalfAndHalf" in readme
+    (tmp_path / "my_schedules.py").write_text(source)
+    flags = ("--families", "cosine,my_schedules:HalfAndHalf", "--num-trials", 2, "--epochs", 1)
+    arguments = command(tmp_path, *flags, "--data-dir", data_dir)
+    done = subprocess.run(arguments, capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    trials = analysis.load(tmp_path / "s").trials
+    own = trials[trials["family"] == "my_schedules:HalfAndHalf"]
+    assert list(own["status"]) == ["completed"]
+    assert own["params.when"].between(0.3, 0.8).all()
+    exported = [sys.executable, "-m", "study.export", str(tmp_path / "s"), "--trial", "1"]
+    done = subprocess.run(exported, capture_output=True, text=True, cwd=tmp_path)
+    assert "torch.optim.lr_scheduler.StepLR(optimizer, step_size=" in done.stdout
 
 
 def test_two_processes_cannot_run_one_study(tmp_path: Path, data_dir: Path) -> None:
