@@ -234,10 +234,10 @@ def accuracy_by_peak_lr(trials: pd.DataFrame) -> Figure:
 
 
 def best_by_trial(trials: pd.DataFrame) -> Figure:
-    """How the best accuracy grew as trials were proposed; each new best carries its family."""
+    """How the best accuracy grew as trials were proposed; each of the last new bests has its family."""
     progress = best_so_far(trials)
     records = progress[progress["error"] == progress["best_error"]]
-    records = records.drop_duplicates("best_error")
+    records = records.drop_duplicates("best_error").tail(10)  # a legend of more leaves no room
     names = records["family"] + [f" {1 - error:.2%}" for error in records["error"]]
     figure, axes = plt.subplots(figsize=(8.5, 4))
     axes.step(progress["trial"], progress["best_error"], where="post", color="0.3", lw=1.5)

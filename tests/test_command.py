@@ -139,6 +139,7 @@ def test_an_interruption_before_the_study_is_no_traceback(tmp_path: Path) -> Non
     source = (
         "import os, signal, sys\n"
         "from study.cli import exit_status\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background\n"
         "sys.exit(exit_status(lambda _: os.kill(os.getpid(), signal.SIGINT) or 0))"
     )
     done = subprocess.run(
