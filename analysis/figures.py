@@ -234,7 +234,7 @@ def accuracy_by_peak_lr(trials: pd.DataFrame) -> Figure:
 
 
 def best_by_trial(trials: pd.DataFrame) -> Figure:
-    """How the best accuracy grew as trials were proposed; each of the last new bests has its family."""
+    """How the best accuracy grew as trials were proposed; the last new bests have their family."""
     progress = best_so_far(trials)
     records = progress[progress["error"] == progress["best_error"]]
     records = records.drop_duplicates("best_error").tail(10)  # a legend of more leaves no room
