@@ -81,16 +81,17 @@ def check(
         try:
             rates = draw(family, parameters, horizon)[:, 0]
         except Exception as error:  # whatever a user's own family does wrong
-            problem: str | None = f"cannot be drawn over {horizon} steps: {error}"
+            found: str | None = f"cannot be drawn over {horizon} steps: {error}"
         else:
-            problem = _problem(rates, float(parameters["peak_lr"]), family.cycles)
-        if problem:
+            found = problem(rates, float(parameters["peak_lr"]), family.cycles)
+        if found:
             raise PreflightError(
-                f"schedule family {family.name!r} {problem}; with {dict(parameters)}"
+                f"schedule family {family.name!r} {found}; with {dict(parameters)}"
             )
 
 
-def _problem(rates: npt.NDArray[np.float64], peak_lr: float, cycles: bool) -> str | None:
+def problem(rates: npt.NDArray[np.float64], peak_lr: float, cycles: bool) -> str | None:
+    """The law that a curve breaks, in words, or nothing."""
     change = np.diff(rates)
     fell = np.maximum.accumulate(change < -1e-12 * peak_lr)
     alive = np.flatnonzero(rates > DEAD * peak_lr)

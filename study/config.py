@@ -3,12 +3,13 @@
 import datetime as dt
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import platformdirs
+import tyro
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-from search_spaces import SearchSpace, select
+from search_spaces import GROUPS, SearchSpace, select
 from study.errors import InputError
 from study.tasks import task_named
 
@@ -19,6 +20,13 @@ def _default_data_dir() -> Path:
 
 def _default_name() -> str:
     return dt.datetime.now().strftime("mnist-%Y%m%d-%H%M%S")
+
+
+def _families_help() -> str:
+    return (
+        "Schedule families to try: groups, names or import paths (module:Class), separated by "
+        f"commas. Groups: {', '.join(GROUPS)}. Names: {', '.join(GROUPS['all'])}."
+    )
 
 
 @dataclass(frozen=True)
@@ -35,8 +43,7 @@ class StudyConfig:
     """Epochs a trial: the budget that the schedule is chosen for."""
     batch_size: int = 128
     """Samples a step."""
-    families: str = "classic"
-    """Schedule families to try: names or groups, separated by commas."""
+    families: Annotated[str, tyro.conf.arg(help=_families_help())] = "classic"
     warmup: str = "none"
     """Warm-up before families that have none: search, none, or a fraction of the run."""
     optimizer: Literal["sgd", "adamw"] = "sgd"

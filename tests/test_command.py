@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from search_spaces import FAMILIES, GROUPS
 from study.config import StudyConfig
 from study.results import STUDY_JSON, write_study_json
 from study.run import _resume_command, main
@@ -133,6 +134,8 @@ def test_help_names_every_flag() -> None:
     assert done.returncode == 0
     for flag in StudyConfig.__dataclass_fields__:
         assert f"--{flag.replace('_', '-')}" in done.stdout
+    words = set(done.stdout.replace(",", " ").replace(".", " ").split())
+    assert {*FAMILIES, *GROUPS} <= words, "names come from the registry"
 
 
 def test_an_interruption_before_the_study_is_no_traceback(tmp_path: Path) -> None:
