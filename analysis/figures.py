@@ -133,7 +133,11 @@ def schedules_by_accuracy(trials: pd.DataFrame, schedules: pd.DataFrame) -> Figu
     figure.supxlabel("fraction of training", size="medium")
     figure.supylabel("learning rate", size="medium")
     bar = figure.colorbar(
-        ScalarMappable(norm, COLORMAP), ax=list(panels.values()), label="final accuracy", pad=0.01
+        ScalarMappable(norm, COLORMAP),
+        ax=list(panels.values()),
+        label="final accuracy",
+        pad=0.01,
+        aspect=35,
     )
     _label_with_accuracy(bar.ax.yaxis, pd.Series([norm.vmin, norm.vmax]))
     bar.ax.invert_yaxis()
