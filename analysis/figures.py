@@ -48,13 +48,15 @@ def house_style() -> Iterator[None]:
 
 
 def with_error(trials: pd.DataFrame) -> pd.DataFrame:
-    """Trials that completed, with ``error``, the share of validation samples they get wrong.
-
-    An error of 0 is put at half a sample's worth of 10,000, so that a log axis can show it.
-    """
+    """Trials that completed, with ``error``, the share of validation samples they get wrong."""
     completed = trials[trials["status"] == "completed"].copy()
-    completed["error"] = (1 - completed["val_accuracy"]).clip(lower=5e-5)
+    completed["error"] = _error(completed["val_accuracy"])
     return completed
+
+
+def _error(accuracy: pd.Series) -> pd.Series:
+    """An error of 0 is put at half a sample's worth of 10,000, so that a log axis can show it."""
+    return (1 - accuracy).clip(lower=5e-5)
 
 
 def family_ranking(trials: pd.DataFrame) -> pd.DataFrame:
@@ -184,7 +186,7 @@ def learning_curves(trials: pd.DataFrame, epochs: pd.DataFrame) -> Figure:
     ranking = family_ranking(trials)
     completed = with_error(trials)[["trial", "family", "error"]]
     curves = epochs.merge(completed, on="trial")
-    curves["epoch_error"] = (1 - curves["val_accuracy"]).clip(lower=5e-5)
+    curves["epoch_error"] = _error(curves["val_accuracy"])
     norm = _error_norm(completed["error"])
     colour = plt.get_cmap(COLORMAP)
     figure, panels = _family_panels(ranking)

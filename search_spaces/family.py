@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from optuna.distributions import (
     BaseDistribution,
@@ -157,6 +157,12 @@ MIN_STEPS = 10
 MOMENTUM = 0.9
 WEIGHT_DECAY = 5e-4
 ADAMW_WEIGHT_DECAY = 1e-2  # torch's default
+
+
+def switch(optimizer: Optimizer, mode: Literal["train", "eval"]) -> None:
+    """Schedule-free optimizers keep two sets of weights; torch's own have no such switch."""
+    if change := getattr(optimizer, mode, None):
+        change()
 
 
 def applied_rate(group: Mapping[str, Any]) -> float:

@@ -16,6 +16,7 @@ from search_spaces.family import (
     ScheduleFamily,
     applied_rate,
     momentum,
+    switch,
 )
 
 SAMPLES = 8
@@ -38,8 +39,7 @@ def draw(
     No model is trained, so a family that waits for a validation loss never hears one.
     """
     optimizer = family.make_optimizer([Parameter(torch.zeros(1))], parameters, total_steps)
-    if switch := getattr(optimizer, "train", None):
-        switch()
+    switch(optimizer, "train")
     schedule = family.build(optimizer, parameters, total_steps)
     group = optimizer.param_groups[0]
     curve = np.empty((total_steps, 2))

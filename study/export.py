@@ -107,8 +107,7 @@ def _name(made_by: Any) -> str:
     return str(made_by.__name__)
 
 
-def _chosen(config: ExportConfig) -> dict[str, Any]:
-    rows: list[dict[str, Any]] = read_tables(config.folder).trials.to_pylist()
+def _chosen(rows: Sequence[dict[str, Any]], config: ExportConfig) -> dict[str, Any]:
     if config.trial is not None:
         for row in rows:
             if row["trial"] == config.trial:
@@ -120,10 +119,9 @@ def _chosen(config: ExportConfig) -> dict[str, Any]:
     return max(completed, key=lambda row: (row["val_accuracy"], -row["trial"]))
 
 
-def _horizon(config: ExportConfig) -> int:
+def _horizon(rows: Sequence[dict[str, Any]], config: ExportConfig) -> int:
     if config.total_steps is None:
-        steps = read_tables(config.folder).trials["steps"].to_pylist()
-        return max(int(step) for step in steps)
+        return max(int(row["steps"]) for row in rows)
     if config.total_steps < MIN_STEPS:
         raise InputError(f"--total-steps must be at least {MIN_STEPS}, not {config.total_steps}")
     return config.total_steps
@@ -136,7 +134,8 @@ def main(arguments: Sequence[str]) -> int:
         InputError: no such study or trial, or too short a run.
     """
     config = parse(ExportConfig, COMMAND, arguments)
-    row = _chosen(config)
+    rows = read_tables(config.folder).trials.to_pylist()
+    row = _chosen(rows, config)
     family = row["family"]
     try:
         select(family)
@@ -147,7 +146,7 @@ def main(arguments: Sequence[str]) -> int:
         for name, value in row.items()
         if name.startswith("params.") and value is not None
     } | {"peak_lr": row["peak_lr"]}
-    total_steps = _horizon(config)
+    total_steps = _horizon(rows, config)
     snippet = code(family, parameters, total_steps)
     if config.format == "json":
         trial = {"trial": row["trial"], "val_accuracy": row["val_accuracy"], "family": family}

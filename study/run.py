@@ -47,9 +47,8 @@ def main(arguments: Sequence[str]) -> int:
 def _parse(arguments: Sequence[str]) -> StudyConfig:
     config = parse(StudyConfig, COMMAND, arguments)
     if config.resume is None:
-        if os.path.lexists(
-            config.folder / STUDY_JSON
-        ):  # Path.exists() raises where it may not look
+        # Not Path.exists(), which raises where it may not look.
+        if os.path.lexists(config.folder / STUDY_JSON):
             raise InputError(
                 f"{str(config.folder)!r} already holds a study; go on with it by "
                 f"--resume {shlex.quote(str(config.folder))}, or choose another --name"

@@ -326,10 +326,9 @@ class InterruptStopper(Stopper):
 @contextmanager
 def _ray(config: StudyConfig) -> Iterator[tuple[int, float]]:
     """A Ray of our own; yields how many trials run side by side and each one's share of a GPU."""
-    # "local": without it, a stale address file makes this join somebody else's cluster.
     cpus, gpus = usable_cpus(), usable_gpus()
     ray.init(
-        address="local",
+        address="local",  # else a stale address file makes this join somebody else's cluster
         num_cpus=cpus,
         num_gpus=gpus,
         include_dashboard=False,

@@ -14,11 +14,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from search_spaces import FAMILIES, Parameters
-from search_spaces.family import applied_rate, momentum
+from search_spaces.family import applied_rate, momentum, switch
 from study.task import SearchData, Split, Task, accuracy, loss
 
 Status = Literal["running", "completed", "diverged", "failed", "stopped"]
@@ -182,7 +181,7 @@ class TrainingRun:
         lr = math.nan
 
         model.train()
-        _switch(optimizer, "train")
+        switch(optimizer, "train")
         for k, batch in enumerate(batches.view(self.steps_per_epoch, -1)):
             inputs = self._laid_out(self.train.inputs[batch])
             batch_loss = loss(model(inputs), self.train.targets[batch])
@@ -208,7 +207,7 @@ class TrainingRun:
         begun to learn: of the two, only the collapsed one's outputs do not differ at all.
         """
         self.model.eval()
-        _switch(self.optimizer, "eval")
+        switch(self.optimizer, "eval")
         batches = zip(
             torch.split(self.validation.inputs, EVALUATION_BATCH),
             torch.split(self.validation.targets, EVALUATION_BATCH),
@@ -273,9 +272,3 @@ def _thinned(total_steps: int) -> frozenset[int]:
     """At most 512 of the steps, evenly spread, the first and the last among them."""
     points = np.linspace(0, total_steps - 1, min(total_steps, MAX_CURVE_POINTS))
     return frozenset(points.round().astype(int).tolist())
-
-
-def _switch(optimizer: Optimizer, mode: Literal["train", "eval"]) -> None:
-    """Schedule-free optimizers keep two sets of weights; torch's own have no such switch."""
-    if switch := getattr(optimizer, mode, None):
-        switch()
