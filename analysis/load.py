@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from study.results import read_study_json, read_tables
+from analysis.scale import Scale
+from study.results import read_ranking, read_study_json, read_tables
 
 
 class Results(NamedTuple):
@@ -19,6 +20,8 @@ class Results(NamedTuple):
     """The rates and momenta that the optimizer used, at most 512 steps a trial."""
     study: dict[str, Any]
     """study.json: config, versions, hardware, times."""
+    scale: Scale
+    """Of the metric by which trials are ranked."""
 
 
 def load(folder: str | Path) -> Results:
@@ -30,4 +33,4 @@ def load(folder: str | Path) -> Results:
     folder = Path(folder)
     study = read_study_json(folder)
     trials, epochs, schedules = (table.to_pandas() for table in read_tables(folder))
-    return Results(trials, epochs, schedules, study)
+    return Results(trials, epochs, schedules, study, Scale(read_ranking(study)))

@@ -42,38 +42,48 @@ class Plot(NamedTuple):
 
 PLOTS = (
     Plot(
-        "schedules_by_accuracy",
+        "schedules",
         "Schedules and what they achieved",
-        "Every trial's learning rate as the optimizer used it, coloured by the accuracy it ended "
+        "Every trial's learning rate as the optimizer used it, coloured by the {metric} it ended "
         "with (darker is better). The strongest line is the best trial of all, the next strongest "
         "the best of each family. Dotted grey lines diverged or failed.",
-        lambda results: figures.schedules_by_accuracy(results.trials, results.schedules),
+        lambda study: figures.schedules_by_result(study.trials, study.schedules, study.scale),
     ),
     Plot(
-        "accuracy_by_family",
-        "Final accuracy by family",
+        "families",
+        "Final {metric} by family",
         "Every trial a dot, families ordered by their best. Families whose clouds overlap cannot "
         "be told apart by one run each.",
-        lambda results: figures.accuracy_by_family(results.trials),
+        lambda study: figures.result_by_family(study.trials, study.scale),
     ),
     Plot(
-        "accuracy_by_peak_lr",
-        "Final accuracy against the peak rate",
-        "A family whose dots stay high over a wide range forgives a badly chosen rate.",
-        lambda results: figures.accuracy_by_peak_lr(results.trials),
+        "peak_rates",
+        "Final {metric} against the peak rate",
+        "A family whose dots stay {good} over a wide range forgives a badly chosen rate.",
+        lambda study: figures.result_by_peak_lr(study.trials, study.scale),
     ),
     Plot(
         "learning_curves",
         "Learning curves",
-        "Validation accuracy after each epoch, coloured by where it ended. A schedule that looks "
+        "Validation {metric} after each epoch, coloured by where it ended. A schedule that looks "
         "poor in the middle may be the best at the end.",
-        lambda results: figures.learning_curves(results.trials, results.epochs),
+        lambda study: figures.learning_curves(study.trials, study.epochs, study.scale),
     ),
     Plot(
-        "best_by_trial",
+        "search",
         "How the search went",
-        "The line is the best accuracy so far; a line that is flat for long has found what it can.",
-        lambda results: figures.best_by_trial(results.trials),
+        "The line is the best {metric} so far; a line that is flat for long has found what it can.",
+        lambda study: figures.best_by_trial(study.trials, study.scale),
+    ),
+)
+
+RANGE_TEST = Plot(
+    "range_test",
+    "Which peak rates were searched",
+    "The range test: three short runs whose rate rises exponentially from step to step. The shaded "
+    "range ends where the training loss was lowest, and begins two decades below.",
+    lambda study: figures.range_test(
+        study.study["range_test"], study.study["search_space"]["peak_lr"]
     ),
 )
 
@@ -89,8 +99,10 @@ def write_report(folder: Path) -> Path:
     report = folder / "report"
     try:
         (report / "figures").mkdir(parents=True, exist_ok=True)
+        tested = results.study.get("range_test")
         completed = bool((results.trials["status"] == "completed").any())
-        images = [_save(plot, results, report / "figures") for plot in PLOTS if completed]
+        plots = [*(PLOTS if completed else ()), *([RANGE_TEST] if tested else ())]
+        images = [_save(plot, results, report / "figures") for plot in plots]
         page = _page(folder.resolve().name, results, images)
         write_atomically(report / "index.html", page.encode())
     except OSError as error:
@@ -110,22 +122,28 @@ def _save(plot: Plot, results: Results, folder: Path) -> dict[str, str]:
                 figure.savefig(path, format=suffix, dpi=160)
         plt.close(figure)
     png = base64.b64encode((folder / f"{plot.name}.png").read_bytes()).decode()
-    return {"title": plot.title, "caption": plot.caption, "name": plot.name, "png": png}
+    scale = results.scale
+    words = {"metric": scale.name, "good": "high" if scale.higher_is_better else "low"}
+    title, caption = plot.title.format(**words), plot.caption.format(**words)
+    return {"title": title, "caption": caption, "name": plot.name, "png": png}
 
 
 def _page(name: str, results: Results, images: Sequence[dict[str, str]]) -> str:
     environment = Environment(
         loader=PackageLoader("analysis"), autoescape=True, undefined=StrictUndefined
     )
-    trials = results.trials
-    best = figures.with_error(trials).sort_values(["error", "trial"]).head(1)
+    trials, scale = results.trials, results.scale
+    best = figures.with_cost(trials, scale).sort_values(["cost", "trial"]).head(1)
     return environment.get_template("report.html").render(
         name=name,
         study=results.study,
         images=images,
         counts=trials["status"].value_counts().to_dict(),
         best=next(iter(_rows(best)), None),
-        trials=_rows(trials.sort_values(["val_accuracy", "trial"], ascending=[False, True])),
+        scale=scale,
+        trials=_rows(
+            trials.assign(cost=scale.cost(trials[scale.column])).sort_values(["cost", "trial"])
+        ),
     )
 
 

@@ -17,7 +17,7 @@ import torch
 from study.training import History
 
 STATE, HISTORY, MANIFEST = "state.pt", "history.json", "manifest.json"
-VERSION = 1
+VERSION = 2
 
 
 class CheckpointError(Exception):

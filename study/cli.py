@@ -5,7 +5,7 @@ import io
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tyro
 
@@ -14,7 +14,12 @@ from study.errors import InputError, StudyError
 T = TypeVar("T")
 
 
-def parse(target: type[T], command: str, arguments: Sequence[str], default: T | None = None) -> T:
+def parse(
+    target: Callable[..., T],
+    command: str,
+    arguments: Sequence[str],
+    default: Any = tyro.MISSING_NONPROP,
+) -> T:
     """What ``tyro.cli`` makes of the arguments, with its box of several lines folded into one.
 
     Raises:
@@ -28,7 +33,7 @@ def parse(target: type[T], command: str, arguments: Sequence[str], default: T | 
                 target,
                 prog=command,
                 args=arguments,
-                default=tyro.MISSING_NONPROP if default is None else default,
+                default=default,
             )
     except SystemExit as stop:
         if stop.code == 0:

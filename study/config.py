@@ -9,17 +9,24 @@ import platformdirs
 import tyro
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-from search_spaces import GROUPS, SearchSpace, select
+from search_spaces import GROUPS, PeakRange, select
 from study.errors import InputError
-from study.tasks import task_named
+from study.hardware import usable_gpus
+from study.tasks import TASKS
+
+GPU_SHARE = 0.25
+"""Of a GPU, for each trial: a small network leaves most of one idle."""
 
 
 def _default_data_dir() -> Path:
     return platformdirs.user_cache_path("lr-schedule-study") / "data"
 
 
-def _default_name() -> str:
-    return dt.datetime.now().strftime("mnist-%Y%m%d-%H%M%S")
+def _task_help() -> str:
+    return (
+        f"What to train: {', '.join(TASKS)}, or a function of yours that returns a "
+        "study.task.Task: path/to/file.py:function or package.module:function."
+    )
 
 
 def _families_help() -> str:
@@ -33,10 +40,12 @@ def _families_help() -> str:
 class StudyConfig:
     """Find out which learning-rate schedule to train with: Optuna proposes, Ray Tune trains."""
 
-    name: str = field(default_factory=_default_name)
-    """Name of the study: its results go to <out>/<name>."""
-    task: str = "mnist"
+    name: str = ""
+    """Name of the study: its results go to <out>/<name>. Default: task and time."""
+    task: Annotated[str, tyro.conf.arg(help=_task_help())] = "mnist"
     """What to train."""
+    task_args: tuple[str, ...] = ()
+    """Arguments of the task's function, each key=value."""
     num_trials: int = 40
     """Trials in all, a resumed study's earlier ones included."""
     epochs: int = 3
@@ -52,6 +61,8 @@ class StudyConfig:
     """Momentum, or the first beta of AdamW: search, or a number."""
     weight_decay: str = "default"
     """Weight decay: search, a number, or default (0.0005 for SGD, 0.01 for AdamW)."""
+    peak_lr: str = "task"
+    """Peak rates to search: those of the task, auto (a learning-rate range test), or LOW,HIGH."""
     seed: int = 0
     """Of everything random. Repeats a study exactly with --max-concurrent 1."""
     out: Path = Path("results")
@@ -73,7 +84,11 @@ class StudyConfig:
         Raises:
             InputError: naming the first that cannot be.
         """
-        if not self.name or Path(self.name).name != self.name or self.name.startswith("."):
+        if not self.name:
+            kind = Path(self.task.rpartition(":")[0] or self.task).stem
+            time = dt.datetime.now().strftime("%Y%m%d-%H%M%S")
+            object.__setattr__(self, "name", f"{kind}-{time}")
+        if Path(self.name).name != self.name or self.name.startswith("."):
             raise InputError(f"--name must be a plain folder name, not {self.name!r}")
         for flag in ("num_trials", "epochs", "batch_size", "max_concurrent", "cpus_per_trial"):
             _at_least(flag, getattr(self, flag), 1)
@@ -87,8 +102,8 @@ class StudyConfig:
                 f"--gpus-per-trial must be a whole number or a share of one GPU with at most four "
                 f"digits, not {share:g}"
             )
-        task_named(self.task)
         self.extras()
+        self.peak_range()
         try:
             select(self.families)
         except ValueError as error:
@@ -110,11 +125,36 @@ class StudyConfig:
         }
         return {name: range_ for name, range_ in ranges.items() if range_ is not None}
 
-    def search_space(self) -> SearchSpace:
-        """All that this study samples from."""
-        task = task_named(self.task)
-        peak_lr = task.adamw_peak_lr if self.optimizer == "adamw" else task.peak_lr
-        return SearchSpace(select(self.families), peak_lr, self.extras())
+    def peak_range(self) -> PeakRange | None:
+        """The peak rates that were typed, or None where ``peak_lr`` is a word.
+
+        Raises:
+            InputError: neither.
+        """
+        if self.peak_lr in ("task", "auto"):
+            return None
+        try:
+            low, high = map(float, self.peak_lr.split(","))
+        except ValueError:
+            low, high = 0.0, 0.0
+        if not 0 < low < high < float("inf"):
+            raise InputError(
+                f"--peak-lr must be task, auto, or LOW,HIGH with 0 < LOW < HIGH, "
+                f"not {self.peak_lr!r}"
+            )
+        return low, high
+
+    @property
+    def gpu_share(self) -> float:
+        """GPUs that a trial gets on this machine."""
+        if self.gpus_per_trial is None:
+            return GPU_SHARE if usable_gpus() else 0.0
+        return self.gpus_per_trial
+
+    @property
+    def device(self) -> str:
+        """Where trials run on this machine."""
+        return "cuda" if self.gpu_share else "cpu"
 
     @property
     def folder(self) -> Path:

@@ -7,3 +7,9 @@ class InputError(Exception):
 
 class StudyError(Exception):
     """The study cannot go on: why, and what to type next. Exit status 1."""
+
+
+def said(error: BaseException) -> str:
+    """An error's kind and the last line of what it says."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__

@@ -14,7 +14,8 @@ from search_spaces import FAMILIES, Parameters, select
 from search_spaces.family import MIN_STEPS, Recipe
 from study.cli import exit_status, parse
 from study.errors import InputError
-from study.results import read_tables
+from study.metric import Ranking
+from study.results import read_ranking, read_study_json, read_tables
 
 COMMAND = "python -m study.export"
 
@@ -107,7 +108,9 @@ def _name(made_by: Any) -> str:
     return str(made_by.__name__)
 
 
-def _chosen(rows: Sequence[dict[str, Any]], config: ExportConfig) -> dict[str, Any]:
+def _chosen(
+    rows: Sequence[dict[str, Any]], config: ExportConfig, ranking: Ranking
+) -> dict[str, Any]:
     if config.trial is not None:
         for row in rows:
             if row["trial"] == config.trial:
@@ -116,7 +119,8 @@ def _chosen(rows: Sequence[dict[str, Any]], config: ExportConfig) -> dict[str, A
     completed = [row for row in rows if row["status"] == "completed"]
     if not completed:
         raise InputError(f"{str(config.folder)!r} has no completed trial; name another by --trial")
-    return max(completed, key=lambda row: (row["val_accuracy"], -row["trial"]))
+    column = f"val_{ranking.column}"
+    return min(completed, key=lambda row: (ranking.cost(row[column]), row["trial"]))
 
 
 def _horizon(rows: Sequence[dict[str, Any]], config: ExportConfig) -> int:
@@ -135,7 +139,8 @@ def main(arguments: Sequence[str]) -> int:
     """
     config = parse(ExportConfig, COMMAND, arguments)
     rows = read_tables(config.folder).trials.to_pylist()
-    row = _chosen(rows, config)
+    ranking = read_ranking(read_study_json(config.folder))
+    row = _chosen(rows, config, ranking)
     family = row["family"]
     try:
         select(family)
@@ -149,7 +154,8 @@ def main(arguments: Sequence[str]) -> int:
     total_steps = _horizon(rows, config)
     snippet = code(family, parameters, total_steps)
     if config.format == "json":
-        trial = {"trial": row["trial"], "val_accuracy": row["val_accuracy"], "family": family}
+        names = ("trial", "family", "metric", f"val_{ranking.column}")
+        trial = {name: row[name] for name in names if name in row}
         described = {"parameters": parameters, "total_steps": total_steps, "code": snippet}
         print(json.dumps(trial | described, indent=2))
     else:

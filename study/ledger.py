@@ -21,12 +21,12 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from search_spaces import CONTROLS, FAMILIES, Parameters, SearchSpace
+from study.metric import Ranking
 from study.training import History
 
 JOURNAL = "optuna.journal"
 STARTUP_TRIALS = 16
 """So many trials are random and visit the families in turn; then comes TPE. More if need be."""
-WORST_ACCURACY = 0.0
 
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
@@ -49,10 +49,11 @@ class Ledger:
     Args:
         folder: the study's folder; the caller holds the lock on it.
         space: what to sample from.
+        ranking: what to look for.
         seed: the study's.
     """
 
-    def __init__(self, folder: Path, space: SearchSpace, seed: int) -> None:
+    def __init__(self, folder: Path, space: SearchSpace, ranking: Ranking, seed: int) -> None:
         # Absolute: over a relative path, a lock that outlived its process is waited for for ever.
         journal = (folder / JOURNAL).absolute()
         # The journal's own lock outlives a kill; with the folder locked, nobody can hold it.
@@ -66,7 +67,7 @@ class Ledger:
         self._study: Study = optuna.create_study(
             storage=storage,
             study_name=names[0] if names else folder.name,
-            direction="maximize",
+            direction=ranking.direction,
             sampler=ResumableTPE(seed, _startup_trials(space.families)),
             load_if_exists=True,
         )
@@ -106,10 +107,11 @@ class Ledger:
         # The curve is the only large part; it stays with the checkpoint.
         trial.set_user_attr("history", replace(history, curve=[]).to_json())
         if history.status == "completed":
-            self._study.tell(trial, history.epochs[-1].val_accuracy)
+            self._study.tell(trial, history.epochs[-1].val_metric)
         elif history.status == "diverged":
-            # TPE ranks a pruned trial below every complete one, and by its intermediate value.
-            trial.report(WORST_ACCURACY, step=history.epochs[-1].step)
+            # TPE ranks a pruned trial below every complete one, by how far it came; the value
+            # that it wants besides is the same for all.
+            trial.report(0.0, step=history.epochs[-1].step)
             self._study.tell(trial, state=TrialState.PRUNED)
         else:
             self._study.tell(trial, state=TrialState.FAIL)

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from study.ledger import Proposal
+from study.metric import Ranking
 from study.training import History
 
 
@@ -19,8 +20,9 @@ class Display:
     Args:
         num_trials: of the whole study.
         done: those that an earlier process finished.
-        best: accuracy and family of the best of those.
+        best: metric and family of the best of those.
         epochs: a trial.
+        ranking: what makes one the best.
         console: where to write.
     """
 
@@ -30,10 +32,11 @@ class Display:
         done: int,
         best: tuple[float, str] | None,
         epochs: int,
+        ranking: Ranking,
         console: Console,
     ) -> None:
         self._num_trials, self._done, self._epochs = num_trials, done, epochs
-        self._best = best
+        self._best, self._ranking = best, ranking
         self._console = console
         self._running: set[int] = set()
         self._epochs_done = self._samples = 0
@@ -67,8 +70,9 @@ class Display:
         self._running.discard(proposal.number)
         self._epochs_left -= self._epochs - len(history.epochs)  # of a trial that ended early
         if history.status == "completed":
-            accuracy = history.epochs[-1].val_accuracy
-            self._best = max(self._best or (0.0, ""), (accuracy, proposal.family))
+            result = (history.epochs[-1].val_metric, proposal.family)
+            results = [self._best, result] if self._best else [result]
+            self._best = min(results, key=lambda pair: self._ranking.cost(pair[0]))
         if not self._console.is_terminal:
             line = self._line(proposal, history)
             self._console.print(line, soft_wrap=True, highlight=False, markup=False, emoji=False)
@@ -76,7 +80,7 @@ class Display:
     def _line(self, proposal: Proposal, history: History) -> str:
         outcome: str = history.status
         if history.status == "completed":
-            outcome = f"{history.epochs[-1].val_accuracy:.2%}"
+            outcome = self._ranking.text(history.epochs[-1].val_metric)
         elif history.error:
             outcome += f" ({' '.join(history.error.split())})"
         return (
@@ -99,8 +103,8 @@ class Display:
         return Group(top, Text(f"best {self.best()}{speed}"))
 
     def best(self) -> str:
-        """Accuracy and family of the best trial so far."""
-        return f"{self._best[0]:.2%} {self._best[1]}" if self._best else "none yet"
+        """Metric and family of the best trial so far."""
+        return f"{self._ranking.text(self._best[0])} {self._best[1]}" if self._best else "none yet"
 
 
 def _clock(seconds: float) -> str:

@@ -17,19 +17,20 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from search_spaces import FAMILIES, SearchSpace
 from study.errors import InputError
 from study.files import replacing, write_atomically
-from study.ledger import WORST_ACCURACY, Proposal
+from study.ledger import Proposal
+from study.metric import ACCURACY, Ranking
 from study.training import History
 
 STUDY_JSON = "study.json"
-VERSION = 1
+VERSION = 2
 
 TRIALS_HEAD = {"trial": pa.int64(), "family": pa.string(), "status": pa.string()}
 TRIALS_TAIL = {
     "peak_lr": pa.float64(),
     "seed": pa.int64(),
-    "val_accuracy": pa.float64(),
+    "val_metric": pa.float64(),
     "val_loss": pa.float64(),
-    "best_val_accuracy": pa.float64(),
+    "best_val_metric": pa.float64(),
     "epochs": pa.int64(),
     "steps": pa.int64(),
     "train_seconds": pa.float64(),
@@ -44,7 +45,7 @@ EPOCHS = {
     "lr": pa.float64(),
     "train_loss": pa.float64(),
     "val_loss": pa.float64(),
-    "val_accuracy": pa.float64(),
+    "val_metric": pa.float64(),
     "seconds": pa.float64(),
 }
 SCHEDULES = {
@@ -73,6 +74,7 @@ class ResultTables:
 
     folder: Path
     space: SearchSpace
+    ranking: Ranking = ACCURACY
     before: Iterable[tuple[Proposal, History]] = ()
     """Trials that an earlier process finished."""
 
@@ -84,6 +86,15 @@ class ResultTables:
     def finished(self) -> list[tuple[Proposal, History]]:
         """All finished trials, in the order of their numbers."""
         return [self._finished[number] for number in sorted(self._finished)]
+
+    def best(self) -> tuple[float, str] | None:
+        """Metric and family of the best completed trial so far, if there is one."""
+        completed = (
+            (history.epochs[-1].val_metric, proposal.family)
+            for proposal, history in self.finished
+            if history.status == "completed"
+        )
+        return min(completed, key=lambda pair: self.ranking.cost(pair[0]), default=None)
 
     def add(self, proposal: Proposal, history: History) -> None:
         """Take a finished trial in."""
@@ -101,10 +112,15 @@ class ResultTables:
         finished = self.finished
         parameters = _parameter_types(self.space)
         tables = {
-            "trials": _table(
-                (_trial_row(*pair) for pair in finished), TRIALS_HEAD | parameters | TRIALS_TAIL
+            "trials": self._named(
+                _table(
+                    (self._trial_row(*pair) for pair in finished),
+                    TRIALS_HEAD | parameters | TRIALS_TAIL,
+                )
             ),
-            "epochs": _table((row for pair in finished for row in _epoch_rows(*pair)), EPOCHS),
+            "epochs": self._named(
+                _table((row for pair in finished for row in _epoch_rows(*pair)), EPOCHS)
+            ),
             "schedules": _table(
                 (row for pair in finished for row in _curve_rows(*pair)), SCHEDULES
             ),
@@ -115,6 +131,50 @@ class ResultTables:
         self._written = len(finished)
         now = time.monotonic()
         self._next_write = now + 20 * (now - started)
+
+    def _named(self, table: pa.Table) -> pa.Table:
+        """With accuracy called accuracy; beside another metric, a column that says which."""
+        column = self.ranking.column
+        if column == "metric":
+            return table.append_column("metric", pa.array([self.ranking.name] * len(table)))
+        names = {"val_metric": f"val_{column}", "best_val_metric": f"best_val_{column}"}
+        return table.rename_columns([names.get(name, name) for name in table.column_names])
+
+    def _trial_row(self, proposal: Proposal, history: History) -> dict[str, Any]:
+        epochs, ranking = history.epochs, self.ranking
+        row: dict[str, Any] = {
+            "trial": proposal.number,
+            "family": proposal.family,
+            "status": history.status,
+            **{f"params.{name}": value for name, value in proposal.parameters.items()},
+            "peak_lr": proposal.parameters["peak_lr"],
+            "seed": proposal.seed,
+            "epochs": len(epochs),
+            "steps": epochs[-1].step if epochs else 0,
+            "train_seconds": sum(record.seconds for record in epochs),
+            "wall_seconds": history.wall_seconds,
+            "node": history.node,
+            "error": history.error,
+        }
+        if epochs and history.status != "failed":
+            row["val_loss"] = epochs[-1].val_loss
+            row["best_val_metric"] = min((one.val_metric for one in epochs), key=ranking.cost)
+            # What a diverged trial happens to guess right is no result: no share, or nothing.
+            worst = 0.0 if ranking.percent else None
+            row["val_metric"] = worst if history.status == "diverged" else epochs[-1].val_metric
+        return row
+
+
+def read_ranking(study: Mapping[str, Any]) -> Ranking:
+    """What the trials of a study are ranked by, from its study.json.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        return Ranking(**study["metric"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{STUDY_JSON} is damaged: metric: {error}") from error
 
 
 def read_tables(folder: Path) -> Tables:
@@ -184,31 +244,6 @@ def _arrow_type(range_: BaseDistribution) -> pa.DataType:
             return pa.int64()
         case _:
             return pa.string()
-
-
-def _trial_row(proposal: Proposal, history: History) -> dict[str, Any]:
-    epochs = history.epochs
-    row: dict[str, Any] = {
-        "trial": proposal.number,
-        "family": proposal.family,
-        "status": history.status,
-        **{f"params.{name}": value for name, value in proposal.parameters.items()},
-        "peak_lr": proposal.parameters["peak_lr"],
-        "seed": proposal.seed,
-        "epochs": len(epochs),
-        "steps": epochs[-1].step if epochs else 0,
-        "train_seconds": sum(record.seconds for record in epochs),
-        "wall_seconds": history.wall_seconds,
-        "node": history.node,
-        "error": history.error,
-    }
-    if epochs and history.status != "failed":
-        row["val_loss"] = epochs[-1].val_loss
-        row["best_val_accuracy"] = max(record.val_accuracy for record in epochs)
-        # What a diverged trial happens to guess right is no result.
-        diverged = history.status == "diverged"
-        row["val_accuracy"] = WORST_ACCURACY if diverged else epochs[-1].val_accuracy
-    return row
 
 
 def _epoch_rows(proposal: Proposal, history: History) -> Iterable[dict[str, Any]]:

@@ -1,36 +1,43 @@
 """The command line: ``python -m study.run``."""
 
 import dataclasses
-import json
 import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from rich.console import Console
+from torch import Generator
 
-from search_spaces import FAMILIES, SearchSpace, preflight, select
+from search_spaces import FAMILIES, SearchSpace, preflight
 from search_spaces.family import MIN_STEPS
+from study.batches import batches
 from study.checkpoint import newest_checkpoint
 from study.cli import exit_status, parse
 from study.config import MACHINE, StudyConfig
+from study.description import COMMAND, describe, stored_config, stored_space
 from study.errors import InputError, StudyError
-from study.hardware import describe_hardware, describe_versions, now, usable_cpus, usable_gpus
+from study.hardware import now, usable_cpus, usable_gpus
 from study.interrupt import Interrupt
 from study.ledger import Ledger, Proposal
+from study.preflight import check_task, load_search_data
 from study.progress import Display
-from study.results import STUDY_JSON, ResultTables, read_study_json, write_study_json
+from study.results import (
+    STUDY_JSON,
+    ResultTables,
+    read_ranking,
+    read_study_json,
+    write_study_json,
+)
+from study.source import TaskSource
 from study.task import SearchData
-from study.tasks import task_named
 from study.training import History
 
-COMMAND = "python -m study.run"
 LOCK = ".lock"
 
 
@@ -41,10 +48,22 @@ def main(arguments: Sequence[str]) -> int:
         InputError: something that was typed cannot be.
         StudyError: the study cannot go on.
     """
-    return _run(_parse(arguments))
+    config, description = _parse(arguments)
+    source = TaskSource.read(config.task, config.task_args)
+    if description:
+        source.check_unchanged(description)
+    task = source.make()
+    data = load_search_data(task, config.data_dir)
+    horizon = _check_room(config, data)
+    check_task(task, data, config.batch_size, config.device)
+    description = description or describe(config, source, task, data)
+    space = stored_space(description)
+    _check_families(space, horizon)
+    return _run(config, source, data, space, description)
 
 
-def _parse(arguments: Sequence[str]) -> StudyConfig:
+def _parse(arguments: Sequence[str]) -> tuple[StudyConfig, dict[str, Any] | None]:
+    """The configuration, and what study.json says of a study that is to go on."""
     config = parse(StudyConfig, COMMAND, arguments)
     if config.resume is None:
         # Not Path.exists(), which raises where it may not look.
@@ -53,8 +72,9 @@ def _parse(arguments: Sequence[str]) -> StudyConfig:
                 f"{str(config.folder)!r} already holds a study; go on with it by "
                 f"--resume {shlex.quote(str(config.folder))}, or choose another --name"
             )
-        return config
-    stored = _stored_config(config.resume)
+        return config, None
+    description = read_study_json(config.resume)
+    stored = stored_config(config.resume, description)
     # Parsed again over the stored settings, so that only what was typed can differ from them.
     config = parse(StudyConfig, COMMAND, arguments, default=stored)
     for field in dataclasses.fields(config):
@@ -64,26 +84,48 @@ def _parse(arguments: Sequence[str]) -> StudyConfig:
                 f"{str(config.resume)!r} is a study with --{field.name.replace('_', '-')} {kept}, "
                 f"not {typed}; leave the flag out, or start another study with another --name"
             )
-    return config
+    return config, description
 
 
-def _stored_config(folder: Path) -> StudyConfig:
-    content = read_study_json(folder)
+def _check_room(config: StudyConfig, data: SearchData) -> int:
+    """The horizon of a run, in steps; or InputError where machine or data have no room for it."""
+    for flag, asked, there in (
+        ("--cpus-per-trial", config.cpus_per_trial, usable_cpus()),
+        ("--gpus-per-trial", config.gpus_per_trial or 0, usable_gpus()),
+    ):
+        if asked > there:  # Ray would wait for more of them for ever
+            raise InputError(
+                f"{flag} must be at most {there}, all that this machine has, not {asked:g}"
+            )
+    horizon = config.epochs * len(batches(data.train, config.batch_size, Generator()))
+    if not horizon:
+        raise InputError(
+            f"--batch-size {config.batch_size} is more than the training samples of "
+            f"{config.task}; lower it"
+        )
+    if horizon < MIN_STEPS:
+        raise InputError(
+            f"--epochs {config.epochs} with --batch-size {config.batch_size} makes {horizon} "
+            f"optimizer steps, and a schedule needs {MIN_STEPS}; raise the one or lower the other"
+        )
+    return horizon
+
+
+def _check_families(space: SearchSpace, horizon: int) -> None:
     try:
-        values: dict[str, Any] = dict(content["config"])
-        for field in ("out", "data_dir"):
-            values[field] = Path(values[field])
-        folder = folder.resolve()
-        values |= {"out": folder.parent, "name": folder.name, "resume": None}
-        return StudyConfig(**values)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{str(folder / STUDY_JSON)!r} is damaged: {error}") from error
+        for name in space.families:
+            preflight.check(FAMILIES[name], horizon, space.peak_lr, space.extras)
+    except preflight.PreflightError as error:
+        raise InputError(str(error)) from error
 
 
-def _run(config: StudyConfig) -> int:
-    task = task_named(config.task)
-    data = task.load_search_data(config.data_dir)
-    _check_room(config, data)
+def _run(
+    config: StudyConfig,
+    source: TaskSource,
+    data: SearchData,
+    space: SearchSpace,
+    description: dict[str, Any],
+) -> int:
     try:
         config.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -93,7 +135,7 @@ def _run(config: StudyConfig) -> int:
         ) from error
     try:
         with FileLock(config.folder / LOCK, timeout=0):
-            return _run_locked(config, data)
+            return _run_locked(config, source, data, space, description)
     except Timeout as error:
         raise StudyError(
             f"{str(config.folder)!r} is in use by another process; wait until it has ended"
@@ -105,68 +147,40 @@ def _run(config: StudyConfig) -> int:
         ) from error
 
 
-def _check_room(config: StudyConfig, data: SearchData) -> None:
-    """Raise InputError where data, machine or schedules cannot do what was asked."""
-    for flag, asked, there in (
-        ("--cpus-per-trial", config.cpus_per_trial, usable_cpus()),
-        ("--gpus-per-trial", config.gpus_per_trial or 0, usable_gpus()),
-    ):
-        if asked > there:  # Ray would wait for more of them for ever
-            raise InputError(
-                f"{flag} must be at most {there}, all that this machine has, not {asked:g}"
-            )
-    samples = len(data.train.targets)
-    if config.batch_size > samples:
-        raise InputError(
-            f"--batch-size must be at most {samples}, the training samples of {config.task}, "
-            f"not {config.batch_size}"
-        )
-    horizon = config.epochs * (samples // config.batch_size)
-    if horizon < MIN_STEPS:
-        raise InputError(
-            f"--epochs {config.epochs} with --batch-size {config.batch_size} makes {horizon} "
-            f"optimizer steps, and a schedule needs {MIN_STEPS}; raise the one or lower the other"
-        )
-    try:
-        families, peak_lr, extras = config.search_space()
-        for name in families:
-            preflight.check(FAMILIES[name], horizon, peak_lr, extras)
-    except preflight.PreflightError as error:
-        raise InputError(str(error)) from error
-
-
-def _run_locked(config: StudyConfig, data: SearchData) -> int:
+def _run_locked(
+    config: StudyConfig,
+    source: TaskSource,
+    data: SearchData,
+    space: SearchSpace,
+    description: dict[str, Any],
+) -> int:
     # Here, not above: Ray takes seconds to import, and bad input should not wait for it.
     from study.search import CHECKPOINTS, search
 
     console = Console()
-    task = task_named(config.task)
-    description = _describe(config)
-    space = _search_space(description)
-    ledger = Ledger(config.folder, space, config.seed)
+    ranking = read_ranking(description)
+    ledger = Ledger(config.folder, space, ranking, config.seed)
     write_study_json(config.folder, description)
     before = list(_finished_before(ledger, config.folder / CHECKPOINTS))
-    tables = ResultTables(config.folder, space, before)
-    accuracies = [
-        (history.epochs[-1].val_accuracy, proposal.family)
-        for proposal, history in tables.finished
-        if history.status == "completed"
-    ]
+    tables = ResultTables(config.folder, space, ranking, before)
+    low, high = space.peak_lr
     console.print(
-        f"{config.num_trials} trials of {config.epochs} epochs on {config.task}, "
-        f"{len(space.families)} schedule families -> {config.folder}",
+        f"{config.num_trials} trials of {config.epochs} epochs on {description['task']['name']}, "
+        f"{len(space.families)} schedule families, peak rates {low:g} to {high:g} "
+        f"-> {config.folder}",
         highlight=False,
         soft_wrap=True,
+        markup=False,
     )
     interrupt = Interrupt()
     with (
         interrupt.listening(),
         Display(
-            config.num_trials, len(before), max(accuracies, default=None), config.epochs, console
+            config.num_trials, len(before), tables.best(), config.epochs, ranking, console
         ) as display,
     ):
         try:
-            search(config, task, data, ledger, tables, display, interrupt)
+            search(config, source, data, ledger, tables, display, interrupt)
         finally:
             tables.write()
     if ledger.finished_count < config.num_trials:
@@ -182,57 +196,6 @@ def _finished_before(ledger: Ledger, checkpoints: Path) -> Iterator[tuple[Propos
     for proposal, history in ledger.finished():
         found = newest_checkpoint(checkpoints, proposal.number)
         yield proposal, replace(history, curve=found[1].curve if found else [])
-
-
-def _describe(config: StudyConfig) -> dict[str, Any]:
-    """What study.json says; what was true at the start of a resumed study stays."""
-    if (config.folder / STUDY_JSON).exists():
-        return read_study_json(config.folder)
-    values = {
-        field.name: str(value) if isinstance(value, Path) else value
-        for field in dataclasses.fields(config)
-        for value in [getattr(config, field.name)]
-        if field.name != "resume"
-    }
-    space = config.search_space()
-    return {
-        "config": values,
-        "seed": config.seed,
-        "search_space": {
-            "families": list(space.families),
-            "peak_lr": list(space.peak_lr),
-            "extras": _as_json(space.extras),
-            "parameters": {name: _as_json(FAMILIES[name].space) for name in space.families},
-        },
-        "versions": describe_versions(),
-        "hardware": describe_hardware(),
-        "command": f"{COMMAND} {shlex.join(sys.argv[1:])}".rstrip(),
-        "began": now(),
-        "ended": None,
-    }
-
-
-def _as_json(ranges: Mapping[str, BaseDistribution]) -> dict[str, Any]:
-    return {name: json.loads(distribution_to_json(range_)) for name, range_ in ranges.items()}
-
-
-def _search_space(description: Mapping[str, Any]) -> SearchSpace:
-    """Of the study as it began, whatever the groups and tasks of the code have become since."""
-    try:
-        space = description["search_space"]
-        extras = {
-            name: json_to_distribution(json.dumps(range_))
-            for name, range_ in space["extras"].items()
-        }
-        low, high = space["peak_lr"]
-        families = tuple(space["families"])
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{STUDY_JSON} is damaged: {error}") from error
-    try:
-        select(",".join(families))
-    except ValueError as error:
-        raise InputError(str(error)) from error
-    return SearchSpace(families, (low, high), extras)
 
 
 def _report(config: StudyConfig) -> int:

@@ -48,7 +48,8 @@ from study.hardware import usable_cpus, usable_gpus
 from study.interrupt import Interrupt
 from study.ledger import Ledger, Proposal
 from study.results import ResultTables
-from study.task import SearchData, Task
+from study.source import TaskSource
+from study.task import SearchData
 from study.training import History
 from study.trial import ScheduleTrial, to_arrays
 
@@ -57,8 +58,6 @@ CHECKPOINTS = "checkpoints"
 _NO_MORE: dict[str, Any] | None = Searcher.FINISHED  # type: ignore[assignment]
 WORKER_DEATHS = 3
 """A trial whose worker dies (not: whose code raises) goes on from its checkpoint so many times."""
-GPU_SHARE = 0.25
-"""Of a GPU, for each trial: a small network leaves most of one idle."""
 
 
 class Progress(Protocol):
@@ -76,7 +75,7 @@ class Progress(Protocol):
 
 def search(
     config: StudyConfig,
-    task: Task,
+    source: TaskSource,
     data: SearchData,
     ledger: Ledger,
     tables: ResultTables,
@@ -92,8 +91,8 @@ def search(
     left = config.num_trials - ledger.finished_count
     if left > 0:
         # Listening anew, since Ray answers SIGTERM by itself once it is started.
-        with _ray(config) as (max_concurrent, gpus_per_trial), interrupt.listening():
-            trainable = _trainable(config, task, data, gpus_per_trial)
+        with _ray(config) as max_concurrent, interrupt.listening():
+            trainable = _trainable(config, source, data)
             _tuner(trainable, execution, left, max_concurrent).fit()
     if execution.error:
         raise execution.error
@@ -156,19 +155,18 @@ class Execution:
         self.progress.finished(proposal, history)
 
 
-def _trainable(
-    config: StudyConfig, task: Task, data: SearchData, gpus_per_trial: float
-) -> type[tune.Trainable]:
+def _trainable(config: StudyConfig, source: TaskSource, data: SearchData) -> type[tune.Trainable]:
     trainable = tune.with_parameters(
         ScheduleTrial,
-        task=task,
+        source=source,
         data=to_arrays(data),
+        data_dir=config.data_dir.absolute(),
         epochs=config.epochs,
         batch_size=config.batch_size,
         threads=config.cpus_per_trial,
-        device="cuda" if gpus_per_trial else "cpu",
+        device=config.device,
     )
-    resources = {"cpu": config.cpus_per_trial, "gpu": gpus_per_trial}
+    resources = {"cpu": config.cpus_per_trial, "gpu": config.gpu_share}
     with_resources: type[tune.Trainable] = tune.with_resources(trainable, resources)
     return with_resources
 
@@ -324,8 +322,8 @@ class InterruptStopper(Stopper):
 
 
 @contextmanager
-def _ray(config: StudyConfig) -> Iterator[tuple[int, float]]:
-    """A Ray of our own; yields how many trials run side by side and each one's share of a GPU."""
+def _ray(config: StudyConfig) -> Iterator[int]:
+    """A Ray of our own; yields how many trials run side by side."""
     cpus, gpus = usable_cpus(), usable_gpus()
     ray.init(
         address="local",  # else a stale address file makes this join somebody else's cluster
@@ -336,12 +334,10 @@ def _ray(config: StudyConfig) -> Iterator[tuple[int, float]]:
         logging_level=logging.CRITICAL,
     )
     try:
-        share = config.gpus_per_trial
-        if share is None:
-            share = GPU_SHARE if gpus else 0.0
+        share = config.gpu_share
         slots = min(cpus // config.cpus_per_trial, int(gpus / share) if share else cpus)
         # More at a time would only wait for room, and begin when the study is to stop.
-        yield min(config.max_concurrent or slots, slots), share
+        yield min(config.max_concurrent or slots, slots)
     finally:
         ray.shutdown()
 

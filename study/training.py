@@ -1,7 +1,8 @@
 """The training loop, in plain torch: one run of one schedule, one record an epoch.
 
-It knows neither Ray nor Optuna nor files. A run is a function of its :class:`RunConfig`, and a run
-that goes on from :meth:`TrainingRun.state` ends bit for bit as one that was never interrupted.
+It knows neither Ray nor Optuna nor files, and of what is trained only the task. A run is a function
+of its :class:`RunConfig`, and a run that goes on from :meth:`TrainingRun.state` ends bit for bit as
+one that was never interrupted.
 """
 
 import math
@@ -18,7 +19,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from search_spaces import FAMILIES, Parameters
 from search_spaces.family import applied_rate, momentum, switch
-from study.task import SearchData, Split, Task, accuracy, loss
+from study.batches import batches
+from study.task import SearchData, Task
 
 Status = Literal["running", "completed", "diverged", "failed", "stopped"]
 
@@ -51,7 +53,8 @@ class EpochRecord:
     train_loss: float
     """Mean over the epoch's batches, taken while training."""
     val_loss: float
-    val_accuracy: float
+    val_metric: float
+    """The task's metric on the whole validation split."""
     seconds: float
 
 
@@ -91,18 +94,16 @@ class History:
 
 class _Evaluation(NamedTuple):
     loss: float
-    accuracy: float
+    metric: float
     collapsed: bool
-    chance_loss: float
-    """Of a guess, ln(classes)."""
 
 
 class TrainingRun:
     """One training run, an epoch at a time.
 
     Args:
-        task: makes the model.
-        data: training and validation split; moved to ``device`` if they are elsewhere.
+        task: makes the model, and says what is trained and measured.
+        data: training and validation split.
         config: what to run.
         device: where to run it.
 
@@ -112,27 +113,23 @@ class TrainingRun:
     def __init__(
         self, task: Task, data: SearchData, config: RunConfig, device: str = "cpu"
     ) -> None:
-        self.config = config
+        self.task, self.config = task, config
         self.history = History()
-        self.train, self.validation = (
-            Split(split.inputs.to(device), split.targets.to(device)) for split in data
-        )
-        self.steps_per_epoch = len(self.train.targets) // config.batch_size
+        self._cuda = device.startswith("cuda")
+        self._order = torch.Generator().manual_seed(config.seed)
+        self._train = batches(data.train, config.batch_size, self._order, device)
+        self._validation = batches(data.validation, EVALUATION_BATCH, None, device)
+        self.steps_per_epoch = len(self._train)
         self.total_steps = config.epochs * self.steps_per_epoch
         self._recorded = _thinned(self.total_steps)
 
-        _seed_everything(config.seed)
-        # Twice as fast as the default layout on CPU; tensors that are no images keep theirs.
-        self._layout = torch.channels_last if data.train.inputs.dim() == 4 else None
-        self.model = task.make_model().to(device)
-        if self._layout:
-            self.model = self.model.to(memory_format=self._layout)
+        seed_everything(config.seed)
+        self.model = task.make_model(config.seed).to(device)
         family, parameters = FAMILIES[config.family], config.parameters
         self.optimizer = family.make_optimizer(
             self.model.parameters(), parameters, self.total_steps
         )
         self.schedule = family.build(self.optimizer, parameters, self.total_steps)
-        self._order = torch.Generator().manual_seed(config.seed)
 
     def run_epoch(self) -> EpochRecord:
         """Train one epoch, evaluate, and add the record to the history.
@@ -151,40 +148,39 @@ class TrainingRun:
             lr=lr,
             train_loss=float(losses.mean()),
             val_loss=evaluation.loss,
-            val_accuracy=evaluation.accuracy,
+            val_metric=evaluation.metric,
             seconds=time.perf_counter() - started,
         )
         self.history.epochs.append(record)
-        last = record.epoch == self.config.epochs
-        # Half collapsed, its outputs still differ; at the end, nothing begins to learn any more.
-        at_chance = last and min(record.train_loss, record.val_loss) >= evaluation.chance_loss
-        finite = math.isfinite(record.train_loss + record.val_loss)
-        if evaluation.collapsed or at_chance or not finite:
+        if self._diverged(record, evaluation):
             self.history.status = "diverged"
-        elif last:
+        elif record.epoch == self.config.epochs:
             self.history.status = "completed"
         return record
 
-    def _train_epoch(self) -> tuple[Tensor, float]:
-        """The loss of every step, and the last rate applied.
+    def _diverged(self, record: EpochRecord, evaluation: _Evaluation) -> bool:
+        last, chance = record.epoch == self.config.epochs, self.task.chance_loss
+        # Half collapsed, its outputs still differ; at the end, nothing begins to learn any more.
+        at_chance = last and chance and min(record.train_loss, record.val_loss) >= chance
+        finite = math.isfinite(record.train_loss + record.val_loss + record.val_metric)
+        return bool(evaluation.collapsed or at_chance or not finite)
 
-        The incomplete last batch is left out; every epoch has another order, so that no sample is
-        left out for good.
-        """
+    def _train_epoch(self) -> tuple[Tensor, float]:
+        """The loss of every step, and the last rate applied."""
         model, optimizer, schedule = self.model, self.optimizer, self.schedule
-        device = self.train.targets.device
+        loss, transform = self.task.loss, self.task.transform
         group = optimizer.param_groups[0]
-        order = torch.randperm(len(self.train.targets), generator=self._order)
-        batches = order[: self.steps_per_epoch * self.config.batch_size].to(device)
-        losses = torch.empty(self.steps_per_epoch, device=device)
+        losses: list[Tensor] = []
         first_step = len(self.history.epochs) * self.steps_per_epoch
         lr = math.nan
 
         model.train()
         switch(optimizer, "train")
-        for k, batch in enumerate(batches.view(self.steps_per_epoch, -1)):
-            inputs = self._laid_out(self.train.inputs[batch])
-            batch_loss = loss(model(inputs), self.train.targets[batch])
+        # Strictly, since the schedule ends where the loader said that it would.
+        for k, (inputs, targets) in zip(range(self.steps_per_epoch), self._train, strict=True):
+            if transform:
+                inputs, targets = transform(inputs, targets)
+            batch_loss = loss(model(inputs), targets)
             optimizer.zero_grad()
             torch.autograd.backward(batch_loss)
             optimizer.step()
@@ -192,14 +188,11 @@ class TrainingRun:
             if first_step + k in self._recorded:
                 self.history.curve.append((first_step + k, lr, momentum(group)))
             schedule.step()
-            losses[k] = batch_loss.detach()
-        return losses.cpu(), lr
-
-    def _laid_out(self, inputs: Tensor) -> Tensor:
-        return inputs.contiguous(memory_format=self._layout) if self._layout else inputs
+            losses.append(batch_loss.detach())
+        return torch.stack(losses).cpu(), lr
 
     @torch.inference_mode()
-    def _evaluate(self) -> "_Evaluation":
+    def _evaluate(self) -> _Evaluation:
         """Look at the validation split, and whether the network has collapsed.
 
         It has where it puts out the same for every input, as too high a rate leaves it. Its loss is
@@ -208,32 +201,21 @@ class TrainingRun:
         """
         self.model.eval()
         switch(self.optimizer, "eval")
-        batches = zip(
-            torch.split(self.validation.inputs, EVALUATION_BATCH),
-            torch.split(self.validation.targets, EVALUATION_BATCH),
-            strict=True,
-        )
-        sums, lowest, highest = [], [], []
-        for inputs, targets in batches:
-            outputs = self.model(self._laid_out(inputs))
-            means = torch.stack([loss(outputs, targets).double(), accuracy(outputs, targets)])
-            sums.append(means * len(targets))
-            lowest.append(outputs.amin(0))
-            highest.append(outputs.amax(0))
-        val_loss, val_accuracy = torch.stack(sums).sum(0) / len(self.validation.targets)
-        low, high = torch.stack(lowest).amin(0), torch.stack(highest).amax(0)
+        pairs = [(self.model(inputs), targets) for inputs, targets in self._validation]
+        # Of the whole split at once, since few metrics are means over batches.
+        outputs, targets = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+        spread = outputs.amax(0) - outputs.amin(0)
         return _Evaluation(
-            float(val_loss),
-            float(val_accuracy),
-            collapsed=bool((high - low).max() <= 1e-6 * high.abs().max()),
-            chance_loss=math.log(len(high)),
+            float(self.task.loss(outputs, targets)),
+            float(self.task.metric.compute(outputs, targets)),
+            collapsed=len(outputs) > 1 and bool(spread.max() <= 1e-6 * outputs.abs().max()),
         )
 
     def state(self) -> dict[str, Any]:
         """All that a run needs to go on, besides its history: tensors and plain values only."""
         version, internal, gauss = random.getstate()
         name, keys, *rest = np.random.get_state(legacy=True)
-        cuda = torch.cuda.get_rng_state() if self.train.inputs.is_cuda else None
+        cuda = torch.cuda.get_rng_state() if self._cuda else None
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -254,7 +236,7 @@ class TrainingRun:
         self.schedule.load_state_dict(state["schedule"])
         self._order.set_state(state["order"])
         torch.set_rng_state(state["torch"])
-        if state["cuda"] is not None and self.train.inputs.is_cuda:
+        if state["cuda"] is not None and self._cuda:
             torch.cuda.set_rng_state(state["cuda"])
         name, keys, *rest = state["numpy"]
         np.random.set_state((name, keys.numpy(), *rest))
@@ -262,7 +244,8 @@ class TrainingRun:
         random.setstate((version, tuple(internal), gauss))
 
 
-def _seed_everything(seed: int) -> None:
+def seed_everything(seed: int) -> None:
+    """Seed the global random states that a task may draw from."""
     torch.manual_seed(seed)
     np.random.seed(seed)
     random.seed(seed)

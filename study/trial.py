@@ -3,6 +3,7 @@
 import platform
 import time
 import warnings
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import torch
 from ray import tune
 
 from study.checkpoint import read_checkpoint, write_checkpoint
+from study.preflight import load_search_data
+from study.source import TaskSource
 from study.task import SearchData, Split, Task
 from study.training import History, RunConfig, TrainingRun
 
@@ -32,18 +35,23 @@ class ScheduleTrial(tune.Trainable):
         self,
         config: dict[str, Any],
         *,
-        task: Task,
-        data: Arrays,
+        source: TaskSource,
+        data: Arrays | None,
+        data_dir: Path,
         epochs: int,
         batch_size: int,
         threads: int,
         device: str,
     ) -> None:
-        """Keep what all trials of this actor share; the tensors lie in the node's object store."""
+        """Keep what all trials of this actor share.
+
+        ``data`` are tensors that lie in the node's object store; without them, the task loads its
+        data here, as much of it at a time as it likes.
+        """
         torch.set_num_threads(threads)
         torch.backends.cudnn.deterministic = True
-        self._task, self._data, self._device = task, _from_arrays(data), device
-        self._epochs, self._batch_size = epochs, batch_size
+        self._source, self._arrays, self._data_dir = source, data, data_dir
+        self._epochs, self._batch_size, self._device = epochs, batch_size, device
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -90,6 +98,14 @@ class ScheduleTrial(tune.Trainable):
         self._resumed = read_checkpoint(Path(checkpoint))
         self._seconds_before = self._resumed[1].wall_seconds
 
+    @cached_property
+    def _task_and_data(self) -> tuple[Task, SearchData]:
+        """Made by the first trial, in :meth:`step`, where an exception is a trial's failure."""
+        task = self._source.make()
+        if self._arrays is None:
+            return task, load_search_data(task, self._data_dir)
+        return task, _from_arrays(self._arrays)
+
     def _build(self) -> TrainingRun:
         config = RunConfig(
             family=self._trial_config["family"],
@@ -98,15 +114,21 @@ class ScheduleTrial(tune.Trainable):
             epochs=self._epochs,
             batch_size=self._batch_size,
         )
-        run = TrainingRun(self._task, self._data, config, self._device)
+        run = TrainingRun(*self._task_and_data, config, self._device)
         if self._resumed:
             run.load_state(*self._resumed)
         return run
 
 
-def to_arrays(data: SearchData) -> Arrays:
-    """As NumPy arrays, which Ray's workers map from the node's object store; tensors they copy."""
-    return [[tensor.numpy() for tensor in split] for split in data]
+def to_arrays(data: SearchData) -> Arrays | None:
+    """As NumPy arrays, which Ray's workers map from the node's object store; tensors they copy.
+
+    None for data that are not tensors in memory.
+    """
+    splits = [split for split in data if isinstance(split, Split)]
+    if len(splits) < len(data):
+        return None
+    return [[tensor.cpu().numpy() for tensor in split] for split in splits]
 
 
 def _from_arrays(arrays: Arrays) -> SearchData:

@@ -14,7 +14,7 @@ import torch
 
 from study.config import StudyConfig
 from study.task import SearchData
-from study.tasks.mnist import MNIST
+from study.tasks.mnist import load_search_data
 from tests.tasks import excerpt
 
 mpl.use("agg")
@@ -28,7 +28,7 @@ def data_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def mnist(data_dir: Path) -> SearchData:
-    return MNIST.load_search_data(data_dir)
+    return load_search_data(data_dir)
 
 
 @pytest.fixture(scope="session")

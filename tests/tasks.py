@@ -1,35 +1,82 @@
 """Small tasks for tests: real images, few of them; and models that fail in a chosen way."""
 
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from study.config import StudyConfig
 from study.lenet import LeNet
-from study.task import SearchData, Split, Task
-from study.tasks.mnist import MNIST
+from study.task import ACCURACY, Data, SearchData, Split, Task
+from study.tasks import mnist
 
 TRAIN_SAMPLES, VALIDATION_SAMPLES = 1_000, 500
+SMALL = "tests.tasks:small"
+"""The task of :func:`small`, as the command line takes it."""
+
+
+def tensors(data: Data) -> Split:
+    """A split that is known to lie in memory."""
+    assert isinstance(data, Split)
+    return data
 
 
 def excerpt(data: SearchData) -> SearchData:
     """The first samples of each split."""
+    counts = (TRAIN_SAMPLES, VALIDATION_SAMPLES)
     return SearchData(
-        Split(*(tensor[:TRAIN_SAMPLES].clone() for tensor in data.train)),
-        Split(*(tensor[:VALIDATION_SAMPLES].clone() for tensor in data.validation)),
+        *(
+            Split(*(tensor[:count].clone() for tensor in tensors(split)))
+            for split, count in zip(data, counts, strict=True)
+        )
     )
 
 
 def load_excerpt(data_dir: Path) -> SearchData:
     del data_dir
-    return excerpt(MNIST.load_search_data(StudyConfig().data_dir))
+    return excerpt(mnist.load_search_data(StudyConfig().data_dir))
 
 
 def small_task(make_model: Callable[[], nn.Module] = LeNet) -> Task:
-    return Task("small", load_excerpt, make_model, peak_lr=(0.01, 0.1))
+    return Task(
+        "small",
+        load_excerpt,
+        mnist.load_test_data,
+        lambda seed: make_model(),
+        peak_lr=(0.01, 0.1),
+        chance_loss=mnist.make_task().chance_loss,
+    )
+
+
+def small(model: str = "LeNet") -> Task:
+    """The small task with a model of this module."""
+    return small_task(globals()[model])
+
+
+class Samples(Dataset[tuple[Tensor, Tensor]]):
+    """Tensors that are given one at a time."""
+
+    def __init__(self, split: Split) -> None:
+        self.split = split
+
+    def __len__(self) -> int:
+        return len(self.split.targets)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.split.inputs[index], self.split.targets[index]
+
+
+def one_at_a_time() -> Task:
+    """The small task's data as Datasets."""
+
+    def load(data_dir: Path) -> SearchData:
+        return SearchData(*(Samples(tensors(split)) for split in load_excerpt(data_dir)))
+
+    return Task("one at a time", load, mnist.load_test_data, lambda seed: LeNet(), metric=ACCURACY)
 
 
 class Constant(nn.Module):
@@ -48,6 +95,13 @@ class WithDropout(nn.Sequential):
 
     def __init__(self) -> None:
         super().__init__(nn.Flatten(), nn.Dropout(0.5), nn.Linear(784, 10))
+
+
+def in_a_study() -> bool:
+    """Whether this is one of Ray's workers, not the check before them."""
+    import ray
+
+    return ray.is_initialized()
 
 
 class RaisesInSecondEpoch(LeNet):
@@ -80,5 +134,25 @@ class AlwaysDies(LeNet):
     """Kills its process at the first batch."""
 
     def forward(self, images: Tensor) -> Tensor:
-        os.kill(os.getpid(), 9)
+        if in_a_study():
+            os.kill(os.getpid(), 9)
         return super().forward(images)
+
+
+class SeesSharedTensors(LeNet):
+    """Asserts, in the worker, that the images lie in the object store's mapped memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        if not in_a_study():
+            return
+        mapped = [
+            [int(address, 16) for address in line.split()[0].split("-")]
+            for line in Path("/proc/self/maps").read_text().splitlines()
+            if "plasma" in line
+        ]
+        shape = (TRAIN_SAMPLES, 1, 28, 28)
+        tensors = [x for x in gc.get_objects() if isinstance(x, torch.Tensor) and x.shape == shape]
+        assert tensors
+        for tensor in tensors:
+            assert any(low <= tensor.data_ptr() < high for low, high in mapped)

@@ -15,6 +15,7 @@ from search_spaces.preflight import draw, samples
 from study import export
 from study.errors import InputError
 from study.ledger import Proposal
+from study.metric import ACCURACY
 from study.results import ResultTables, write_study_json
 from study.training import EpochRecord, History
 from tests.test_families import PEAK, WITH_WARMUP, every_family
@@ -70,7 +71,7 @@ def test_the_snippets_schedule_survives_its_state(family: ScheduleFamily) -> Non
 
 @pytest.fixture
 def finished(tmp_path: Path) -> Path:
-    write_study_json(tmp_path, {"config": {}})
+    write_study_json(tmp_path, {"config": {}, "metric": ACCURACY.to_json()})
     tables = ResultTables(tmp_path, SPACE)
     outcomes: list[tuple[str, Parameters, float]] = [
         ("cosine", {"peak_lr": 0.1, "end_ratio": 0.01}, 0.98),

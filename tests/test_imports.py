@@ -50,7 +50,8 @@ def test_training_knows_no_search() -> None:
     names = imported((ROOT / "study/training.py").read_text())
     assert not {name.split(".")[0] for name in names} & {"ray", "optuna", "pathlib", "os"}
     assert {name for name in names if name.count(".") == 1 and name.startswith("study.")} == {
-        "study.task"
+        "study.batches",
+        "study.task",
     }
 
 

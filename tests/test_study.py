@@ -1,6 +1,5 @@
 """Whole studies, with real Ray, real Optuna storage and real images."""
 
-import gc
 import os
 import re
 import shutil
@@ -20,21 +19,19 @@ import torch
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
-from torch import nn
 
 import analysis
 from study import run
 from study.checkpoint import newest_checkpoint, read_checkpoint
 from study.hardware import usable_cpus
 from study.ledger import Proposal
-from study.lenet import LeNet
 from study.progress import Display
 from study.search import CHECKPOINTS
 from study.task import SearchData
-from study.tasks import TASKS
-from study.tasks.mnist import MNIST, TRAIN_FILES
+from study.tasks.mnist import make_task
+from study.tasks.published import TRAIN_FILES
 from study.training import RunConfig, TrainingRun
-from tests.tasks import TRAIN_SAMPLES, AlwaysDies, DiesOnce, RaisesInSecondEpoch, small_task
+from tests.tasks import SMALL
 
 TIMINGS = ["train_seconds", "wall_seconds"]
 Study = Callable[..., analysis.Results]
@@ -46,10 +43,11 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Study]:
     monkeypatch.setattr(run, "_report", lambda _: 0)
 
     def run_study(
-        *flags: object, name: str = "s", make_model: Callable[[], nn.Module] = LeNet
+        *flags: object, name: str = "s", task: str = SMALL, model: str = ""
     ) -> analysis.Results:
-        monkeypatch.setitem(TASKS, "small", small_task(make_model))
-        fixed = ["--task", "small", "--name", name, "--out", str(tmp_path), "--batch-size", "50"]
+        fixed = ["--task", task, "--name", name, "--out", str(tmp_path), "--batch-size", "50"]
+        if model:
+            fixed += ["--task-args", f"model={model}"]
         assert run.main([*fixed, *map(str, flags)]) == 0
         return analysis.load(tmp_path / name)
 
@@ -127,7 +125,7 @@ def test_what_is_searched_beside_the_shapes_is_recorded(study: Study) -> None:
 
 
 def test_an_error_in_the_users_code_is_recorded_not_retried(study: Study, tmp_path: Path) -> None:
-    results = study("--num-trials", 3, "--epochs", 3, make_model=RaisesInSecondEpoch)
+    results = study("--num-trials", 3, "--epochs", 3, model="RaisesInSecondEpoch")
     assert list(results.trials["status"]) == ["failed"] * 3
     assert list(results.trials["error"]) == ["RuntimeError: this layer is broken"] * 3
     assert list(results.trials["epochs"]) == [1] * 3
@@ -140,7 +138,7 @@ def test_a_worker_that_dies_costs_no_more_than_its_epoch(
     flags = ("--num-trials", 3, "--epochs", 3, "--max-concurrent", 1)
     undisturbed = study(*flags, name="undisturbed")
     monkeypatch.setenv("LR_STUDY_TEST_MARKER", str(tmp_path / "died"))
-    killed = study(*flags, name="killed", make_model=DiesOnce)
+    killed = study(*flags, name="killed", model="DiesOnce")
     assert (tmp_path / "died").exists()
     assert killed.trials["wall_seconds"].max() < 60, "seconds are not counted twice"
     columns = ["trial", "family", "status", "val_accuracy", "val_loss", "epochs"]
@@ -150,7 +148,7 @@ def test_a_worker_that_dies_costs_no_more_than_its_epoch(
 def test_a_worker_that_always_dies_is_a_failure_with_its_reason(
     study: Study, tmp_path: Path
 ) -> None:
-    results = study("--num-trials", 1, "--epochs", 2, make_model=AlwaysDies)
+    results = study("--num-trials", 1, "--epochs", 2, model="AlwaysDies")
     (row,) = results.trials.to_dict("records")
     assert row["status"] == "failed"
     assert "died" in row["error"]
@@ -186,25 +184,8 @@ def test_an_error_in_our_own_records_ends_the_study(
 
 
 def test_workers_share_the_tensors_of_their_node(study: Study) -> None:
-    results = study("--num-trials", 2, "--epochs", 1, make_model=SeesSharedTensors)
+    results = study("--num-trials", 2, "--epochs", 1, model="SeesSharedTensors")
     assert list(results.trials["error"]) == ["", ""]
-
-
-class SeesSharedTensors(LeNet):
-    """Asserts, in the worker, that the images lie in the object store's mapped memory."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        mapped = [
-            [int(address, 16) for address in line.split()[0].split("-")]
-            for line in Path("/proc/self/maps").read_text().splitlines()
-            if "plasma" in line
-        ]
-        shape = (TRAIN_SAMPLES, 1, 28, 28)
-        tensors = [x for x in gc.get_objects() if isinstance(x, torch.Tensor) and x.shape == shape]
-        assert tensors
-        for tensor in tensors:
-            assert any(low <= tensor.data_ptr() < high for low, high in mapped)
 
 
 # Through the command, as a user runs it
@@ -276,7 +257,7 @@ def test_trials_end_bit_for_bit_as_if_never_interrupted(
             if str(key).startswith("params.") and pd.notna(value)
         } | {"peak_lr": row["peak_lr"]}
         config = RunConfig(row["family"], parameters, row["seed"], epochs=3, batch_size=128)
-        whole = TrainingRun(MNIST, mnist, config)
+        whole = TrainingRun(make_task(), mnist, config)
         while not whole.history.ended:
             whole.run_epoch()
         found = newest_checkpoint(interrupted / CHECKPOINTS, row["trial"])
@@ -285,7 +266,7 @@ def test_trials_end_bit_for_bit_as_if_never_interrupted(
         for name, tensor in whole.model.state_dict().items():
             assert torch.equal(tensor, state["model"][name]), name
         assert history.curve == whole.history.curve
-        assert row["val_accuracy"] == whole.history.epochs[-1].val_accuracy
+        assert row["val_accuracy"] == whole.history.epochs[-1].val_metric
 
 
 def test_resuming_a_finished_study_changes_nothing(interrupted: Path) -> None:
@@ -324,8 +305,8 @@ def test_a_search_never_opens_the_test_files(data_dir: Path, tmp_path: Path) -> 
     assert all(name in opened for name in TRAIN_FILES), "the hook sees what is opened"
     assert "t10k" not in opened
     (tmp_path / "control.py").write_text(
-        "from pathlib import Path\nfrom study.tasks.mnist import TEST_FILES, _read\n"
-        f"_read(Path({str(data_dir)!r}) / 'MNIST/raw', TEST_FILES)"
+        "from pathlib import Path\nfrom study.tasks.mnist import load_test_data\n"
+        f"load_test_data(Path({str(data_dir)!r}))"
     )
     subprocess.run([sys.executable, tmp_path / "control.py"], env=environment, check=True)
     assert "t10k" in log.read_text(), "the hook would have seen it"

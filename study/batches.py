@@ -1,0 +1,78 @@
+"""Batches of a split on the device, whichever way the split comes."""
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Generator, Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from study.task import Data, Split
+
+Pair = tuple[Tensor, Tensor]
+
+
+class Batches(Protocol):
+    """One epoch each time it is iterated over."""
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+
+    def __iter__(self) -> Iterator[Pair]:
+        """Inputs and targets, on the device."""
+
+
+def batches(data: Data, size: int, order: Generator | None, device: str = "cpu") -> Batches:
+    """Batches of a split.
+
+    Args:
+        data: the split.
+        size: samples a batch.
+        order: shuffles anew each epoch, and leaves the incomplete last batch out: as every epoch
+            has another order, no sample is left out for good. Without it, all samples in order.
+        device: where the batches are wanted.
+
+    All that is random is drawn from ``order`` and from torch's global state, so that an epoch can
+    be repeated from their states.
+    """
+    if isinstance(data, Split):
+        return _TensorBatches(data, size, order, device)
+    if isinstance(data, Dataset):
+        shuffled = order is not None
+        loader = DataLoader(data, size, shuffled, generator=order, drop_last=shuffled)
+        return _LoaderBatches(loader, device)
+    return _LoaderBatches(data(size, order), device)
+
+
+class _TensorBatches:
+    """The whole split lies on the device; nothing is copied but what is picked out in order."""
+
+    def __init__(self, split: Split, size: int, order: Generator | None, device: str) -> None:
+        self._split = Split(*(tensor.to(device) for tensor in split))
+        self._size, self._order = size, order
+
+    def __len__(self) -> int:
+        samples = len(self._split.targets)
+        return samples // self._size if self._order else -(-samples // self._size)
+
+    def __iter__(self) -> Iterator[Pair]:
+        inputs, targets = self._split
+        if self._order is None:
+            yield from zip(*(torch.split(part, self._size) for part in self._split), strict=True)
+            return
+        order = torch.randperm(len(targets), generator=self._order)
+        picked = order[: len(self) * self._size].to(targets.device)
+        for batch in picked.view(len(self), -1):
+            yield inputs[batch], targets[batch]
+
+
+class _LoaderBatches:
+    def __init__(self, loader: DataLoader[Any], device: str) -> None:
+        self._loader, self._device = loader, device
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Pair]:
+        for inputs, targets in self._loader:
+            yield inputs.to(self._device), targets.to(self._device)

@@ -1,0 +1,111 @@
+"""What study.json says of a study: enough to read its tables, to go on with it, to repeat it."""
+
+import dataclasses
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
+
+from search_spaces import FAMILIES, SearchSpace, select
+from study.config import StudyConfig
+from study.errors import InputError
+from study.hardware import describe_hardware, describe_versions, now
+from study.range_test import range_test
+from study.results import STUDY_JSON
+from study.source import TaskSource
+from study.task import SearchData, Task
+
+COMMAND = "python -m study.run"
+
+
+def describe(
+    config: StudyConfig, source: TaskSource, task: Task, data: SearchData
+) -> dict[str, Any]:
+    """A study that begins now, its search space settled.
+
+    Raises:
+        InputError: the peak rates are to be found by a range test, and it finds none.
+    """
+    values = {
+        field.name: str(value) if isinstance(value, Path) else value
+        for field in dataclasses.fields(config)
+        for value in [getattr(config, field.name)]
+        if field.name != "resume"
+    }
+    peak_lr = config.peak_range()
+    tested = None
+    if config.peak_lr == "auto":
+        tested = range_test(
+            task, data, config.batch_size, config.optimizer, config.seed, config.device
+        )
+        peak_lr = tested.peak_lr
+    elif peak_lr is None:
+        peak_lr = task.adamw_peak_lr if config.optimizer == "adamw" else task.peak_lr
+    families = select(config.families)
+    return {
+        "config": values,
+        "seed": config.seed,
+        "task": {"name": task.name, **source.to_json()},
+        "metric": task.metric.to_json(),
+        "search_space": {
+            "families": list(families),
+            "peak_lr": list(peak_lr),
+            "extras": _as_json(config.extras()),
+            "parameters": {name: _as_json(FAMILIES[name].space) for name in families},
+        },
+        "range_test": tested.to_json() if tested else None,
+        "versions": describe_versions(),
+        "hardware": describe_hardware(),
+        "command": f"{COMMAND} {shlex.join(sys.argv[1:])}".rstrip(),
+        "began": now(),
+        "ended": None,
+    }
+
+
+def stored_config(folder: Path, description: Mapping[str, Any]) -> StudyConfig:
+    """The configuration with which a study began; it may have been moved since.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        values: dict[str, Any] = dict(description["config"])
+        for field in ("out", "data_dir"):
+            values[field] = Path(values[field])
+        values["task_args"] = tuple(values["task_args"])
+        folder = folder.resolve()
+        values |= {"out": folder.parent, "name": folder.name, "resume": None}
+        return StudyConfig(**values)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{str(folder / STUDY_JSON)!r} is damaged: {error}") from error
+
+
+def stored_space(description: Mapping[str, Any]) -> SearchSpace:
+    """The search space as it began, whatever the groups and tasks of the code have become since.
+
+    Raises:
+        InputError: it is damaged, or has a family that is not there any more.
+    """
+    try:
+        space = description["search_space"]
+        extras = {
+            name: json_to_distribution(json.dumps(range_))
+            for name, range_ in space["extras"].items()
+        }
+        low, high = space["peak_lr"]
+        families = tuple(space["families"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{STUDY_JSON} is damaged: {error}") from error
+    try:
+        select(",".join(families))
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    return SearchSpace(families, (low, high), extras)
+
+
+def _as_json(ranges: Mapping[str, BaseDistribution]) -> dict[str, Any]:
+    return {name: json.loads(distribution_to_json(range_)) for name, range_ in ranges.items()}

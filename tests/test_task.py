@@ -1,0 +1,437 @@
+"""A user's own task: found, checked, described; and every way in which it can be wrong."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, IterableDataset, Subset
+
+from study.batches import batches
+from study.errors import InputError
+from study.metric import RMSE, Metric, rmse
+from study.preflight import check_task, load_search_data
+from study.run import main
+from study.source import TaskSource
+from study.task import SearchData, Split, Task
+from study.tasks import TASKS, digits
+from tests.tasks import Samples, tensors
+
+HEAD = """
+import torch
+from torch import nn
+from torch.nn import functional
+from study.task import RMSE, Metric, SearchData, Split, Task
+
+def part(seed, count=400, classes=3):
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(count, 5, generator=generator)
+    return Split(inputs, torch.randint(classes, (count,), generator=generator))
+
+def task(**changes):
+    return Task(**{
+        "name": "mine",
+        "load_search_data": lambda data_dir: SearchData(part(0), part(1)),
+        "load_test_data": lambda data_dir: part(2),
+        "make_model": lambda seed: nn.Linear(5, 3),
+    } | changes)
+
+def with_data(train, validation):
+    return task(load_search_data=lambda data_dir: SearchData(train, validation))
+
+def altered(split, **changes):
+    return Split(*(tensor.clone() for tensor in split))._replace(**changes)
+
+"""
+
+BAD_TASKS = {
+    "a factory that raises": (
+        "raise KeyError('no such column')",
+        r"make_task\(\) raised KeyError: 'no such column'",
+    ),
+    "a factory that returns something else": (
+        "return nn.Linear(5, 3)",
+        r"make_task\(\) must return a study.task.Task, not Linear",
+    ),
+    "data that cannot be loaded": (
+        "return task(load_search_data=lambda data_dir: open('/nowhere/x.csv'))",
+        r"load_search_data\(data_dir\) raised FileNotFoundError: .*'/nowhere/x.csv'",
+    ),
+    "data that are no splits": (
+        "return task(load_search_data=lambda data_dir: (part(0), part(1)))",
+        r"load_search_data\(data_dir\) must return a SearchData, not tuple",
+    ),
+    "labels out of range": (
+        "return with_data(part(0), part(1, classes=4))",
+        r"validation targets do not fit outputs of shape \(3,\): IndexError: Target 3 is out of",
+    ),
+    "an empty split": (
+        "return with_data(part(0), Split(torch.zeros(0, 5), torch.zeros(0).long()))",
+        r"the validation split is empty",
+    ),
+    "splits that overlap": (
+        "whole = part(0, 500)\n    return with_data(*(Split(*(t[low:low + 300] for t in whole))"
+        " for low in (0, 299)))",
+        r"validation samples are among the training samples",
+    ),
+    "copies that overlap": (
+        "return with_data(part(0), altered(part(0)))",
+        r"validation samples are among the training samples",
+    ),
+    "inputs without targets": (
+        "return with_data(part(0)._replace(targets=torch.zeros(7).long()), part(1))",
+        r"the training split has 400 inputs but 7 targets",
+    ),
+    "NaN in the data": (
+        "bad = part(1)\n    bad.inputs[17, 2] = float('nan')\n    return with_data(part(0), bad)",
+        r"validation inputs hold NaN or infinity, first in sample 17",
+    ),
+    "arrays instead of tensors": (
+        "return with_data(part(0)._replace(inputs=[[1.0]] * 400), part(1))",
+        r"training inputs must be a tensor, not list",
+    ),
+    "a model that is none": (
+        "return task(make_model=lambda seed: functional.relu)",
+        r"make_model\(seed\) must return a torch.nn.Module with parameters",
+    ),
+    "a model that takes no seed": (
+        "return task(make_model=lambda: nn.Linear(5, 3))",
+        r"make_model\(seed\) raised TypeError: .*takes 0 positional arguments but 1 was given",
+    ),
+    "a model whose input does not fit": (
+        "return task(make_model=lambda seed: nn.Linear(6, 3))",
+        r"the model of make_model\(seed\) raised RuntimeError: .*shapes cannot be multiplied",
+    ),
+    "a model whose output does not fit": (
+        "return task(make_model=lambda seed: nn.Sequential(nn.Linear(5, 3), nn.Flatten(0)))",
+        r"must put out a tensor with a row for each of 128 inputs, not \(384,\)",
+    ),
+    "an output that does not fit the targets": (
+        "return task(loss=functional.mse_loss)",
+        r"loss\(outputs, targets\) raised",
+    ),
+    "a loss that is no scalar": (
+        "return task(loss=lambda o, t: functional.cross_entropy(o, t, reduction='none'))",
+        r"loss\(outputs, targets\) must be a scalar tensor, not \(128,\)",
+    ),
+    "a loss that is no number": (
+        "return task(loss=lambda o, t: functional.cross_entropy(o, t) * float('inf'))",
+        r"loss\(outputs, targets\) of a fresh model is inf",
+    ),
+    "a loss without a gradient": (
+        "return task(loss=lambda o, t: functional.cross_entropy(o, t).detach())",
+        r"the backward pass of loss\(outputs, targets\) raised RuntimeError",
+    ),
+    "a loss of no parameter": (
+        "return task(loss=lambda o, t: torch.tensor(1.0, requires_grad=True))",
+        r"no parameter of make_model\(seed\)'s model gets a gradient",
+    ),
+    "a metric that raises": (
+        "return task(metric=RMSE)",
+        r"metric.compute\(outputs, targets\) raised ValueError: outputs \(400, 3\) against",
+    ),
+    "a metric that is no scalar": (
+        "return task(metric=Metric('x', 'maximize', compute=lambda o, t: o))",
+        r"metric.compute\(outputs, targets\) must be a scalar",
+    ),
+    "a metric without a direction": (
+        "return task(metric=Metric('x', 'up', compute=lambda o, t: o.mean()))",
+        r"raised ValueError: the direction of metric 'x' must be maximize or minimize, not 'up'",
+    ),
+    "a transform that loses samples": (
+        "return task(transform=lambda inputs, targets: (inputs[1:], targets))",
+        r"transform must give inputs and targets as tensors of one length",
+    ),
+    "a transform that forgets the targets": (
+        "return task(transform=lambda inputs, targets: inputs)",
+        r"transform must give pairs of inputs and targets",
+    ),
+    "weights that no seed decides": (
+        "import os\n    def make_model(seed):\n"
+        "        torch.manual_seed(int.from_bytes(os.urandom(4)))\n"
+        "        return nn.Linear(5, 3)\n    return task(make_model=make_model)",
+        r"make_model\(seed\) gives something else each time under the same seed",
+    ),
+    "a range of rates that is none": (
+        "return task(peak_lr=(0.1, 0.01))",
+        r"make_task\(\) raised ValueError: peak_lr must be two rates, 0 < low < high",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_TASKS)
+def test_a_bad_task_is_one_line_that_names_the_function(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body, message = BAD_TASKS[name]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(f"{HEAD}def make_task():\n    {body}\n")
+    with pytest.raises(InputError, match=message) as caught:
+        main(["--task", "mine.py:make_task", "--epochs", "5"])
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.py"], "nothing was begun"
+
+
+def test_the_good_task_beside_the_bad_ones_passes(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(f"{HEAD}def make_task():\n    return task()\n")
+    task = TaskSource.read(f"{tmp_path}/mine.py:make_task", ()).make()
+    check_task(task, load_search_data(task, tmp_path), 128, "cpu")
+
+
+WRONG_PLACES = [
+    ("mine.py", r"unknown task 'mine.py'.*path/to/file.py:function"),
+    ("nowhere.py:make_task", r"there is no file 'nowhere.py' here"),
+    ("nowhere:make_task", r"'nowhere' cannot be read: no module named 'nowhere'"),
+    ("mine.py:make_tusk", r"has no function 'make_tusk' \(did you mean 'make_task'\?\)"),
+    ("mine.py:Task", r"has no function 'Task'"),
+    ("syntax.py:make_task", r"cannot be imported: SyntaxError: .*syntax.py, line 1"),
+    ("folder.py:make_task", r"'folder.py' cannot be read"),
+]
+
+
+@pytest.mark.parametrize(("spec", "message"), WRONG_PLACES)
+def test_a_task_that_is_not_there_is_named(
+    spec: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(f"{HEAD}def make_task():\n    return task()\n")
+    (tmp_path / "syntax.py").write_text("def make_task(:\n")
+    (tmp_path / "folder.py").mkdir()
+    with pytest.raises(InputError, match=message):
+        main(["--task", spec])
+
+
+ARGUMENTS = "def make_task(need: int, name: str = 'x', flag: bool = False, share: float = 0.5):"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("need=3",), (3, "x", False, 0.5)),
+        (("need=3", "name=a=b", "flag=True", "share=1e-3"), (3, "a=b", True, 0.001)),
+        ((), "Missing from task .*--need INT"),
+        (("need=x",), "--need: must be a whole number, not 'x'"),
+        (("need=1", "flag=maybe"), "flag"),
+        (("need=1", "sahre=1"), r"takes no 'sahre' \(did you mean 'share'\?\); arguments: need,"),
+        (("need",), "--task-args must be key=value, not 'need'"),
+    ],
+)
+def test_arguments_are_held_against_the_signature(
+    arguments: tuple[str, ...], expected: Any, tmp_path: Path
+) -> None:
+    body = "return task(name=repr((need, name, flag, share)))"
+    (tmp_path / "mine.py").write_text(f"{HEAD}{ARGUMENTS}\n    {body}\n")
+    source = TaskSource.read(f"{tmp_path}/mine.py:make_task", arguments)
+    if isinstance(expected, str):
+        with pytest.raises(InputError, match=expected):
+            source.make()
+    else:
+        assert source.make().name == repr(expected)
+
+
+def test_a_file_may_import_its_neighbours(tmp_path: Path) -> None:
+    (tmp_path / "neighbour_of_mine.py").write_text("NAME = 'from next door'\n")
+    body = "from neighbour_of_mine import NAME\n    return task(name=NAME)"
+    (tmp_path / "mine.py").write_text(f"{HEAD}def make_task():\n    {body}\n")
+    assert TaskSource.read(f"{tmp_path}/mine.py:make_task", ()).make().name == "from next door"
+
+
+def test_a_worker_needs_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(f"{HEAD}def make_task():\n    return task()\n")
+    source = TaskSource.read(f"{path}:make_task", ())
+    path.unlink()
+    assert source.make().name == "mine"
+
+
+def test_a_changed_task_is_refused_with_the_difference(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("a = 1\nb = 2\n")
+    source = TaskSource.read(f"{path}:make_task", ())
+    description = {"task": source.to_json()}
+    source.check_unchanged(description)
+    path.write_text("a = 1\nb = 3\n")
+    with pytest.raises(InputError, match="line 2 was 'b = 2' and is 'b = 3'"):
+        TaskSource.read(f"{path}:make_task", ()).check_unchanged(description)
+    path.write_text("a = 1\n")
+    with pytest.raises(InputError, match="line 2 was 'b = 2' and is 'nothing'"):
+        TaskSource.read(f"{path}:make_task", ()).check_unchanged(description)
+    with pytest.raises(InputError, match=r"study.json is damaged"):
+        source.check_unchanged({})
+
+
+@pytest.mark.parametrize("name", ["mnist", "digits"])
+def test_the_tasks_with_a_name_pass_their_own_checks(name: str, data_dir: Path) -> None:
+    task = TaskSource.read(name, ()).make()
+    assert task.name == name
+    data = load_search_data(task, data_dir)
+    check_task(task, data, 128, "cpu")
+    test = tensors(task.load_test_data(data_dir))
+    assert len(test.inputs) == len(test.targets) > 0
+    seen = {(x.numpy().tobytes(), int(y)) for x, y in zip(*tensors(data.train), strict=True)}
+    unseen = [(x.numpy().tobytes(), int(y)) not in seen for x, y in zip(*test, strict=True)]
+    assert sum(unseen) > 0.99 * len(unseen), "the test split is another one"
+
+
+def test_every_name_leads_to_a_task() -> None:
+    assert {TaskSource.read(name, ()).make().name for name in TASKS} == set(TASKS)
+
+
+# Data that is given a batch at a time
+
+
+def shuffled(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+DIGITS = digits.load_search_data(Path())
+
+
+def loader(size: int, order: torch.Generator | None) -> DataLoader[Any]:
+    data = Samples(tensors(DIGITS.train))
+    return DataLoader(data, size, order is not None, generator=order, drop_last=order is not None)
+
+
+@pytest.mark.parametrize("data", [DIGITS.train, Samples(tensors(DIGITS.train)), loader])
+def test_an_epoch_is_the_same_however_the_split_comes(data: Any) -> None:
+    train = tensors(DIGITS.train)
+    ordered = list(batches(data, 100, None))
+    assert torch.equal(torch.cat([inputs for inputs, _ in ordered]), train.inputs)
+    assert len(ordered) == len(batches(data, 100, None)) == 12
+    assert len(list(batches(data, 700, None))) == 2, "the incomplete last batch is part of it"
+    first, again = batches(data, 100, shuffled(1)), batches(data, 100, shuffled(1))
+    one, two = (torch.cat([targets for _, targets in epoch]) for epoch in (first, again))
+    assert torch.equal(one, two), "the generator decides the order"
+    other = torch.cat([targets for _, targets in first])
+    assert not torch.equal(one, other), "every epoch has another"
+    assert torch.equal(one.sort().values, train.targets.sort().values)
+    assert [len(inputs) for inputs, _ in batches(data, 700, shuffled(1))] == [700]
+
+
+def test_a_dataset_without_a_length_is_refused() -> None:
+    class Endless(IterableDataset[Any]):
+        def __iter__(self) -> Any:
+            yield from ()
+
+    message = "the training split has no length; give a function that makes its loader"
+    with pytest.raises(InputError, match=message):
+        load_search_data(mine(SearchData(Endless(), DIGITS.validation)), Path())
+
+
+def test_subsets_that_overlap_are_refused() -> None:
+    whole = Samples(tensors(DIGITS.train))
+    load_search_data(mine(SearchData(Subset(whole, [1, 2]), Subset(whole, [3]))), Path())
+    with pytest.raises(InputError, match="are among the training samples"):
+        load_search_data(mine(SearchData(Subset(whole, [1, 2]), Subset(whole, [2]))), Path())
+    with pytest.raises(InputError, match="are among the training samples"):
+        load_search_data(mine(SearchData(whole, whole)), Path())
+
+
+def test_a_few_equal_samples_are_an_accident() -> None:
+    train, validation = map(tensors, DIGITS)
+    twice = Split(*(torch.cat([v, t[:20]]) for v, t in zip(validation, train, strict=True)))
+    load_search_data(mine(SearchData(train, twice)), Path())
+
+
+def mine(data: SearchData, **changes: Any) -> Task:
+    fields: dict[str, Any] = {
+        "name": "mine",
+        "load_search_data": lambda data_dir: data,
+        "load_test_data": lambda data_dir: data.validation,
+        "make_model": lambda seed: nn.Linear(64, 10),
+    }
+    return Task(**fields | changes)
+
+
+def test_equal_shapes_are_not_stretched_into_each_other() -> None:
+    """Torch only warns where (n,) meets (n, 1), and takes the mean over n x n differences."""
+    targets = torch.randn(300)
+    data = SearchData(*(Split(torch.randn(300, 64), targets) for _ in range(2)))
+    task = mine(
+        data, make_model=lambda seed: nn.Linear(64, 1), loss=functional.mse_loss, metric=RMSE
+    )
+    with pytest.raises(InputError, match=r"loss\(outputs, targets\) raised UserWarning: .*size"):
+        check_task(task, data, 32, "cpu")
+
+
+def test_rmse_is_the_published_formula() -> None:
+    outputs, targets = torch.tensor([[1.0], [4.0]]), torch.tensor([[2.0], [2.0]])
+    assert float(rmse(outputs, targets)) == pytest.approx((5 / 2) ** 0.5)
+
+
+def test_a_metric_sees_the_whole_split_at_once() -> None:
+    seen: list[int] = []
+
+    def count(outputs: Tensor, targets: Tensor) -> Tensor:
+        seen.append(len(outputs))
+        return torch.tensor(float(len(targets)))
+
+    task = mine(DIGITS, metric=Metric("count", "maximize", compute=count))
+    check_task(task, DIGITS, 128, "cpu")
+    assert seen == [300]
+
+
+MEGABYTE = 2**20
+LARGE = """
+import resource, sys
+from pathlib import Path
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+from study.batches import batches
+from study.task import ACCURACY, SearchData, Split, Task
+from study.training import RunConfig, TrainingRun
+
+path, samples, size, limit = Path(sys.argv[1]), *map(int, sys.argv[3:6])
+
+class FromFile(Dataset):
+    def __init__(self, first, count):
+        self.first, self.count = first, count
+    def __len__(self):
+        return self.count
+    def __getitem__(self, index):
+        with path.open("rb") as file:
+            file.seek((self.first + index) * size)
+            content = bytearray(file.read(size))
+        return torch.frombuffer(content, dtype=torch.float32), index % 2
+
+def held(data):
+    pairs = [data[k] for k in range(len(data))]
+    return Split(torch.stack([x for x, _ in pairs]), torch.tensor([y for _, y in pairs]))
+
+data = SearchData(FromFile(0, samples - 10), FromFile(samples - 10, 10))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+now = int(Path("/proc/self/status").read_text().split("VmData:")[1].split()[0]) * 1024
+resource.setrlimit(resource.RLIMIT_DATA, (now + limit, now + limit))
+if sys.argv[2] == "tensors":
+    data = SearchData(*map(held, data))
+task = Task("large", lambda _: data, lambda _: data.validation, lambda _: nn.Linear(size // 4, 2))
+run = TrainingRun(task, data, RunConfig("constant", {"peak_lr": 0.1}, 0, 1, 10))
+run.run_epoch()
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(run.history.epochs[-1].step, peak - before)
+"""
+
+
+@pytest.mark.parametrize("kind", ["dataset", "tensors"])
+def test_a_dataset_larger_than_memory_is_not_held(kind: str, tmp_path: Path) -> None:
+    """1 GiB of samples, of which a process that may take 256 MiB more trains an epoch."""
+    samples, size, limit = 1024, MEGABYTE, 256 * MEGABYTE
+    with (tmp_path / "samples").open("wb") as file:
+        file.truncate(samples * size)  # zeros, which take no room on the disk
+    arguments = map(str, (tmp_path / "samples", kind, samples, size, limit))
+    done = subprocess.run(
+        [sys.executable, "-c", LARGE, *arguments], capture_output=True, text=True, timeout=300
+    )
+    if kind == "tensors":
+        assert done.returncode != 0, "the limit would be noticed"
+        assert "memory" in done.stderr.lower()
+        return
+    assert done.returncode == 0, done.stderr
+    steps, grown = map(int, done.stdout.split())
+    assert steps == 101
+    assert grown < limit
