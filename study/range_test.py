@@ -19,6 +19,8 @@ RUNS = 3
 """Of which the median is taken: one alone is off by a factor of two or more."""
 SMOOTHING = 0.9
 """Of the loss's running mean, a step."""
+LEAST_FALL = 0.01
+"""Of the first loss; with less, nothing has been learned."""
 DECADES = 2.0
 """Of the range that is searched, below the rate where the loss was lowest."""
 
@@ -59,7 +61,8 @@ def range_test(
         train = batches(data.train, batch_size, order, device)
         curves.append(_one_run(task, model, train, optimizer))
     lowest = [min(curve, key=lambda point: point[1]) for curve in curves]
-    if any(loss >= curve[0][1] for (_, loss), curve in zip(lowest, curves, strict=True)):
+    fallen = [curve[0][1] - loss for (_, loss), curve in zip(lowest, curves, strict=True)]
+    if min(fallen) < LEAST_FALL * abs(curves[0][0][1]):
         raise InputError(
             f"--peak-lr auto: the loss of task {task.name!r} does not fall between {LOWEST:g} and "
             f"{HIGHEST:g}; give the range yourself, --peak-lr LOW,HIGH"

@@ -16,7 +16,7 @@ from analysis.report import PLOTS, write_report
 from analysis.scale import Scale
 from search_spaces import FAMILIES, SearchSpace
 from study.ledger import Proposal
-from study.metric import ACCURACY
+from study.metric import ACCURACY, RMSE, Ranking
 from study.results import ResultTables, write_study_json
 from study.training import EpochRecord, History, Status
 
@@ -24,7 +24,6 @@ SPACE = SearchSpace(tuple(FAMILIES), (0.01, 0.1))
 STUDY: dict[str, Any] = {
     "config": {"epochs": 2},
     "task": {"name": "mnist"},
-    "metric": ACCURACY.to_json(),
     "versions": {"python": "3"},
     "hardware": {"gpus": []},
     "command": "python -m study.run",
@@ -34,11 +33,16 @@ STUDY: dict[str, Any] = {
 Outcome = tuple[str, Status, float]
 
 
-def write_study(folder: Path, outcomes: list[Outcome], study: dict[str, Any] = STUDY) -> Results:
-    """A study with one trial for each (family, status, accuracy)."""
+def write_study(
+    folder: Path,
+    outcomes: list[Outcome],
+    study: dict[str, Any] = STUDY,
+    ranking: Ranking = ACCURACY,
+) -> Results:
+    """A study with one trial for each (family, status, metric)."""
     folder.mkdir(exist_ok=True)
-    write_study_json(folder, study)
-    tables = ResultTables(folder, SPACE)
+    write_study_json(folder, study | {"metric": ranking.to_json()})
+    tables = ResultTables(folder, SPACE, ranking)
     for number, (family, status, accuracy) in enumerate(outcomes):
         peak = 0.01 * (number + 1)
         epochs = [
@@ -154,6 +158,63 @@ def test_any_study_has_a_report(name: str, tmp_path: Path) -> None:
     best = max(accuracy for _, status, accuracy in STUDIES[name] if status == "completed")
     assert f"<strong>{100 * best:.2f}%</strong>" in page
     assert not plt.get_fignums(), "every figure is closed"
+
+
+R2 = Ranking("R²", "maximize")
+
+
+@pytest.mark.parametrize("ranking", [RMSE, R2], ids=["RMSE", "R2"])
+@pytest.mark.parametrize("values", [(0.7, 0.65, 0.9), (-3.0, 0.5, 1e3), (2.0, 2.0, 2.0)])
+def test_another_metric_is_called_by_its_name_in_its_direction(
+    ranking: Ranking, values: tuple[float, ...], tmp_path: Path
+) -> None:
+    outcomes: list[Outcome] = [("cosine", "completed", value) for value in values]
+    study = write_study(tmp_path / "s", [*outcomes, ("step", "diverged", 0.0)], ranking=ranking)
+    page = write_report(tmp_path / "s").read_text()
+    assert "accuracy" not in page.lower()
+    best = max(values) if ranking is R2 else min(values)
+    assert f"<strong>{best:.4g}</strong> validation {ranking.name}" in page
+    family = figures.family_ranking(study.trials, study.scale).iloc[0]
+    assert study.scale.value(float(family["best_cost"])) == best
+    for path in (tmp_path / "s" / "report" / "figures").glob("*.svg"):
+        words = " ".join(re.findall(r">([^<>]+)</text>", path.read_text()))
+        assert "accuracy" not in words
+        if path.stem in ("schedules", "families", "peak_rates"):
+            assert f"final {ranking.name}" in words, "and the text is text"
+
+
+@pytest.mark.parametrize(("ranking", "up"), [(ACCURACY, True), (R2, True), (RMSE, False)])
+def test_better_is_where_readers_expect_it(ranking: Ranking, up: bool, mixed: Results) -> None:
+    """High where the metric is to be high; small numbers at the bottom as ever."""
+    scale = Scale(ranking)
+    trials = mixed.trials.rename(columns={"val_accuracy": scale.column})
+    figure = figures.best_by_trial(trials, scale)
+    (axes,) = figure.axes
+    assert axes.yaxis.get_inverted() == up
+    good, bad = scale.cost(pd.Series([0.99, 0.5] if up else [0.5, 0.99]))
+    heights = axes.transData.transform([(0, good), (0, bad)])[:, 1]
+    assert (heights[0] > heights[1]) == up
+    plt.close(figure)
+
+
+@pytest.mark.parametrize("ranking", [ACCURACY, RMSE, R2])
+def test_a_cost_is_lower_for_what_is_better(ranking: Ranking) -> None:
+    scale, values = Scale(ranking), pd.Series([0.2, 0.5, 0.9])
+    costs = scale.cost(values)
+    better = values.sort_values(ascending=ranking.direction == "minimize")
+    assert list(costs.sort_values().index) == list(better.index)
+    assert [scale.value(cost) for cost in costs] == pytest.approx(list(values))
+    shades = scale.norm(costs)(costs.to_numpy())
+    assert shades[costs.argmin()] == 0, "the best is darkest"
+
+
+def test_the_range_test_is_drawn(tmp_path: Path) -> None:
+    run = {"lr": [1e-6, 1e-3, 1.0], "train_loss": [2.3, 1.0, 90.0]}
+    space = {"search_space": {"peak_lr": [1e-3, 0.1]}, "range_test": [run, run, run]}
+    write_study(tmp_path / "s", MIXED, STUDY | space)
+    index = write_report(tmp_path / "s")
+    assert "Which peak rates were searched" in index.read_text()
+    assert (index.parent / "figures" / "range_test.png").stat().st_size > 1_000
 
 
 def test_a_study_without_a_completed_trial_says_so(tmp_path: Path) -> None:

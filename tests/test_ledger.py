@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from search_spaces import FAMILIES, GROUPS, SearchSpace, select
 from study.ledger import JOURNAL, STARTUP_TRIALS, Ledger, Proposal
-from study.metric import ACCURACY, Ranking
+from study.metric import ACCURACY, RMSE, Ranking
 from study.training import EpochRecord, History, Status
 
 PEAK = (1e-3, 1.0)
@@ -176,3 +176,15 @@ def test_tpe_learns(tmp_path: Path) -> None:
     proposals = propose_and_finish(open_ledger(tmp_path), 60)
     values = [value_of(proposal).epochs[-1].val_metric for proposal in proposals]
     assert sum(values[30:]) / 30 > sum(values[:STARTUP_TRIALS]) / STARTUP_TRIALS + 0.05
+
+
+def test_lower_may_be_better(tmp_path: Path) -> None:
+    """The made-up landscape upside down: TPE goes where the value falls."""
+    ledger = open_ledger(tmp_path, ranking=RMSE)
+    values = []
+    for _ in range(60):
+        proposal = ledger.propose()
+        values.append(1 - value_of(proposal).epochs[-1].val_metric)
+        ledger.finish(proposal.number, ended("completed", values[-1]))
+    assert sum(values[30:]) / 30 < sum(values[:STARTUP_TRIALS]) / STARTUP_TRIALS - 0.05
+    assert study_in(tmp_path).best_value == min(values)

@@ -10,9 +10,11 @@ import pytest
 from search_spaces import FAMILIES, SearchSpace
 from study.errors import InputError
 from study.ledger import Proposal
+from study.metric import RMSE
 from study.results import (
     STUDY_JSON,
     ResultTables,
+    read_ranking,
     read_study_json,
     read_tables,
     write_study_json,
@@ -119,6 +121,28 @@ def test_a_diverged_trial_has_the_worst_value(tables: ResultTables) -> None:
     tables.add(COSINE, History("diverged", EPOCHS))
     (row,) = read_tables(tables.folder).trials.to_pylist()
     assert (row["status"], row["val_accuracy"], row["epochs"]) == ("diverged", 0.0, 2)
+
+
+def test_another_metric_stands_beside_its_name(tmp_path: Path) -> None:
+    write_study_json(tmp_path, {"config": {}})
+    tables = ResultTables(tmp_path, SPACE, RMSE)
+    tables.add(COSINE, COMPLETED)
+    tables.add(RESTARTS, History("diverged", EPOCHS))
+    tables.write()
+    trials, epochs, _ = read_tables(tmp_path)
+    first, second = trials.to_pylist()
+    assert (first["val_metric"], first["best_val_metric"]) == (0.6, 0.6), "lower is better"
+    assert second["val_metric"] is None, "there is no worst value"
+    assert set(trials["metric"].to_pylist()) == set(epochs["metric"].to_pylist()) == {"RMSE"}
+    assert epochs["val_metric"].to_pylist() == [0.7, 0.6] * 2
+    assert not [name for name in trials.column_names + epochs.column_names if "accuracy" in name]
+
+
+@pytest.mark.parametrize("metric", [None, "RMSE", {"name": "RMSE"}, {"name": "x", "direction": 1}])
+def test_a_description_without_a_metric_is_refused(metric: object) -> None:
+    with pytest.raises(InputError, match=r"study\.json is damaged: metric"):
+        read_ranking({"metric": metric})
+    assert read_ranking({"metric": RMSE.to_json()}).direction == "minimize"
 
 
 def test_a_failed_trial_has_no_value(tables: ResultTables) -> None:

@@ -23,6 +23,7 @@ from optuna.trial import TrialState
 import analysis
 from study import run
 from study.checkpoint import newest_checkpoint, read_checkpoint
+from study.errors import InputError
 from study.hardware import usable_cpus
 from study.ledger import Proposal
 from study.progress import Display
@@ -31,7 +32,7 @@ from study.task import SearchData
 from study.tasks.mnist import make_task
 from study.tasks.published import TRAIN_FILES
 from study.training import RunConfig, TrainingRun
-from tests.tasks import SMALL
+from tests.tasks import SMALL, one_at_a_time
 
 TIMINGS = ["train_seconds", "wall_seconds"]
 Study = Callable[..., analysis.Results]
@@ -70,9 +71,6 @@ def test_the_seed_decides_the_tables(study: Study) -> None:
         first.epochs.drop(columns="seconds"), again.epochs.drop(columns="seconds")
     )
     pd.testing.assert_frame_equal(first.schedules, again.schedules)
-    other = study(*flags, "--seed", 4, name="c")
-    assert not other.trials["peak_lr"].equals(first.trials["peak_lr"])
-    assert not other.trials["seed"].equals(first.trials["seed"])
 
 
 def test_trials_run_side_by_side_and_every_family_is_tried(
@@ -181,6 +179,32 @@ def test_an_error_in_our_own_records_ends_the_study(
     monkeypatch.setattr("study.ledger.Ledger.finish", fail)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         study("--num-trials", 4, "--epochs", 1)
+
+
+def test_workers_load_what_is_given_one_at_a_time(study: Study, tmp_path: Path) -> None:
+    flags = ("--families", "constant", "--num-trials", 2, "--epochs", 1)
+    results = study(*flags, task="tests.tasks:one_at_a_time")
+    task = one_at_a_time()
+    for row in results.trials.to_dict("records"):
+        config = RunConfig("constant", {"peak_lr": row["peak_lr"]}, row["seed"], 1, 50)
+        here = TrainingRun(task, task.load_search_data(tmp_path), config).run_epoch()
+        assert (row["val_accuracy"], row["val_loss"]) == (here.val_metric, here.val_loss)
+
+
+def test_a_file_of_ones_own_is_recorded_and_must_not_change(study: Study, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    source = "from tests.tasks import small\n\ndef make_task():\n    return small()\n"
+    path.write_text(source)
+    flags = ("--num-trials", 1, "--epochs", 1, "--peak-lr", "auto", "--optimizer", "adamw")
+    results = study(*flags, task=f"{path}:make_task")
+    assert list(results.trials["status"]) == ["completed"]
+    assert results.study["task"]["text"] == source
+    assert [len(run["lr"]) for run in results.study["range_test"]] == [200] * 3
+    low, high = results.study["search_space"]["peak_lr"]
+    assert 1e-5 < low < results.trials["peak_lr"][0] < high < 1
+    path.write_text(source + "# a remark\n")
+    with pytest.raises(InputError, match="line 5 was 'nothing' and is '# a remark'"):
+        run.main(["--resume", str(tmp_path / "s")])
 
 
 def test_workers_share_the_tensors_of_their_node(study: Study) -> None:

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 import torch
 from optuna.distributions import CategoricalDistribution
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.data import DataLoader
 
 from search_spaces import FAMILIES
 from study.lenet import LeNet
-from study.task import SearchData, Split, Task
+from study.metric import RMSE, Metric
+from study.task import Data, SearchData, Split, Task
 from study.training import History, RunConfig, TrainingRun
-from tests.tasks import Constant, WithDropout, small_task, tensors
+from tests.tasks import Constant, Samples, WithDropout, small_task, tensors
 from tests.test_families import WITH_WARMUP, curve, every_family, sampled
 
 CONFIG = RunConfig("constant", {"peak_lr": 0.05}, seed=1, epochs=3, batch_size=50)
@@ -59,6 +61,70 @@ def test_a_resumed_run_with_a_warm_up_ends_bit_for_bit(
 
 def test_dropout_goes_on_where_it_was(small_mnist: SearchData) -> None:
     resumes_exactly(small_task(WithDropout), small_mnist, CONFIG, 1)
+
+
+@pytest.mark.parametrize("data", ["tensors", "dataset", "loader"])
+def test_augmented_data_of_any_kind_go_on_where_they_were(
+    data: str, small_mnist: SearchData
+) -> None:
+    """Half of the pixels are drawn anew, by torch and by NumPy, at every step."""
+
+    def transform(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        kept = torch.rand_like(inputs) < np.random.uniform(0.3, 0.7)
+        return inputs * kept, targets
+
+    train = Samples(tensors(small_mnist.train))
+
+    def loader(size: int, order: torch.Generator | None) -> DataLoader[Any]:
+        return DataLoader(train, size, order is not None, generator=order)
+
+    kinds: dict[str, Data] = {"tensors": small_mnist.train, "dataset": train, "loader": loader}
+    task = small_task(lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 10)))
+    given = SearchData(kinds[data], small_mnist.validation)
+    resumes_exactly(replace(task, transform=transform), given, CONFIG, 1)
+
+
+def test_a_loader_that_is_longer_than_it_says_fails(small_mnist: SearchData) -> None:
+    class Longer(DataLoader[Any]):
+        def __len__(self) -> int:
+            return 3
+
+    def loader(size: int, order: torch.Generator | None) -> DataLoader[Any]:
+        return Longer(Samples(tensors(small_mnist.train)), size)
+
+    run = TrainingRun(small_task(), SearchData(loader, small_mnist.validation), CONFIG)
+    with pytest.raises(ValueError, match="longer than"):
+        run.run_epoch()
+
+
+def test_the_tasks_own_loss_and_metric_are_used(small_mnist: SearchData) -> None:
+    data = SearchData(
+        *(
+            Split(tensors(split).inputs, tensors(split).targets[:, None].float())
+            for split in small_mnist
+        )
+    )
+    task = replace(
+        small_task(lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 1))),
+        loss=functional.l1_loss,
+        metric=RMSE,
+        chance_loss=None,
+    )
+    run = finish(TrainingRun(task, data, replace(CONFIG, parameters={"peak_lr": 1e-3})))
+    run.model.eval()
+    with torch.no_grad():
+        outputs = run.model(tensors(data.validation).inputs)
+    difference = (outputs - tensors(data.validation).targets).double()
+    last = run.history.epochs[-1]
+    assert last.val_loss == pytest.approx(float(difference.abs().mean()))
+    assert last.val_metric == pytest.approx(float(difference.square().mean().sqrt()))
+
+
+def test_a_metric_that_is_no_number_is_divergence(small_mnist: SearchData) -> None:
+    metric = Metric("x", "maximize", compute=lambda outputs, targets: torch.tensor(math.nan))
+    run = TrainingRun(replace(small_task(), metric=metric), small_mnist, CONFIG)
+    run.run_epoch()
+    assert run.history.status == "diverged"
 
 
 def resumes_exactly(task: Task, data: SearchData, config: RunConfig, stop: int) -> None:
