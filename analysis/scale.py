@@ -104,7 +104,7 @@ class Scale:
         values = MaxNLocator(6).tick_values(*sorted((self.value(low), self.value(high))))
         ticks = [self.value(float(value)) for value in values]  # value() is its own inverse
         margin = 0.01 * (high - low)
-        return [tick for tick in ticks if low - margin <= tick <= high + margin]
+        return [tick for tick in ticks if low - margin <= tick <= high + margin] or [low]
 
     def _written(self, cost: float) -> str:
         value = self.value(cost)

@@ -45,7 +45,7 @@ def batches(data: Data, size: int, order: Generator | None, device: str = "cpu")
 
 
 class _TensorBatches:
-    """The whole split lies on the device; nothing is copied but what is picked out in order."""
+    """The whole split lies on the device."""
 
     def __init__(self, split: Split, size: int, order: Generator | None, device: str) -> None:
         self._split = Split(*(tensor.to(device) for tensor in split))
@@ -58,7 +58,10 @@ class _TensorBatches:
     def __iter__(self) -> Iterator[Pair]:
         inputs, targets = self._split
         if self._order is None:
-            yield from zip(*(torch.split(part, self._size) for part in self._split), strict=True)
+            parts = (torch.split(part, self._size) for part in self._split)
+            for some, their_targets in zip(*parts, strict=True):
+                # A copy, since a model may work in place, and others read these tensors too.
+                yield some.clone(), their_targets
             return
         order = torch.randperm(len(targets), generator=self._order)
         picked = order[: len(self) * self._size].to(targets.device)
@@ -74,5 +77,12 @@ class _LoaderBatches:
         return len(self._loader)
 
     def __iter__(self) -> Iterator[Pair]:
+        promised, given = len(self), 0
         for inputs, targets in self._loader:
+            given += 1
+            if given > promised:
+                break
             yield inputs.to(self._device), targets.to(self._device)
+        if given != promised:  # the schedule ends where the loader says that it will
+            found = "more" if given > promised else given
+            raise ValueError(f"a loader that says it has {promised} batches has {found}")

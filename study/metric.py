@@ -51,7 +51,8 @@ class Metric(Ranking):
     """A metric of a task."""
 
     compute: Callable[[Tensor, Tensor], Tensor]
-    """From all outputs and all targets of a split, (samples, ...) each, to a scalar."""
+    """From all outputs and all targets of a split, (samples, ...) each, to a scalar. They are held
+    in memory for it, once an epoch."""
 
 
 def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:

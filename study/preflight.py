@@ -15,13 +15,20 @@ from torch.utils.data import Dataset, IterableDataset, Subset
 from study.batches import Batches, batches
 from study.errors import InputError, StudyError, said
 from study.task import Data, SearchData, Split, Task
-from study.training import EVALUATION_BATCH, seed_everything
+from study.training import evaluation_batch, is_constant, seed_everything
 
 SHARED = 0.1
 """Of the validation samples: more than this also among the training samples is no accident."""
+CHUNK = 4096
+"""Samples that are looked at together, so that looking takes little memory."""
 
 Trace = list[tuple[str, Tensor]]
 """What each function gave, in the order in which they were called."""
+MODEL, LOSS, METRIC = (
+    "make_model(seed)",
+    "loss(outputs, targets)",
+    "metric.compute(outputs, targets)",
+)
 
 
 def load_search_data(task: Task, data_dir: Path) -> SearchData:
@@ -42,6 +49,21 @@ def load_search_data(task: Task, data_dir: Path) -> SearchData:
     return data
 
 
+def steps_per_epoch(task: Task, data: SearchData, batch_size: int) -> int:
+    """Batches of the training split.
+
+    Raises:
+        InputError: there is none, or they cannot be counted.
+    """
+    train = _call(task, "the training split", batches, data.train, batch_size, Generator())
+    count: int = _call(task, "len() of the training split's loader", len, train)
+    if not count:
+        raise InputError(
+            f"--batch-size {batch_size} is more than the training samples of {task.name}; lower it"
+        )
+    return count
+
+
 def check_task(task: Task, data: SearchData, batch_size: int, device: str) -> None:
     """Send one batch forward and backward, twice, and the validation split through the metric.
 
@@ -51,20 +73,26 @@ def check_task(task: Task, data: SearchData, batch_size: int, device: str) -> No
     """
     first, _ = _one_batch(task, data, batch_size, device)
     again, model = _one_batch(task, data, batch_size, device)
-    tolerance = 0.0 if device == "cpu" else 1e-3  # sums on a GPU may come in another order
-    for (what, tensor), (_, other) in zip(first, again, strict=True):
-        if not torch.allclose(tensor, other, rtol=tolerance, atol=tolerance):
+    # Elsewhere, sums may come in another order.
+    exact = device == "cpu" and torch.get_num_threads() == 1
+    tolerance = 0.0 if exact else 1e-3
+    for (what, one), (_, other) in zip(first, again, strict=True):
+        same = one.shape == other.shape
+        if not same or not one.allclose(other, rtol=tolerance, atol=tolerance, equal_nan=True):
             raise _wrong(
                 task,
                 f"{what} gives something else each time under the same seed; draw what is random "
-                "from torch's, NumPy's or Python's global state",
+                "from torch's, NumPy's or Python's global state, and make everything anew",
             )
-    _check_metric(task, model, data.validation, device)
+    _check_metric(task, model, data, evaluation_batch(batch_size), device)
 
 
 def _check_split(task: Task, name: str, split: Data) -> None:
     if isinstance(split, IterableDataset):
-        raise _wrong(task, f"the {name} split has no length; give a function that makes its loader")
+        raise _wrong(
+            task,
+            f"the {name} split has no length; give a function that makes a loader with one",
+        )
     if isinstance(split, Dataset):
         if not _call(task, f"len() of the {name} split", len, split):
             raise _wrong(task, f"the {name} split is empty")
@@ -81,28 +109,35 @@ def _check_split(task: Task, name: str, split: Data) -> None:
 
 def _check_tensors(task: Task, name: str, split: Split) -> None:
     for part, tensor in split._asdict().items():
-        if not isinstance(tensor, Tensor):
-            raise _wrong(task, f"{name} {part} must be a tensor, not {type(tensor).__name__}")
+        if not isinstance(tensor, Tensor) or not tensor.dim():
+            kind = "one number" if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise _wrong(task, f"{name} {part} must be a tensor of samples, not {kind}")
+        # Workers share them as NumPy arrays.
+        _call(task, f"reading {name} {part}", lambda values: values.cpu().numpy(), tensor[:1])
     inputs, targets = map(len, split)
     if inputs != targets:
         raise _wrong(task, f"the {name} split has {inputs} inputs but {targets} targets")
     if not inputs:
         raise _wrong(task, f"the {name} split is empty")
     for part, tensor in split._asdict().items():
-        finite = tensor.isfinite().flatten(1).all(1) if tensor.dim() > 1 else tensor.isfinite()
-        if not finite.all():
-            sample = int(finite.int().argmin())
-            raise _wrong(task, f"{name} {part} hold NaN or infinity, first in sample {sample}")
+        for k, chunk in enumerate(torch.split(tensor, CHUNK)):
+            finite = chunk.isfinite().view(len(chunk), -1).all(1)
+            if not finite.all():
+                sample = CHUNK * k + int(finite.int().argmin())
+                raise _wrong(task, f"{name} {part} hold NaN or infinity, first in sample {sample}")
 
 
 def _overlap(data: SearchData) -> bool:
     """Whether validation samples are training samples too, more of them than by accident."""
     train, validation = data
     if isinstance(train, Split) and isinstance(validation, Split):
+        if _same_memory(train.inputs, validation.inputs):
+            return True
         seen = set(_rows(train))
         shared = sum(row in seen for row in _rows(validation))
-        accident = 0.0 if _same_memory(train.inputs, validation.inputs) else SHARED
-        return shared > accident * len(validation.targets)
+        # Where samples recur within a split too, they do so by nature.
+        recurring = len(seen) < (1 - SHARED) * len(train.targets)
+        return not recurring and shared > SHARED * len(validation.targets)
     if isinstance(train, Subset) and isinstance(validation, Subset):
         same = train.dataset is validation.dataset
         return same and not set(train.indices).isdisjoint(validation.indices)
@@ -110,7 +145,7 @@ def _overlap(data: SearchData) -> bool:
 
 
 def _rows(split: Split) -> Iterator[int]:
-    inputs, targets = (tensor.detach().cpu().numpy() for tensor in split)
+    inputs, targets = (tensor.cpu().numpy() for tensor in split)
     return (hash((x.tobytes(), y.tobytes())) for x, y in zip(inputs, targets, strict=True))
 
 
@@ -125,105 +160,124 @@ def _one_batch(
     task: Task, data: SearchData, batch_size: int, device: str
 ) -> tuple[Trace, nn.Module]:
     seed_everything(0)
-    model = _call(task, "make_model(seed)", task.make_model, 0)
-    if not isinstance(model, nn.Module) or not list(model.parameters()):
-        raise _wrong(task, "make_model(seed) must return a torch.nn.Module with parameters")
-    model = model.to(device).train()
+    model = _model(task, device)
     weights = [parameter.detach().flatten() for parameter in model.parameters()]
-    trace = [("make_model(seed)", torch.cat(weights))]
-
+    trace = [(MODEL, _call(task, MODEL, torch.cat, weights))]
     order = Generator().manual_seed(0)
     train = _each(task, "training", lambda: batches(data.train, batch_size, order, device))
-    inputs, targets = next(train, (None, None))
-    if inputs is None or targets is None:
-        raise _wrong(task, f"the training split has no batch of --batch-size {batch_size}")
+    inputs, targets = next(train)
+    every = data.train.targets if isinstance(data.train, Split) else targets
     trace += [("the training split", inputs), ("the training split", targets)]
     if task.transform:
-        inputs, targets = _pair(
-            task, "transform", _call(task, "transform", task.transform, inputs, targets)
-        )
+        changed = _call(task, "transform", task.transform, inputs, targets)
+        inputs, targets = _pair(task, "transform", changed)
+        every = targets
         trace += [("transform", inputs), ("transform", targets)]
     outputs = _outputs(task, model, inputs)
-    _check_targets(task, "training", outputs, data.train, targets, device)
+    _check_targets(task, "training", outputs, every)
     loss = _loss(task, outputs, targets)
-    _call(task, "the backward pass of loss(outputs, targets)", torch.autograd.backward, loss)
+    _call(task, f"the backward pass of {LOSS}", torch.autograd.backward, loss)
+    trace += [("the model", outputs.detach()), (LOSS, loss.detach())]
+    return [*trace, ("the backward pass", _gradient(task, model))], model
+
+
+def _model(task: Task, device: str) -> nn.Module:
+    model = _call(task, MODEL, task.make_model, 0)
+    if not isinstance(model, nn.Module) or not list(model.parameters()):
+        raise _wrong(task, f"{MODEL} must return a torch.nn.Module with parameters")
+    model = model.to(device)
+    model.train()
+    return model
+
+
+def _gradient(task: Task, model: nn.Module) -> Tensor:
     gradients = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
     if not gradients:
-        raise _wrong(task, "no parameter of make_model(seed)'s model gets a gradient")
-    trace += [("the model", outputs.detach()), ("loss(outputs, targets)", loss.detach())]
-    trace += [("the backward pass", torch.cat(gradients))]
-    return trace, model
+        raise _wrong(task, f"no parameter of {MODEL}'s model gets a gradient")
+    gradient = torch.cat(gradients)
+    if not gradient.isfinite().all():
+        raise _wrong(task, f"the gradient of {LOSS} is not finite for a fresh model")
+    return gradient
 
 
 def _loss(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
-    what = "loss(outputs, targets)"
-    loss = _call(task, what, task.loss, outputs, targets)
+    loss = _call(task, LOSS, task.loss, outputs, targets)
     if not isinstance(loss, Tensor) or loss.dim() or not loss.is_floating_point():
         shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
-        raise _wrong(task, f"{what} must be a scalar tensor, not {shape}")
+        raise _wrong(task, f"{LOSS} must be a scalar tensor, not {shape}")
     if not loss.isfinite():
-        raise _wrong(task, f"{what} of a fresh model is {loss.item()}")
+        raise _wrong(task, f"{LOSS} of a fresh model is {loss.item()}")
     return loss
 
 
 def _each(task: Task, name: str, make: Callable[[], Batches]) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of a split, one at a time."""
+    """The batches of a split, one at a time, and at least one."""
     what = f"the {name} split"
     iterator = _call(task, what, lambda: iter(make()))
-    while (pair := _call(task, what, next, iterator, None)) is not None:
+    pair = _call(task, what, next, iterator, None)
+    if pair is None:
+        raise _wrong(task, f"{what} has no batch")
+    while pair is not None:
         yield _pair(task, what, pair)
+        pair = _call(task, what, next, iterator, None)
 
 
 @torch.inference_mode()
-def _check_metric(task: Task, model: nn.Module, data: Data, device: str) -> None:
+def _check_metric(
+    task: Task, model: nn.Module, data: SearchData, batch_size: int, device: str
+) -> None:
     model.eval()
-    outputs, targets = [], []
-    whole = _each(task, "validation", lambda: batches(data, EVALUATION_BATCH, None, device))
-    for inputs, part in whole:
-        outputs.append(_outputs(task, model, inputs))
-        targets.append(part)
-    every = torch.cat(outputs), torch.cat(targets)
-    _check_targets(task, "validation", every[0], data, every[1], device)
-    value = _call(task, "metric.compute(outputs, targets)", task.metric.compute, *every)
-    try:
-        number = float(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise _wrong(task, f"metric.compute(outputs, targets) must be a scalar: {error}") from error
-    if number != number:
-        raise _wrong(task, "metric.compute(outputs, targets) of a fresh model is NaN")
+    pairs: list[tuple[Tensor, Tensor]] = []
+    split = data.validation
+    for inputs, targets in _each(
+        task, "validation", lambda: batches(split, batch_size, None, device)
+    ):
+        outputs = _outputs(task, model, inputs)
+        if not pairs:
+            every = split.targets if isinstance(split, Split) else targets
+            _check_targets(task, "validation", outputs, every)
+        _loss(task, outputs, targets)
+        pairs.append((outputs, targets))
+    joined = [
+        _call(task, "joining the batches of the validation split", torch.cat, parts)
+        for parts in zip(*pairs, strict=True)
+    ]
+    value = _call(task, METRIC, task.metric.compute, *joined)
+    number = _call(task, f"float() of {METRIC}", float, value)
+    # Where all outputs are the same, as a fresh model's may be, many a metric is not defined.
+    constant = is_constant(joined[0].amin(0), joined[0].amax(0))
+    if not constant and number - number != 0:
+        raise _wrong(task, f"{METRIC} of a fresh model is {number}")
 
 
 def _outputs(task: Task, model: nn.Module, inputs: Tensor) -> Tensor:
-    outputs = _call(task, "the model of make_model(seed)", model, inputs)
+    outputs = _call(task, f"the model of {MODEL}", model, inputs)
     if not isinstance(outputs, Tensor) or not outputs.dim() or len(outputs) != len(inputs):
         shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         raise _wrong(
             task,
-            f"the model of make_model(seed) must put out a tensor with a row for each of "
+            f"the model of {MODEL} must put out a tensor with a row for each of "
             f"{len(inputs)} inputs, not {shape}",
         )
     return outputs
 
 
-def _check_targets(
-    task: Task, name: str, outputs: Tensor, data: Data, batch: Tensor, device: str
-) -> None:
+def _check_targets(task: Task, name: str, outputs: Tensor, targets: Tensor) -> None:
     """Hold all targets against outputs of zero: class numbers out of range raise an IndexError.
 
-    On the CPU, since a GPU answers them by an assertion after which it cannot be used any more.
+    On the CPU, since a GPU answers them by an assertion after which it cannot be used any more. Any
+    other error may be the zeros' own: the real outputs will tell.
     """
-    every = data.targets if isinstance(data, Split) else batch
     shape = outputs.shape[1:]
-    for targets in torch.split(every.cpu(), EVALUATION_BATCH):
+    for some in torch.split(targets.cpu(), len(outputs)):
         try:
-            task.loss(torch.zeros(len(targets), *shape, dtype=outputs.dtype), targets)
+            task.loss(torch.zeros(len(some), *shape, dtype=outputs.dtype), some)
         except IndexError as error:
             raise _wrong(
                 task, f"{name} targets do not fit outputs of shape {tuple(shape)}: {said(error)}"
             ) from error
-        except Exception as error:
-            if device == "cpu":  # else a loss may well hold tensors that lie on the GPU
-                raise _wrong(task, f"loss(outputs, targets) raised {said(error)}") from error
+        except Exception:
+            return
 
 
 def _pair(task: Task, what: str, pair: Any) -> tuple[Tensor, Tensor]:

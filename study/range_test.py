@@ -56,7 +56,8 @@ def range_test(
     curves = []
     for k in range(RUNS):
         seed_everything(seed + k)
-        model = task.make_model(seed + k).to(device).train()
+        model = task.make_model(seed + k).to(device)
+        model.train()
         order = Generator().manual_seed(seed + k)
         train = batches(data.train, batch_size, order, device)
         curves.append(_one_run(task, model, train, optimizer))

@@ -159,8 +159,9 @@ class ResultTables:
         if epochs and history.status != "failed":
             row["val_loss"] = epochs[-1].val_loss
             row["best_val_metric"] = min((one.val_metric for one in epochs), key=ranking.cost)
-            # What a diverged trial happens to guess right is no result: no share, or nothing.
-            worst = 0.0 if ranking.percent else None
+            # What a diverged trial happens to guess right is no result; for other metrics than
+            # accuracy, nobody knows the worst value.
+            worst = 0.0 if ranking.column == "accuracy" else None
             row["val_metric"] = worst if history.status == "diverged" else epochs[-1].val_metric
         return row
 

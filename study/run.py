@@ -10,13 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
 from rich.console import Console
-from torch import Generator
 
 from search_spaces import FAMILIES, SearchSpace, preflight
 from search_spaces.family import MIN_STEPS
-from study.batches import batches
 from study.checkpoint import newest_checkpoint
 from study.cli import exit_status, parse
 from study.config import MACHINE, StudyConfig
@@ -25,7 +24,7 @@ from study.errors import InputError, StudyError
 from study.hardware import now, usable_cpus, usable_gpus
 from study.interrupt import Interrupt
 from study.ledger import Ledger, Proposal
-from study.preflight import check_task, load_search_data
+from study.preflight import check_task, load_search_data, steps_per_epoch
 from study.progress import Display
 from study.results import (
     STUDY_JSON,
@@ -35,7 +34,7 @@ from study.results import (
     write_study_json,
 )
 from study.source import TaskSource
-from study.task import SearchData
+from study.task import SearchData, Task
 from study.training import History
 
 LOCK = ".lock"
@@ -54,7 +53,8 @@ def main(arguments: Sequence[str]) -> int:
         source.check_unchanged(description)
     task = source.make()
     data = load_search_data(task, config.data_dir)
-    horizon = _check_room(config, data)
+    horizon = _check_room(config, task, data)
+    torch.set_num_threads(config.cpus_per_trial)  # as in the trials, whose sums are checked here
     check_task(task, data, config.batch_size, config.device)
     description = description or describe(config, source, task, data)
     space = stored_space(description)
@@ -87,7 +87,7 @@ def _parse(arguments: Sequence[str]) -> tuple[StudyConfig, dict[str, Any] | None
     return config, description
 
 
-def _check_room(config: StudyConfig, data: SearchData) -> int:
+def _check_room(config: StudyConfig, task: Task, data: SearchData) -> int:
     """The horizon of a run, in steps; or InputError where machine or data have no room for it."""
     for flag, asked, there in (
         ("--cpus-per-trial", config.cpus_per_trial, usable_cpus()),
@@ -97,12 +97,7 @@ def _check_room(config: StudyConfig, data: SearchData) -> int:
             raise InputError(
                 f"{flag} must be at most {there}, all that this machine has, not {asked:g}"
             )
-    horizon = config.epochs * len(batches(data.train, config.batch_size, Generator()))
-    if not horizon:
-        raise InputError(
-            f"--batch-size {config.batch_size} is more than the training samples of "
-            f"{config.task}; lower it"
-        )
+    horizon = config.epochs * steps_per_epoch(task, data, config.batch_size)
     if horizon < MIN_STEPS:
         raise InputError(
             f"--epochs {config.epochs} with --batch-size {config.batch_size} makes {horizon} "

@@ -23,6 +23,7 @@ from study.cli import parse
 from study.errors import InputError, StudyError, said
 from study.task import Task
 from study.tasks import TASKS
+from study.training import seed_everything
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class TaskSource:
         place = _place(spec)[0]
         try:
             path = Path(place) if place.endswith(".py") else _module_file(place)
-            return cls(spec, arguments, path.read_text())
+            return cls(spec, arguments, importlib.util.decode_source(path.read_bytes()))
         except FileNotFoundError as error:
             raise InputError(f"--task {spec!r}: there is no file {place!r} here") from error
         except Exception as error:  # importing a module's package runs the user's code
@@ -59,12 +60,13 @@ class TaskSource:
                 raised, in one line.
         """
         place, name = _place(self.spec)
+        seed_everything(0)  # what the file draws for its data is then the same in every worker
         try:
             module = self._imported(place)
         except Exception as error:
             raise InputError(f"--task {self.spec!r} cannot be imported: {said(error)}") from error
         function = getattr(module, name, None)
-        if not inspect.isfunction(function):
+        if not callable(function) or inspect.isclass(function):
             functions = [key for key, value in vars(module).items() if inspect.isfunction(value)]
             hint = nearest(name, functions)
             raise InputError(f"--task {self.spec!r}: {place!r} has no function {name!r}{hint}")
@@ -174,3 +176,5 @@ def _parsed(function: Callable[..., Task], spec: str, arguments: tuple[str, ...]
         return parse(keep, f"task {spec}", flags)
     except InputError as error:
         raise InputError(f"--task-args: {str(error).partition(' (see ')[0]}") from error
+    except Exception as error:  # annotations that cannot be resolved
+        raise InputError(f"--task {spec!r}: its signature cannot be read: {said(error)}") from error

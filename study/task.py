@@ -56,7 +56,8 @@ class Task:
     make_model: Callable[[int], nn.Module]
     """A fresh model. The seed is for those who need one: the global states have it already."""
     loss: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy
-    """From a batch's outputs and targets to its mean loss, a scalar. Lower is better."""
+    """From a batch's outputs and targets to its mean loss, a scalar. Lower is better. The loss of
+    a split is the mean over its batches, each with the weight of its samples."""
     metric: Metric = ACCURACY
     """What trials are ranked by, on the validation split."""
     transform: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
@@ -73,8 +74,11 @@ class Task:
         """Check what can be checked without data.
 
         Raises:
+            TypeError: a metric that is no :class:`~study.metric.Metric`.
             ValueError: a range of rates that is none.
         """
+        if not isinstance(self.metric, Metric):
+            raise TypeError(f"metric must be a study.task.Metric, not {self.metric!r}")
         for field in ("peak_lr", "adamw_peak_lr"):
             low, high = getattr(self, field)
             if not 0 < low < high:

@@ -116,14 +116,16 @@ class TrainingRun:
         self.task, self.config = task, config
         self.history = History()
         self._cuda = device.startswith("cuda")
+        seed_everything(config.seed)  # first, since a loader may draw when it is made
         self._order = torch.Generator().manual_seed(config.seed)
         self._train = batches(data.train, config.batch_size, self._order, device)
-        self._validation = batches(data.validation, EVALUATION_BATCH, None, device)
+        self._validation = batches(
+            data.validation, evaluation_batch(config.batch_size), None, device
+        )
         self.steps_per_epoch = len(self._train)
         self.total_steps = config.epochs * self.steps_per_epoch
         self._recorded = _thinned(self.total_steps)
 
-        seed_everything(config.seed)
         self.model = task.make_model(config.seed).to(device)
         family, parameters = FAMILIES[config.family], config.parameters
         self.optimizer = family.make_optimizer(
@@ -176,8 +178,7 @@ class TrainingRun:
 
         model.train()
         switch(optimizer, "train")
-        # Strictly, since the schedule ends where the loader said that it would.
-        for k, (inputs, targets) in zip(range(self.steps_per_epoch), self._train, strict=True):
+        for k, (inputs, targets) in enumerate(self._train):
             if transform:
                 inputs, targets = transform(inputs, targets)
             batch_loss = loss(model(inputs), targets)
@@ -201,14 +202,20 @@ class TrainingRun:
         """
         self.model.eval()
         switch(self.optimizer, "eval")
-        pairs = [(self.model(inputs), targets) for inputs, targets in self._validation]
-        # Of the whole split at once, since few metrics are means over batches.
+        pairs, losses, lowest, highest = [], [], [], []
+        for inputs, targets in self._validation:
+            outputs = self.model(inputs)
+            pairs.append((outputs, targets))
+            losses.append(self.task.loss(outputs, targets).double() * len(targets))
+            lowest.append(outputs.amin(0))
+            highest.append(outputs.amax(0))
+        low, high = torch.stack(lowest).amin(0), torch.stack(highest).amax(0)
+        # The metric is of the whole split at once, since few are means over batches.
         outputs, targets = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-        spread = outputs.amax(0) - outputs.amin(0)
         return _Evaluation(
-            float(self.task.loss(outputs, targets)),
+            float(torch.stack(losses).sum()) / len(targets),
             float(self.task.metric.compute(outputs, targets)),
-            collapsed=len(outputs) > 1 and bool(spread.max() <= 1e-6 * outputs.abs().max()),
+            collapsed=len(outputs) > 1 and is_constant(low, high),
         )
 
     def state(self) -> dict[str, Any]:
@@ -244,8 +251,19 @@ class TrainingRun:
         random.setstate((version, tuple(internal), gauss))
 
 
+def evaluation_batch(batch_size: int) -> int:
+    """Samples at a time without gradients: as many as are fast, unless they are large ones."""
+    return min(EVALUATION_BATCH, 4 * batch_size)
+
+
+def is_constant(low: Tensor, high: Tensor) -> bool:
+    """Whether outputs between these do not differ, each by its own size, from input to input."""
+    return bool((high - low <= 1e-6 * torch.maximum(low.abs(), high.abs())).all())
+
+
 def seed_everything(seed: int) -> None:
-    """Seed the global random states that a task may draw from."""
+    """Seed the global random states that a task may draw from, and have cuDNN repeat itself."""
+    torch.backends.cudnn.deterministic = True
     torch.manual_seed(seed)
     np.random.seed(seed)
     random.seed(seed)

@@ -49,7 +49,6 @@ class ScheduleTrial(tune.Trainable):
         data here, as much of it at a time as it likes.
         """
         torch.set_num_threads(threads)
-        torch.backends.cudnn.deterministic = True
         self._source, self._arrays, self._data_dir = source, data, data_dir
         self._epochs, self._batch_size, self._device = epochs, batch_size, device
         self.reset_config(config)

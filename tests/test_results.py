@@ -132,7 +132,7 @@ def test_another_metric_stands_beside_its_name(tmp_path: Path) -> None:
     trials, epochs, _ = read_tables(tmp_path)
     first, second = trials.to_pylist()
     assert (first["val_metric"], first["best_val_metric"]) == (0.6, 0.6), "lower is better"
-    assert second["val_metric"] is None, "there is no worst value"
+    assert second["val_metric"] is None, "nobody knows the worst value"
     assert set(trials["metric"].to_pylist()) == set(epochs["metric"].to_pylist()) == {"RMSE"}
     assert epochs["val_metric"].to_pylist() == [0.7, 0.6] * 2
     assert not [name for name in trials.column_names + epochs.column_names if "accuracy" in name]

@@ -229,8 +229,8 @@ def interrupted(
     """A study of 6 trials, interrupted in the middle of a trial, then resumed."""
     tmp_path = tmp_path_factory.mktemp("study")
     folder = tmp_path / "s"
-    flags = ("--num-trials", 6, "--epochs", 3, "--max-concurrent", 2)
-    # Once its first checkpoint is there, trial 3 is in the second of its three epochs.
+    flags = ("--num-trials", 6, "--epochs", 2, "--max-concurrent", 2)
+    # Once its first checkpoint is there, trial 3 is in the second of its two epochs.
     halfway = folder / CHECKPOINTS / "attempt-001" / "trial-00003" / "checkpoint_000000"
     with subprocess.Popen(
         command(tmp_path, *flags, "--data-dir", data_dir),
@@ -280,7 +280,7 @@ def test_trials_end_bit_for_bit_as_if_never_interrupted(
             for key, value in row.items()
             if str(key).startswith("params.") and pd.notna(value)
         } | {"peak_lr": row["peak_lr"]}
-        config = RunConfig(row["family"], parameters, row["seed"], epochs=3, batch_size=128)
+        config = RunConfig(row["family"], parameters, row["seed"], epochs=2, batch_size=128)
         whole = TrainingRun(make_task(), mnist, config)
         while not whole.history.ended:
             whole.run_epoch()
@@ -319,7 +319,7 @@ def test_a_search_never_opens_the_test_files(data_dir: Path, tmp_path: Path) -> 
         "os.write(log, f'{os.getpid()} {sys.orig_argv}\\n'.encode())\n"
     )
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    flags = ("--num-trials", 2, "--epochs", 1, "--data-dir", data_dir)
+    flags = ("--num-trials", 1, "--epochs", 1, "--data-dir", data_dir)
     done = subprocess.run(
         command(tmp_path, *flags), capture_output=True, text=True, env=environment
     )
@@ -336,13 +336,13 @@ def test_a_search_never_opens_the_test_files(data_dir: Path, tmp_path: Path) -> 
     assert "t10k" in log.read_text(), "the hook would have seen it"
 
 
-def test_the_readmes_own_family_works_as_written(tmp_path: Path, data_dir: Path) -> None:
+def test_the_readmes_own_family_works_as_written(tmp_path: Path) -> None:
     readme = (Path(__file__).parent.parent / "README.md").read_text()
     (source,) = re.findall(r"```python\n(from optuna.*?)```", readme, flags=re.DOTALL)
     assert "my_schedules:HalfAndHalf" in readme
     (tmp_path / "my_schedules.py").write_text(source)
-    flags = ("--families", "cosine,my_schedules:HalfAndHalf", "--num-trials", 2, "--epochs", 1)
-    arguments = command(tmp_path, *flags, "--data-dir", data_dir)
+    flags = ("--families", "cosine,my_schedules:HalfAndHalf", "--num-trials", 2, "--epochs", 2)
+    arguments = command(tmp_path, *flags, "--task", "digits")
     done = subprocess.run(arguments, capture_output=True, text=True, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     trials = analysis.load(tmp_path / "s").trials
@@ -354,12 +354,12 @@ def test_the_readmes_own_family_works_as_written(tmp_path: Path, data_dir: Path)
     assert "torch.optim.lr_scheduler.StepLR(optimizer, step_size=" in done.stdout
 
 
-def test_two_processes_cannot_run_one_study(tmp_path: Path, data_dir: Path) -> None:
+def test_two_processes_cannot_run_one_study(tmp_path: Path) -> None:
     from filelock import FileLock
 
     (tmp_path / "s").mkdir()
     with FileLock(tmp_path / "s" / run.LOCK):
-        flags = ("--num-trials", 1, "--data-dir", data_dir)
+        flags = ("--num-trials", 1, "--task", "digits", "--epochs", 2)
         done = subprocess.run(command(tmp_path, *flags), capture_output=True, text=True)
     assert done.returncode == 1
     assert "is in use by another process" in done.stderr

@@ -92,7 +92,7 @@ BAD_TASKS = {
     ),
     "arrays instead of tensors": (
         "return with_data(part(0)._replace(inputs=[[1.0]] * 400), part(1))",
-        r"training inputs must be a tensor, not list",
+        r"training inputs must be a tensor of samples, not list",
     ),
     "a model that is none": (
         "return task(make_model=lambda seed: functional.relu)",
@@ -130,13 +130,41 @@ BAD_TASKS = {
         "return task(loss=lambda o, t: torch.tensor(1.0, requires_grad=True))",
         r"no parameter of make_model\(seed\)'s model gets a gradient",
     ),
+    "a metric that is a function": (
+        "return task(metric=lambda outputs, targets: 0.5)",
+        r"make_task\(\) raised TypeError: metric must be a study.task.Metric, not <function",
+    ),
+    "a metric that is infinite": (
+        "return task(metric=Metric('x', 'maximize', compute=lambda o, t: o.sum() * 1e99))",
+        r"metric.compute\(outputs, targets\) of a fresh model is -?inf",
+    ),
+    "a gradient that is no number": (
+        "return task(loss=lambda o, t: functional.cross_entropy(o, t) + (o * 0).sum().sqrt())",
+        r"the gradient of loss\(outputs, targets\) is not finite for a fresh model",
+    ),
+    "one model for all trials": (
+        "model = nn.Linear(5, 3)\n    return task(make_model=lambda seed: model)",
+        r"gives something else each time under the same seed; .* make everything anew",
+    ),
+    "a loader that raises": (
+        "return with_data(lambda size, order: open('/nowhere/x'), part(1))",
+        r"the training split raised FileNotFoundError",
+    ),
+    "a loader of nothing": (
+        "return with_data(part(0), lambda size, order: torch.utils.data.DataLoader([]))",
+        r"the validation split has no batch",
+    ),
+    "a number instead of targets": (
+        "return with_data(part(0)._replace(targets=torch.tensor(1)), part(1))",
+        r"training targets must be a tensor of samples, not one number",
+    ),
     "a metric that raises": (
         "return task(metric=RMSE)",
         r"metric.compute\(outputs, targets\) raised ValueError: outputs \(400, 3\) against",
     ),
     "a metric that is no scalar": (
         "return task(metric=Metric('x', 'maximize', compute=lambda o, t: o))",
-        r"metric.compute\(outputs, targets\) must be a scalar",
+        r"float\(\) of metric.compute\(outputs, targets\) raised",
     ),
     "a metric without a direction": (
         "return task(metric=Metric('x', 'up', compute=lambda o, t: o.mean()))",
@@ -176,8 +204,41 @@ def test_a_bad_task_is_one_line_that_names_the_function(
     assert [path.name for path in tmp_path.iterdir()] == ["mine.py"], "nothing was begun"
 
 
-def test_the_good_task_beside_the_bad_ones_passes(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(f"{HEAD}def make_task():\n    return task()\n")
+GOOD_TASKS = {
+    "the task beside the bad ones": "return task()",
+    "samples that recur by nature": (
+        "parts = [torch.randint(2, (400, 5)).float() for _ in range(2)]\n"
+        "    return with_data(*(Split(x, x[:, 0].long()) for x in parts))"
+    ),
+    "a loss that zeros do not suit": (
+        "class Spread(nn.Linear):\n"
+        "        def forward(self, x):\n"
+        "            return functional.softplus(super().forward(x))\n"
+        "    def loss(o, t):\n"
+        "        return -torch.distributions.Normal(o[:, 0], o[:, 1]).log_prob(t).mean()\n"
+        "    metric = Metric('mean', 'minimize', compute=lambda o, t: o.mean())\n"
+        "    return task(loss=loss, make_model=lambda seed: Spread(5, 2), metric=metric)"
+    ),
+    "a metric that constant outputs do not suit": (
+        "def make_model(seed):\n"
+        "        model = nn.Linear(5, 3)\n"
+        "        nn.init.zeros_(model.weight)\n"
+        "        return model\n"
+        "    correlation = Metric('r', 'maximize', compute=lambda o, t: o.std() / o.std(0).sum())\n"
+        "    return task(make_model=make_model, metric=correlation)"
+    ),
+    "a frozen part whose train() returns nothing": (
+        "class Frozen(nn.Linear):\n"
+        "        def train(self, mode=True):\n"
+        "            super().train(False)\n"
+        "    return task(make_model=lambda seed: Frozen(5, 3))"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GOOD_TASKS)
+def test_a_good_task_passes(name: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(f"{HEAD}def make_task():\n    {GOOD_TASKS[name]}\n")
     task = TaskSource.read(f"{tmp_path}/mine.py:make_task", ()).make()
     check_task(task, load_search_data(task, tmp_path), 128, "cpu")
 
@@ -240,12 +301,27 @@ def test_a_file_may_import_its_neighbours(tmp_path: Path) -> None:
     assert TaskSource.read(f"{tmp_path}/mine.py:make_task", ()).make().name == "from next door"
 
 
+def test_data_drawn_in_the_file_are_the_same_everywhere(tmp_path: Path) -> None:
+    body = "split = Split(torch.randn(9, 5), torch.arange(9))\n\ndef make_task():\n"
+    body += "    return with_data(split, split)\n"
+    (tmp_path / "mine.py").write_text(HEAD + body)
+    source = TaskSource.read(f"{tmp_path}/mine.py:make_task", ())
+    first, again = (source.make().load_search_data(tmp_path).train for _ in range(2))
+    assert torch.equal(tensors(first).inputs, tensors(again).inputs)
+
+
 def test_a_worker_needs_no_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(f"{HEAD}def make_task():\n    return task()\n")
     source = TaskSource.read(f"{path}:make_task", ())
     path.unlink()
     assert source.make().name == "mine"
+
+
+def test_a_factory_need_not_be_a_plain_function(tmp_path: Path) -> None:
+    body = "import functools\n\nmake_task = functools.partial(task, name='partial')\n"
+    (tmp_path / "mine.py").write_bytes(b"\xef\xbb\xbf" + (HEAD + body).encode())
+    assert TaskSource.read(f"{tmp_path}/mine.py:make_task", ()).make().name == "partial"
 
 
 def test_a_changed_task_is_refused_with_the_difference(tmp_path: Path) -> None:
@@ -317,7 +393,7 @@ def test_a_dataset_without_a_length_is_refused() -> None:
         def __iter__(self) -> Any:
             yield from ()
 
-    message = "the training split has no length; give a function that makes its loader"
+    message = "the training split has no length; give a function that makes a loader"
     with pytest.raises(InputError, match=message):
         load_search_data(mine(SearchData(Endless(), DIGITS.validation)), Path())
 

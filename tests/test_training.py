@@ -11,7 +11,7 @@ import torch
 from optuna.distributions import CategoricalDistribution
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from search_spaces import FAMILIES
 from study.lenet import LeNet
@@ -93,8 +93,41 @@ def test_a_loader_that_is_longer_than_it_says_fails(small_mnist: SearchData) -> 
         return Longer(Samples(tensors(small_mnist.train)), size)
 
     run = TrainingRun(small_task(), SearchData(loader, small_mnist.validation), CONFIG)
-    with pytest.raises(ValueError, match="longer than"):
+    with pytest.raises(ValueError, match="says it has 3 batches has more"):
         run.run_epoch()
+
+
+def test_what_a_loader_draws_when_it_is_made_is_seeded_too(small_mnist: SearchData) -> None:
+    def loader(size: int, order: torch.Generator | None) -> DataLoader[Any]:
+        some = torch.randperm(1_000)[:500].tolist()
+        return DataLoader(Subset(Samples(tensors(small_mnist.train)), some), size, generator=order)
+
+    resumes_exactly(small_task(), SearchData(loader, small_mnist.validation), CONFIG, 1)
+
+
+def test_a_model_that_works_in_place_spoils_no_data(small_mnist: SearchData) -> None:
+    before = [tensor.clone() for split in small_mnist for tensor in tensors(split)]
+    finish(TrainingRun(small_task(InPlace), small_mnist, CONFIG))
+    after = [tensor for split in small_mnist for tensor in tensors(split)]
+    assert all(map(torch.equal, before, after))
+
+
+class InPlace(LeNet):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return super().forward(images.sub_(1))
+
+
+def test_an_output_that_is_always_the_same_is_no_collapse(small_mnist: SearchData) -> None:
+    """A class that is ruled out by an enormous negative logit."""
+
+    class Masked(LeNet):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            ruled_out = torch.arange(10) == 10 - 1
+            return super().forward(images).masked_fill(ruled_out, -1e9)
+
+    train, validation = map(tensors, small_mnist)
+    known = SearchData(*(Split(x, y.clamp(max=8)) for x, y in (train, validation)))
+    assert finish(TrainingRun(small_task(Masked), known, CONFIG)).history.status == "completed"
 
 
 def test_the_tasks_own_loss_and_metric_are_used(small_mnist: SearchData) -> None:
