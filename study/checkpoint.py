@@ -1,16 +1,16 @@
 """A run on disk: its state, its history, and a manifest that proves them whole.
 
-Ray copies a checkpoint file by file into its place, so that a kill can leave a part of one, and a
-retried upload merges into what is there: the manifest is what makes a folder a checkpoint.
+Ray writes a checkpoint aside and then copies it file by file into its place, so that a kill can
+leave a part of one, and a retried upload merges into what is there: the manifest is what makes a
+folder a checkpoint.
 """
 
-import contextlib
 import hashlib
 import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -21,30 +21,46 @@ VERSION = 2
 
 
 class CheckpointError(Exception):
-    """A folder that is no checkpoint, or a damaged one."""
+    """A folder that is no checkpoint, or a damaged one, or one of another run."""
 
 
-def write_checkpoint(folder: Path, state: Mapping[str, Any] | None, history: History) -> None:
-    """Write a checkpoint into an existing folder; a failed run has a history but no state."""
+class Checkpoint(NamedTuple):
+    """One that is proved whole."""
+
+    folder: Path
+    history: History
+
+
+def write_checkpoint(
+    folder: Path, state: Mapping[str, Any] | None, history: History, digest: str
+) -> None:
+    """Write a checkpoint into an existing folder; a failed run has a history but no state.
+
+    ``digest`` is that of the run's config.
+    """
     (folder / HISTORY).write_text(json.dumps(history.to_json()))
     names = [HISTORY]
     if state is not None:
         torch.save(dict(state), folder / STATE)
         names.append(STATE)
-    manifest = {"version": VERSION, "sha256": {name: _sha256(folder / name) for name in names}}
+    files = {name: _fingerprint(folder / name) for name in names}
+    manifest = {"version": VERSION, "config": digest, "files": files}
     (folder / MANIFEST).write_text(json.dumps(manifest))
 
 
-def read_history(folder: Path) -> History:
-    """The history in a checkpoint that is proved whole.
+def read_history(folder: Path, digest: str | None = None) -> History:
+    """The history in a checkpoint that is proved whole, and to be of the run with this config.
 
     Raises:
         CheckpointError: it is not.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
-        for name, digest in manifest["sha256"].items():
-            if _sha256(folder / name) != digest:
+        files = manifest["files"] if manifest["version"] == VERSION else _files_of_1(manifest)
+        if digest and manifest.get("config", digest) != digest:
+            raise CheckpointError(f"{folder} belongs to a run with another config")
+        for name, expected in files.items():
+            if not expected.items() <= _fingerprint(folder / name).items():
                 raise CheckpointError(f"{folder / name} is damaged")
         return History.from_json(json.loads((folder / HISTORY).read_text()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -52,7 +68,7 @@ def read_history(folder: Path) -> History:
 
 
 def read_checkpoint(folder: Path) -> tuple[dict[str, Any], History]:
-    """State and history of a run that can go on.
+    """State and history of a run that can go on. Nothing but tensors and plain values is unpickled.
 
     Raises:
         CheckpointError: the checkpoint is damaged, or belongs to a run that failed.
@@ -65,21 +81,33 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], History]:
     return state, history
 
 
-def newest_checkpoint(checkpoints: Path, trial: int) -> tuple[Path, History] | None:
-    """The checkpoint of a trial that is furthest on, whichever attempt at the study wrote it."""
-    found = []
-    for folder in checkpoints.glob(f"attempt-*/{trial_folder(trial)}/checkpoint_*"):
-        with contextlib.suppress(CheckpointError):
-            found.append((folder, read_history(folder)))
+def find_checkpoint(
+    checkpoints: Path, trial: int, digest: str | None = None
+) -> tuple[Checkpoint | None, list[CheckpointError]]:
+    """The checkpoint of a trial that is furthest on, whichever attempt at the study wrote it.
+
+    And what is wrong with others. With the digest of the run's config, only what such a run could
+    really go on from is found.
+    """
+    found, damaged = [], []
+    for folder in sorted(checkpoints.glob(f"attempt-*/{trial_folder(trial)}/checkpoint_*")):
+        try:
+            history = read_history(folder, digest)
+            if digest and not history.ended:
+                read_checkpoint(folder)
+            found.append(Checkpoint(folder, history))
+        except CheckpointError as error:
+            damaged.append(error)
     # Equally far means equal: a run is a function of its config.
-    return max(found, key=lambda pair: (pair[1].ended, len(pair[1].epochs)), default=None)
+    newest = max(found, key=lambda one: (one.history.ended, len(one.history.epochs)), default=None)
+    return newest, damaged
 
 
 def discard_superseded(checkpoints: Path, trial: int) -> None:
     """Delete a trial's checkpoints but the newest whole one."""
-    newest = newest_checkpoint(checkpoints, trial)
+    newest, _ = find_checkpoint(checkpoints, trial)
     for folder in checkpoints.glob(f"attempt-*/{trial_folder(trial)}/checkpoint_*"):
-        if newest and folder != newest[0]:
+        if newest and folder != newest.folder:
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -88,5 +116,18 @@ def trial_folder(trial: int) -> str:
     return f"trial-{trial:05d}"
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def trials_with_folders(checkpoints: Path) -> set[int]:
+    """The numbers of all trials that ever began."""
+    return {int(path.name.rpartition("-")[2]) for path in checkpoints.glob("attempt-*/trial-*")}
+
+
+def _files_of_1(manifest: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """What the first version recorded of its files."""
+    if manifest["version"] != 1:
+        raise CheckpointError(f"version {manifest['version']}; this project reads {VERSION}")
+    return {name: {"sha256": digest} for name, digest in manifest["sha256"].items()}
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    content = path.read_bytes()
+    return {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}

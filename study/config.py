@@ -1,6 +1,7 @@
 """The configuration of a study, which is also its command line."""
 
 import datetime as dt
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -75,8 +76,18 @@ class StudyConfig:
     """CPU threads a trial. One is best for small models."""
     gpus_per_trial: float | None = None
     """GPUs a trial, a fraction to share one. Default: a quarter where there is a GPU."""
+    max_failures: int = 3
+    """Times that a trial whose worker died goes on from its checkpoint. Errors in the code of a
+    task would come again and are not retried."""
+    time_budget: str = "none"
+    """Ends the study after so long, e.g. 30m or 1h30m: running epochs are finished, a report is
+    written, and --resume goes on."""
     resume: Path | None = None
     """Folder of an interrupted study to go on with; its own settings hold."""
+    replay: Path | None = None
+    """Folder of a study whose settings and proposals are run again, in the same order."""
+    dry_run: bool = False
+    """Check everything, say what would be done, and stop."""
 
     def __post_init__(self) -> None:
         """Check every value.
@@ -102,8 +113,10 @@ class StudyConfig:
                 f"--gpus-per-trial must be a whole number or a share of one GPU with at most four "
                 f"digits, not {share:g}"
             )
+        _at_least("max_failures", self.max_failures, 0)
         self.extras()
         self.peak_range()
+        self.budget_seconds()
         try:
             select(self.families)
         except ValueError as error:
@@ -124,6 +137,23 @@ class StudyConfig:
             "optimizer": CategoricalDistribution(("adamw",)) if self.optimizer != "sgd" else None,
         }
         return {name: range_ for name, range_ in ranges.items() if range_ is not None}
+
+    def budget_seconds(self) -> float | None:
+        """The time budget, or None without one.
+
+        Raises:
+            InputError: it is no time.
+        """
+        if self.time_budget == "none":
+            return None
+        parts = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", self.time_budget)
+        hours, minutes, seconds = (int(part or 0) for part in parts.groups()) if parts else (0,) * 3
+        if not hours + minutes + seconds:
+            raise InputError(
+                f"--time-budget must be none, or a time like 90s, 30m or 1h30m, "
+                f"not {self.time_budget!r}"
+            )
+        return 3600 * hours + 60 * minutes + seconds
 
     def peak_range(self) -> PeakRange | None:
         """The peak rates that were typed, or None where ``peak_lr`` is a word.
@@ -163,7 +193,9 @@ class StudyConfig:
 
 
 # What may differ when a study is resumed: what it runs on, not what it is.
-MACHINE = ("data_dir", "max_concurrent", "cpus_per_trial", "gpus_per_trial", "resume")
+MACHINE = ("data_dir", "max_concurrent", "cpus_per_trial", "gpus_per_trial", "max_failures")
+# What is about one run of the command, and not kept.
+OF_ONE_RUN = ("time_budget", "resume", "replay", "dry_run")
 
 
 def _range(

@@ -11,7 +11,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 
 from search_spaces import FAMILIES, SearchSpace, select
-from study.config import StudyConfig
+from study.config import OF_ONE_RUN, StudyConfig
 from study.errors import InputError
 from study.hardware import describe_hardware, describe_versions, now
 from study.range_test import range_test
@@ -23,9 +23,13 @@ COMMAND = "python -m study.run"
 
 
 def describe(
-    config: StudyConfig, source: TaskSource, task: Task, data: SearchData
+    config: StudyConfig,
+    source: TaskSource,
+    task: Task,
+    data: SearchData,
+    like: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """A study that begins now, its search space settled.
+    """A study that begins now, its search space settled; that of another one is taken over.
 
     Raises:
         InputError: the peak rates are to be found by a range test, and it finds none.
@@ -34,8 +38,25 @@ def describe(
         field.name: str(value) if isinstance(value, Path) else value
         for field in dataclasses.fields(config)
         for value in [getattr(config, field.name)]
-        if field.name != "resume"
+        if field.name not in OF_ONE_RUN
     }
+    space = like or _space(config, task, data)
+    return {
+        "config": values,
+        "seed": config.seed,
+        "task": {"name": task.name, **source.to_json()},
+        "metric": task.metric.to_json(),
+        "search_space": space["search_space"],
+        "range_test": space["range_test"],
+        "versions": describe_versions(),
+        "hardware": describe_hardware(),
+        "command": f"{COMMAND} {shlex.join(sys.argv[1:])}".rstrip(),
+        "began": now(),
+        "ended": None,
+    }
+
+
+def _space(config: StudyConfig, task: Task, data: SearchData) -> dict[str, Any]:
     peak_lr = config.peak_range()
     tested = None
     if config.peak_lr == "auto":
@@ -47,10 +68,6 @@ def describe(
         peak_lr = task.adamw_peak_lr if config.optimizer == "adamw" else task.peak_lr
     families = select(config.families)
     return {
-        "config": values,
-        "seed": config.seed,
-        "task": {"name": task.name, **source.to_json()},
-        "metric": task.metric.to_json(),
         "search_space": {
             "families": list(families),
             "peak_lr": list(peak_lr),
@@ -58,11 +75,6 @@ def describe(
             "parameters": {name: _as_json(FAMILIES[name].space) for name in families},
         },
         "range_test": tested.to_json() if tested else None,
-        "versions": describe_versions(),
-        "hardware": describe_hardware(),
-        "command": f"{COMMAND} {shlex.join(sys.argv[1:])}".rstrip(),
-        "began": now(),
-        "ended": None,
     }
 
 
@@ -76,9 +88,9 @@ def stored_config(folder: Path, description: Mapping[str, Any]) -> StudyConfig:
         values: dict[str, Any] = dict(description["config"])
         for field in ("out", "data_dir"):
             values[field] = Path(values[field])
-        values["task_args"] = tuple(values["task_args"])
+        values["task_args"] = tuple(values.get("task_args", ()))
         folder = folder.resolve()
-        values |= {"out": folder.parent, "name": folder.name, "resume": None}
+        values |= {"out": folder.parent, "name": folder.name}
         return StudyConfig(**values)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{str(folder / STUDY_JSON)!r} is damaged: {error}") from error

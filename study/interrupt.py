@@ -1,7 +1,9 @@
-"""Ctrl-C, counted."""
+"""When to stop: Ctrl-C, counted, and a budget of time."""
 
+import math
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -11,6 +13,15 @@ class Interrupt:
     """Counts the interruptions: after one, running epochs are finished; after two, nothing is."""
 
     count = 0
+
+    def __init__(self, budget: float | None = None) -> None:
+        """``budget``: seconds from now after which no trial and no epoch begins any more."""
+        self._deadline = time.monotonic() + budget if budget is not None else math.inf
+
+    @property
+    def stopping(self) -> bool:
+        """Whether nothing new is to begin."""
+        return self.count > 0 or time.monotonic() >= self._deadline
 
     @contextmanager
     def listening(self) -> Iterator["Interrupt"]:

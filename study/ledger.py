@@ -4,11 +4,14 @@ Ray executes what stands here; whatever is killed, this file can be read and the
 trial that is RUNNING in it without a process behind it is simply not finished yet.
 """
 
+import json
 import logging
 import math
+import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +24,13 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from search_spaces import CONTROLS, FAMILIES, Parameters, SearchSpace
+from study.config import StudyConfig
+from study.errors import InputError, said
 from study.metric import Ranking
-from study.training import History
+from study.training import History, RunConfig
 
 JOURNAL = "optuna.journal"
+VERSION = 2
 STARTUP_TRIALS = 16
 """So many trials are random and visit the families in turn; then comes TPE. More if need be."""
 
@@ -42,6 +48,10 @@ class Proposal:
     seed: int
     """Of this trial's training run, derived from the study's seed."""
 
+    def run_config(self, config: StudyConfig) -> RunConfig:
+        """The training run that this stands for in a study."""
+        return RunConfig(self.family, self.parameters, self.seed, config.epochs, config.batch_size)
+
 
 class Ledger:
     """Proposes trials, and is told how they ended.
@@ -51,27 +61,58 @@ class Ledger:
         space: what to sample from.
         ranking: what to look for.
         seed: the study's.
+        resuming: whether there has to be a study already.
+
+    Raises:
+        InputError: the journal is damaged, or of a newer version, or of a study that lacks its
+            study.json.
     """
 
-    def __init__(self, folder: Path, space: SearchSpace, ranking: Ranking, seed: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        space: SearchSpace,
+        ranking: Ranking,
+        seed: int,
+        resuming: bool = False,
+    ) -> None:
         # Absolute: over a relative path, a lock that outlived its process is waited for for ever.
         journal = (folder / JOURNAL).absolute()
         # The journal's own lock outlives a kill; with the folder locked, nobody can hold it.
         journal.with_name(f"{JOURNAL}.lock").unlink(missing_ok=True)
+        _mend(journal)
         optuna.logging.set_verbosity(logging.WARNING)
-        self._space = space
-        self._seed = seed
-        storage = JournalStorage(JournalFileBackend(str(journal)))
-        # The journal holds one study, under the name that the folder had when it began.
-        names = optuna.get_all_study_names(storage)
-        self._study: Study = optuna.create_study(
-            storage=storage,
-            study_name=names[0] if names else folder.name,
-            direction=ranking.direction,
-            sampler=ResumableTPE(seed, _startup_trials(space.families)),
-            load_if_exists=True,
-        )
+        self._space, self._seed = space, seed
+        sampler = ResumableTPE(seed, _startup_trials(space.families))
+        self._study = _opened(journal, ranking, resuming, sampler)
+        trials = self._study.get_trials(deepcopy=False)
+        if not resuming and any(trial.state != TrialState.WAITING for trial in trials):
+            raise InputError(
+                f"{str(folder)!r} holds the trials of a study, but not its study.json; put that "
+                "back, or choose another --name"
+            )
         self._open: dict[int, Trial] = {}
+
+    def replay(self, trials: Sequence[Mapping[str, Any]]) -> None:
+        """Have these proposed first, in their order: the parameters that Optuna recorded of each.
+
+        What was queued before is not queued again.
+        """
+        for parameters in trials[self.proposed_count :]:
+            self._study.enqueue_trial(dict(parameters))
+
+    @property
+    def proposed_count(self) -> int:
+        """How many trials there are, those that wait to be replayed included."""
+        return len(self._study.get_trials(deepcopy=False))
+
+    def open_proposals(self) -> dict[int, Proposal | None]:
+        """As :meth:`unfinished`, but nothing is sampled: None where a kill left something out."""
+        trials = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return {
+            trial.number: self._proposal(trial) if _is_complete(trial, self._space) else None
+            for trial in trials
+        }
 
     def unfinished(self) -> Iterator[Proposal]:
         """The proposals that an earlier process left without an end."""
@@ -143,6 +184,29 @@ class Ledger:
         return Proposal(trial.number, family, parameters, _seeds(self._seed, trial.number)[0])
 
 
+def recorded_proposals(folder: Path, space: SearchSpace) -> list[dict[str, Any]]:
+    """What :meth:`Ledger.replay` takes: the proposals of a study that may even be running.
+
+    Raises:
+        InputError: its journal cannot be read.
+    """
+    journal = (folder / JOURNAL).absolute()
+    if not journal.exists():
+        raise InputError(f"{str(folder)!r} has no {JOURNAL}, so there is nothing to replay")
+    study = _opened(journal, None, True)
+    trials = study.get_trials(deepcopy=False)
+    return [trial.params for trial in takewhile(lambda one: _is_complete(one, space), trials)]
+
+
+def _is_complete(trial: FrozenTrial, space: SearchSpace) -> bool:
+    """Whether all of its parameters were sampled before a kill."""
+    if "family" not in trial.params:
+        return False
+    family = FAMILIES[trial.params["family"]]
+    names = {"peak_lr", *family.space, *filter(family.takes, space.extras)}
+    return {f"{family.name}.{name}" for name in names} <= set(trial.params)
+
+
 class ResumableTPE(TPESampler):
     """TPE whose draws for a trial follow from the seed, the trial's number and the trials before.
 
@@ -170,6 +234,65 @@ class ResumableTPE(TPESampler):
         _, tpe_seed, random_seed = _seeds(self._seed, trial.number)
         self._rng.rng.seed(tpe_seed)
         self._random_sampler._rng.rng.seed(random_seed)
+
+
+def _opened(
+    journal: Path, ranking: Ranking | None, resuming: bool, sampler: TPESampler | None = None
+) -> Study:
+    """The one study in the journal, made if there is none yet."""
+    try:
+        storage = JournalStorage(JournalFileBackend(str(journal)))
+        # Under the name that the folder had when it began.
+        names = optuna.get_all_study_names(storage)
+        if resuming and not names:
+            raise ValueError("it has been cut short, and holds no study")
+        if names:
+            study = optuna.load_study(study_name=names[0], storage=storage, sampler=sampler)
+        else:
+            study = optuna.create_study(
+                storage=storage,
+                study_name=journal.parent.name,
+                direction=ranking.direction if ranking else None,
+                sampler=sampler,
+            )
+            study.set_user_attr("version", VERSION)
+        version = study.user_attrs.get("version", VERSION)
+    except OSError:
+        raise
+    except Exception as error:  # whatever Optuna makes of lines that are not its own
+        raise _damaged(journal, said(error)) from error
+    if version > VERSION:
+        raise InputError(
+            f"{str(journal)!r} has version {version}, newer than this project reads ({VERSION}); "
+            "update the project"
+        )
+    return study
+
+
+def _mend(journal: Path) -> None:
+    """Cut off the half line that a killed process may have left: Optuna would write on behind it.
+
+    Raises:
+        InputError: another line is damaged.
+    """
+    if not journal.exists():
+        return
+    content = journal.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    for number, line in enumerate(whole.splitlines() or [content][: len(content)], start=1):
+        try:
+            json.loads(line)
+        except ValueError as error:
+            raise _damaged(journal, f"line {number} is no record") from error
+    if len(whole) < len(content):
+        os.truncate(journal, len(whole))
+
+
+def _damaged(journal: Path, what: str) -> InputError:
+    return InputError(
+        f"{str(journal)!r} is damaged: {what}; put a copy of it back, or start another study with "
+        "another --name"
+    )
 
 
 def _startup_trials(families: tuple[str, ...]) -> int:

@@ -209,11 +209,22 @@ def read_study_json(folder: Path) -> dict[str, Any]:
         raise InputError(f"{str(folder)!r} is no study: it has no {STUDY_JSON}") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{str(path)!r} cannot be read: {error}") from error
-    if content.get("version") != VERSION:
+    version = content.get("version")
+    if not isinstance(version, int) or version > VERSION:
         raise InputError(
-            f"{str(path)!r} has version {content.get('version')!r}; this project reads {VERSION}"
+            f"{str(path)!r} has version {version!r}, newer than this project reads ({VERSION}); "
+            "update the project"
         )
-    return content
+    return _of_1(content) if version == 1 else content
+
+
+def _of_1(content: dict[str, Any]) -> dict[str, Any]:
+    """The first version knew the names of tasks, and no metric but accuracy."""
+    config = content.get("config")
+    name = config.get("task", "mnist") if isinstance(config, dict) else "mnist"
+    task: dict[str, Any] = {"name": name, "spec": name, "arguments": []}
+    task |= {"sha256": None, "text": None}
+    return {**content, "task": task, "metric": ACCURACY.to_json(), "range_test": None}
 
 
 def _read_table(path: Path) -> pa.Table:

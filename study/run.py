@@ -5,9 +5,8 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,16 +15,16 @@ from rich.console import Console
 
 from search_spaces import FAMILIES, SearchSpace, preflight
 from search_spaces.family import MIN_STEPS
-from study.checkpoint import newest_checkpoint
 from study.cli import exit_status, parse
-from study.config import MACHINE, StudyConfig
+from study.config import MACHINE, OF_ONE_RUN, StudyConfig
 from study.description import COMMAND, describe, stored_config, stored_space
 from study.errors import InputError, StudyError
 from study.hardware import now, usable_cpus, usable_gpus
 from study.interrupt import Interrupt
-from study.ledger import Ledger, Proposal
+from study.ledger import Ledger, recorded_proposals
 from study.preflight import check_task, load_search_data, steps_per_epoch
 from study.progress import Display
+from study.recovery import finished_before, what_was_found
 from study.results import (
     STUDY_JSON,
     ResultTables,
@@ -35,7 +34,6 @@ from study.results import (
 )
 from study.source import TaskSource
 from study.task import SearchData, Task
-from study.training import History
 
 LOCK = ".lock"
 
@@ -47,43 +45,55 @@ def main(arguments: Sequence[str]) -> int:
         InputError: something that was typed cannot be.
         StudyError: the study cannot go on.
     """
-    config, description = _parse(arguments)
+    config, before = _parse(arguments)
     source = TaskSource.read(config.task, config.task_args)
-    if description:
-        source.check_unchanged(description)
+    if before:
+        source.check_unchanged(before)
     task = source.make()
     data = load_search_data(task, config.data_dir)
     horizon = _check_room(config, task, data)
     torch.set_num_threads(config.cpus_per_trial)  # as in the trials, whose sums are checked here
     check_task(task, data, config.batch_size, config.device)
-    description = description or describe(config, source, task, data)
-    space = stored_space(description)
-    _check_families(space, horizon)
-    return _run(config, source, data, space, description)
+    if before and config.resume:
+        description = before
+    else:
+        description = describe(config, source, task, data, before)
+    _check_families(stored_space(description), horizon)
+    return _run(config, source, data, description)
 
 
 def _parse(arguments: Sequence[str]) -> tuple[StudyConfig, dict[str, Any] | None]:
-    """The configuration, and what study.json says of a study that is to go on."""
+    """The configuration, and study.json of the study that is to go on or to be replayed."""
     config = parse(StudyConfig, COMMAND, arguments)
-    if config.resume is None:
-        # Not Path.exists(), which raises where it may not look.
-        if os.path.lexists(config.folder / STUDY_JSON):
-            raise InputError(
-                f"{str(config.folder)!r} already holds a study; go on with it by "
-                f"--resume {shlex.quote(str(config.folder))}, or choose another --name"
-            )
-        return config, None
-    description = read_study_json(config.resume)
-    stored = stored_config(config.resume, description)
-    # Parsed again over the stored settings, so that only what was typed can differ from them.
-    config = parse(StudyConfig, COMMAND, arguments, default=stored)
-    for field in dataclasses.fields(config):
-        typed, kept = getattr(config, field.name), getattr(stored, field.name)
-        if field.name not in MACHINE and typed != kept:
-            raise InputError(
-                f"{str(config.resume)!r} is a study with --{field.name.replace('_', '-')} {kept}, "
-                f"not {typed}; leave the flag out, or start another study with another --name"
-            )
+    if config.resume and config.replay:
+        raise InputError("--resume goes on with a study and --replay begins another; give one")
+    folder = config.resume or config.replay
+    description = None
+    if folder:
+        description = read_study_json(folder)
+        stored = stored_config(folder, description)
+        if config.replay:
+            stored = replace(stored, name="")
+        # Parsed again over the stored settings, so that only what was typed can differ from them.
+        config = parse(StudyConfig, COMMAND, arguments, default=stored)
+        may_differ = {
+            *MACHINE,
+            *OF_ONE_RUN,
+            *(("name", "out", "num_trials") if config.replay else ()),
+        }
+        for field in dataclasses.fields(config):
+            typed, kept = getattr(config, field.name), getattr(stored, field.name)
+            if field.name not in may_differ and typed != kept:
+                raise InputError(
+                    f"{str(folder)!r} is a study with --{field.name.replace('_', '-')} {kept}, "
+                    f"not {typed}; leave the flag out, or start another study with another --name"
+                )
+    # Not Path.exists(), which raises where it may not look.
+    if not config.resume and os.path.lexists(config.folder / STUDY_JSON):
+        raise InputError(
+            f"{str(config.folder)!r} already holds a study; go on with it by "
+            f"--resume {shlex.quote(str(config.folder))}, or choose another --name"
+        )
     return config, description
 
 
@@ -115,12 +125,11 @@ def _check_families(space: SearchSpace, horizon: int) -> None:
 
 
 def _run(
-    config: StudyConfig,
-    source: TaskSource,
-    data: SearchData,
-    space: SearchSpace,
-    description: dict[str, Any],
+    config: StudyConfig, source: TaskSource, data: SearchData, description: dict[str, Any]
 ) -> int:
+    if config.dry_run and not config.resume:
+        Console().print(_plan(config, description), highlight=False, soft_wrap=True, markup=False)
+        return 0
     try:
         config.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -130,7 +139,7 @@ def _run(
         ) from error
     try:
         with FileLock(config.folder / LOCK, timeout=0):
-            return _run_locked(config, source, data, space, description)
+            return _run_locked(config, source, data, description)
     except Timeout as error:
         raise StudyError(
             f"{str(config.folder)!r} is in use by another process; wait until it has ended"
@@ -143,54 +152,72 @@ def _run(
 
 
 def _run_locked(
-    config: StudyConfig,
-    source: TaskSource,
-    data: SearchData,
-    space: SearchSpace,
-    description: dict[str, Any],
+    config: StudyConfig, source: TaskSource, data: SearchData, description: dict[str, Any]
 ) -> int:
     # Here, not above: Ray takes seconds to import, and bad input should not wait for it.
-    from study.search import CHECKPOINTS, search
+    from study.search import search
 
-    console = Console()
-    ranking = read_ranking(description)
-    ledger = Ledger(config.folder, space, ranking, config.seed)
+    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+    ranking, space = read_ranking(description), stored_space(description)
+    ledger = Ledger(config.folder, space, ranking, config.seed, bool(config.resume))
+    before = list(finished_before(config, ledger))
+    if config.resume:
+        for line in what_was_found(config, ledger, before):
+            console.print(line)
+    console.print(_plan(config, description, done=len(before)))
+    if config.dry_run:
+        return 0
+    if config.replay:
+        ledger.replay(recorded_proposals(config.replay, space))
     write_study_json(config.folder, description)
-    before = list(_finished_before(ledger, config.folder / CHECKPOINTS))
     tables = ResultTables(config.folder, space, ranking, before)
-    low, high = space.peak_lr
-    console.print(
-        f"{config.num_trials} trials of {config.epochs} epochs on {description['task']['name']}, "
-        f"{len(space.families)} schedule families, peak rates {low:g} to {high:g} "
-        f"-> {config.folder}",
-        highlight=False,
-        soft_wrap=True,
-        markup=False,
+    interrupt = Interrupt(config.budget_seconds())
+    display = Display(
+        config.num_trials, len(before), tables.best(), config.epochs, ranking, console
     )
-    interrupt = Interrupt()
-    with (
-        interrupt.listening(),
-        Display(
-            config.num_trials, len(before), tables.best(), config.epochs, ranking, console
-        ) as display,
-    ):
+    with interrupt.listening(), display:
         try:
             search(config, source, data, ledger, tables, display, interrupt)
         finally:
             tables.write()
-    if ledger.finished_count < config.num_trials:
+    return _ended(config, ledger, interrupt, display, description)
+
+
+def _plan(config: StudyConfig, description: Mapping[str, Any], done: int = 0) -> str:
+    """What is about to be done, in a line."""
+    space = stored_space(description)
+    low, high = space.peak_lr
+    trials = f"{config.num_trials - done} more trials" if done else f"{config.num_trials} trials"
+    return (
+        f"{trials} of {config.epochs} epochs on {description['task']['name']}, "
+        f"{len(space.families)} schedule families, peak rates {low:g} to {high:g} "
+        f"-> {config.folder}"
+    )
+
+
+def _ended(
+    config: StudyConfig,
+    ledger: Ledger,
+    interrupt: Interrupt,
+    display: Display,
+    description: Mapping[str, Any],
+) -> int:
+    """Say how it ended, and have the report written; returns the exit status."""
+    done = ledger.finished_count
+    if done < config.num_trials and interrupt.count:
         print(f"interrupted; go on with: {_resume_command(config)}")
         return 130
-    write_study_json(config.folder, {**description, "ended": description["ended"] or now()})
+    if done < config.num_trials:
+        print(
+            f"the time budget of {config.time_budget} ended after {done} of {config.num_trials} "
+            f"trials; go on with: {_resume_command(config)}"
+        )
+    else:
+        write_study_json(config.folder, {**description, "ended": description["ended"] or now()})
+    if not done:
+        return 0
     print(f"best: {display.best()}")
     return _report(config)
-
-
-def _finished_before(ledger: Ledger, checkpoints: Path) -> Iterator[tuple[Proposal, History]]:
-    """What an earlier process finished: how it ended from the ledger, the rest from checkpoints."""
-    for proposal, history in ledger.finished():
-        found = newest_checkpoint(checkpoints, proposal.number)
-        yield proposal, replace(history, curve=found[1].curve if found else [])
 
 
 def _report(config: StudyConfig) -> int:

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,7 +40,7 @@ from ray.tune.stopper import Stopper
 from study.checkpoint import (
     CheckpointError,
     discard_superseded,
-    newest_checkpoint,
+    find_checkpoint,
     read_history,
     trial_folder,
 )
@@ -47,17 +48,15 @@ from study.config import StudyConfig
 from study.hardware import usable_cpus, usable_gpus
 from study.interrupt import Interrupt
 from study.ledger import Ledger, Proposal
+from study.recovery import CHECKPOINTS
 from study.results import ResultTables
 from study.source import TaskSource
 from study.task import SearchData
 from study.training import History
 from study.trial import ScheduleTrial, to_arrays
 
-CHECKPOINTS = "checkpoints"
 # A string, which Ray's annotation of suggest() leaves out.
 _NO_MORE: dict[str, Any] | None = Searcher.FINISHED  # type: ignore[assignment]
-WORKER_DEATHS = 3
-"""A trial whose worker dies (not: whose code raises) goes on from its checkpoint so many times."""
 
 
 class Progress(Protocol):
@@ -86,7 +85,7 @@ def search(
 
     Trials that an earlier process left unfinished go on from their newest checkpoint.
     """
-    execution = Execution(config.folder / CHECKPOINTS, ledger, tables, progress, interrupt)
+    execution = Execution(config, ledger, tables, progress, interrupt)
     execution.adopt_unfinished()
     left = config.num_trials - ledger.finished_count
     if left > 0:
@@ -103,13 +102,15 @@ class Execution:
 
     def __init__(
         self,
-        checkpoints: Path,
+        config: StudyConfig,
         ledger: Ledger,
         tables: ResultTables,
         progress: Progress,
         interrupt: Interrupt,
     ) -> None:
-        self.checkpoints = checkpoints.absolute()  # a worker runs in another folder
+        self.config = config
+        # Absolute, since a worker runs in another folder.
+        self.checkpoints = (config.folder / CHECKPOINTS).absolute()
         self.checkpoints.mkdir(exist_ok=True)
         self.ledger, self.tables = ledger, tables
         self.progress, self.interrupt = progress, interrupt
@@ -124,16 +125,17 @@ class Execution:
     @property
     def stopping(self) -> bool:
         """Whether no trial is to begin any more."""
-        return bool(self.interrupt.count or self.error)
+        return self.interrupt.stopping or self.error is not None
 
     def adopt_unfinished(self) -> None:
         """Queue the trials that an earlier process left, but those whose checkpoint is the last."""
         for proposal in self.ledger.unfinished():
-            folder, history = newest_checkpoint(self.checkpoints, proposal.number) or (None, None)
-            if history and history.ended:
-                self._record(proposal, history)
+            digest = proposal.run_config(self.config).digest()
+            found, _ = find_checkpoint(self.checkpoints, proposal.number, digest)
+            if found and found.history.ended:
+                self._record(proposal, found.history)
             else:
-                self.adopted.append((proposal, folder))
+                self.adopted.append((proposal, found.folder if found else None))
 
     def next_trial(self) -> tuple[Proposal, Path | None]:
         """A proposal and the checkpoint to go on from; adopted ones go first."""
@@ -161,8 +163,6 @@ def _trainable(config: StudyConfig, source: TaskSource, data: SearchData) -> typ
         source=source,
         data=to_arrays(data),
         data_dir=config.data_dir.absolute(),
-        epochs=config.epochs,
-        batch_size=config.batch_size,
         threads=config.cpus_per_trial,
         device=config.device,
     )
@@ -191,7 +191,7 @@ def _tuner(
             name=f"attempt-{max(attempts, default=0) + 1:03d}",
             # Ray's own num_to_keep writes a snapshot of the whole experiment at every checkpoint.
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, checkpoint_at_end=True),
-            failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
+            failure_config=tune.FailureConfig(max_failures=execution.config.max_failures),
             callbacks=[LedgerCallback(execution)],
             stop=InterruptStopper(execution),
             verbose=0,
@@ -217,9 +217,7 @@ class LedgerSearcher(Searcher):
             return _NO_MORE
         return {
             "trial": proposal.number,
-            "family": proposal.family,
-            "parameters": dict(proposal.parameters),
-            "seed": proposal.seed,
+            "run": asdict(proposal.run_config(self._execution.config)),
             "checkpoint": str(checkpoint) if checkpoint else None,
         }
 
@@ -297,8 +295,8 @@ class LedgerCallback(tune.Callback):
     ) -> None:
         """Record a trial whose worker died once too often."""
         self._execution.running.discard(_number(trial))
-        found = newest_checkpoint(self._execution.checkpoints, _number(trial))
-        history = found[1] if found else History()
+        found, _ = find_checkpoint(self._execution.checkpoints, _number(trial))
+        history = found.history if found else History()
         history.status = "failed"
         history.error = _last_line(trial.error_file) or "its worker died"
         self._execution.finish(_number(trial), history)

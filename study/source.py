@@ -100,7 +100,10 @@ class TaskSource:
             InputError: it has changed, with the first line that has; or study.json is damaged.
         """
         try:
-            before = str(description["task"]["text"]).splitlines()
+            text = description["task"]["text"]
+            if text is None:  # the first version did not record it
+                return
+            before = str(text).splitlines()
         except (KeyError, TypeError) as error:
             raise InputError(f"study.json is damaged: task: {error}") from error
         now = self.text.splitlines()

@@ -5,6 +5,8 @@ of its :class:`RunConfig`, and a run that goes on from :meth:`TrainingRun.state`
 one that was never interrupted.
 """
 
+import hashlib
+import json
 import math
 import random
 import time
@@ -38,6 +40,10 @@ class RunConfig:
     """Of initialisation and data order."""
     epochs: int
     batch_size: int
+
+    def digest(self) -> str:
+        """SHA-256, to tell the checkpoints of one run from another's."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,12 @@ class History:
         Raises:
             TypeError, KeyError: something is missing or has another name.
         """
-        epochs = [EpochRecord(**record) for record in content["epochs"]]
+        # The first version knew no metric but accuracy.
+        names = {"val_accuracy": "val_metric"}
+        epochs = [
+            EpochRecord(**{names.get(name, name): value for name, value in record.items()})
+            for record in content["epochs"]
+        ]
         curve = [(step, lr, momentum) for step, lr, momentum in content["curve"]]
         return cls(**{**content, "epochs": epochs, "curve": curve})
 

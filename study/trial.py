@@ -24,8 +24,8 @@ Arrays = list[list[npt.NDArray[np.generic]]]
 class ScheduleTrial(tune.Trainable):
     """One training run; the actor is reused for the next, so that only the first pays the imports.
 
-    ``config`` holds the trial's number, family, parameters and seed, and, for a trial that goes on,
-    the folder of the checkpoint to go on from.
+    ``config`` holds the trial's number, its run as a dict, and the folder of the checkpoint from
+    which it is to go on, if there is one.
 
     An exception in the run is reported as a result, with status ``failed``: it would come again, so
     Ray must not retry it. What Ray does retry is a worker that died.
@@ -38,8 +38,6 @@ class ScheduleTrial(tune.Trainable):
         source: TaskSource,
         data: Arrays | None,
         data_dir: Path,
-        epochs: int,
-        batch_size: int,
         threads: int,
         device: str,
     ) -> None:
@@ -50,7 +48,7 @@ class ScheduleTrial(tune.Trainable):
         """
         torch.set_num_threads(threads)
         self._source, self._arrays, self._data_dir = source, data, data_dir
-        self._epochs, self._batch_size, self._device = epochs, batch_size, device
+        self._device = device
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -60,7 +58,7 @@ class ScheduleTrial(tune.Trainable):
         self._resumed: tuple[dict[str, Any], History] | None = None
         self._failure: History | None = None
         self._seconds_before = 0.0
-        self._trial_config = new_config
+        self._config = RunConfig(**new_config["run"])
         if checkpoint := new_config["checkpoint"]:
             self.load_checkpoint(checkpoint)
         return True
@@ -80,16 +78,17 @@ class ScheduleTrial(tune.Trainable):
             self._failure = history
         history.node = platform.node()
         history.wall_seconds = self._seconds_before + time.monotonic() - self._started
-        samples = run.steps_per_epoch * self._batch_size if not self._failure else 0
+        samples = run.steps_per_epoch * self._config.batch_size if not self._failure else 0
         return {"samples": samples, "done": history.ended}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write the run; a failed one without its state, which nothing would go on from."""
         if self._failure:
-            write_checkpoint(Path(checkpoint_dir), None, self._failure)
+            write_checkpoint(Path(checkpoint_dir), None, self._failure, self._config.digest())
         else:
             assert self._run, "Ray saves after a step"
-            write_checkpoint(Path(checkpoint_dir), self._run.state(), self._run.history)
+            run = self._run
+            write_checkpoint(Path(checkpoint_dir), run.state(), run.history, self._config.digest())
 
     def load_checkpoint(self, checkpoint: dict[str, Any] | str | None) -> None:
         """Read a run that :meth:`step` then goes on with."""
@@ -106,14 +105,7 @@ class ScheduleTrial(tune.Trainable):
         return task, _from_arrays(self._arrays)
 
     def _build(self) -> TrainingRun:
-        config = RunConfig(
-            family=self._trial_config["family"],
-            parameters=self._trial_config["parameters"],
-            seed=self._trial_config["seed"],
-            epochs=self._epochs,
-            batch_size=self._batch_size,
-        )
-        run = TrainingRun(*self._task_and_data, config, self._device)
+        run = TrainingRun(*self._task_and_data, self._config, self._device)
         if self._resumed:
             run.load_state(*self._resumed)
         return run

@@ -2,8 +2,11 @@
 
 import gc
 import os
+import resource
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -137,6 +140,46 @@ class AlwaysDies(LeNet):
         if in_a_study():
             os.kill(os.getpid(), 9)
         return super().forward(images)
+
+
+class DiesWhileItSaves(LeNet):
+    """Kills its process while its second checkpoint is being written, once."""
+
+    saved = 0
+
+    def state_dict(self, *arguments: Any, **keywords: Any) -> Any:
+        marker = Path(os.environ["LR_STUDY_TEST_MARKER"])
+        self.saved += 1
+        if self.saved == 2 and not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), 9)
+        return super().state_dict(*arguments, **keywords)
+
+
+class GreedyOnce(LeNet):
+    """Wants more memory than its process may have, the first time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        marker = Path(os.environ["LR_STUDY_TEST_MARKER"])
+        if not in_a_study() or marker.exists():
+            return
+        marker.touch()
+        limits = resource.getrlimit(resource.RLIMIT_DATA)
+        now = Path("/proc/self/status").read_text().split("VmData:")[1].split()[0]
+        resource.setrlimit(resource.RLIMIT_DATA, (int(now) * 1024 + 2**27, limits[1]))
+        try:
+            torch.ones(2**30)
+        finally:
+            resource.setrlimit(resource.RLIMIT_DATA, limits)
+
+
+class SlowToDie(LeNet):
+    """Takes its time when it is given up."""
+
+    def __del__(self) -> None:
+        if in_a_study():
+            time.sleep(3)
 
 
 class SeesSharedTensors(LeNet):

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from study import checkpoint
 from study.checkpoint import (
     CheckpointError,
-    newest_checkpoint,
+    find_checkpoint,
     read_checkpoint,
     read_history,
     write_checkpoint,
@@ -31,7 +32,7 @@ def run(small_mnist: SearchData) -> TrainingRun:
 
 def write(folder: Path, run: TrainingRun, state: dict[str, Any] | None = None) -> Path:
     folder.mkdir(parents=True)
-    write_checkpoint(folder, state or run.state(), run.history)
+    write_checkpoint(folder, state or run.state(), run.history, run.config.digest())
     return folder
 
 
@@ -77,7 +78,7 @@ def test_a_malicious_pickle_is_not_opened(run: TrainingRun, tmp_path: Path) -> N
         read_checkpoint(folder)
     (folder / checkpoint.STATE).write_bytes(pickle.dumps(Malicious(victim)))
     manifest = json.loads((folder / checkpoint.MANIFEST).read_text())
-    manifest["sha256"][checkpoint.STATE] = checkpoint._sha256(folder / checkpoint.STATE)
+    manifest["files"][checkpoint.STATE] = checkpoint._fingerprint(folder / checkpoint.STATE)
     (folder / checkpoint.MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(CheckpointError, match=checkpoint.STATE):
         read_checkpoint(folder)
@@ -92,19 +93,56 @@ def test_the_newest_is_the_one_furthest_on(run: TrainingRun, tmp_path: Path) -> 
     damaged = write(tmp_path / "attempt-002/trial-00007/checkpoint_000001", run)
     (damaged / checkpoint.STATE).write_bytes(b"")
     write(tmp_path / "attempt-002/trial-00008/checkpoint_000002", run)
-    found = newest_checkpoint(tmp_path, 7)
+    found, wrong = find_checkpoint(tmp_path, 7)
     assert found is not None
-    assert (found[0], len(found[1].epochs)) == (newest, 2)
+    assert (found.folder, len(found.history.epochs)) == (newest, 2)
+    assert [str(error) for error in wrong] == [f"{damaged / checkpoint.STATE} is damaged"]
     (newest / checkpoint.MANIFEST).unlink()
-    found = newest_checkpoint(tmp_path, 7)
+    found, wrong = find_checkpoint(tmp_path, 7)
     assert found is not None
-    assert found[0] == later
-    assert newest_checkpoint(tmp_path, 9) is None
+    assert found.folder == later
+    assert len(wrong) == 2
+    assert find_checkpoint(tmp_path, 9) == (None, [])
+
+
+def test_only_a_run_with_the_same_config_goes_on(run: TrainingRun, tmp_path: Path) -> None:
+    folder = write(tmp_path / "attempt-001/trial-00007/checkpoint_000000", run)
+    found, _ = find_checkpoint(tmp_path, 7, CONFIG.digest())
+    assert found is not None
+    other = replace(CONFIG, parameters={"peak_lr": 0.051})
+    assert other.digest() != CONFIG.digest()
+    found, wrong = find_checkpoint(tmp_path, 7, other.digest())
+    assert found is None
+    assert [str(error) for error in wrong] == [f"{folder} belongs to a run with another config"]
+
+
+def test_what_cannot_be_loaded_is_not_gone_on_from(run: TrainingRun, tmp_path: Path) -> None:
+    """Whole by its manifest, but with a pickle in it that is no state."""
+    folder = write(tmp_path / "attempt-001/trial-00007/checkpoint_000000", run)
+    (folder / checkpoint.STATE).write_bytes(pickle.dumps(Malicious(tmp_path / "victim")))
+    manifest = json.loads((folder / checkpoint.MANIFEST).read_text())
+    manifest["files"][checkpoint.STATE] = checkpoint._fingerprint(folder / checkpoint.STATE)
+    (folder / checkpoint.MANIFEST).write_text(json.dumps(manifest))
+    found, wrong = find_checkpoint(tmp_path, 7, CONFIG.digest())
+    assert found is None
+    assert len(wrong) == 1
+    assert not (tmp_path / "victim").exists()
+
+
+def test_the_first_versions_checkpoints_are_read(run: TrainingRun, tmp_path: Path) -> None:
+    folder = write(tmp_path / "c", run)
+    manifest = json.loads((folder / checkpoint.MANIFEST).read_text())
+    hashes = {name: file["sha256"] for name, file in manifest["files"].items()}
+    (folder / checkpoint.MANIFEST).write_text(json.dumps({"version": 1, "sha256": hashes}))
+    assert read_history(folder) == run.history
+    (folder / checkpoint.MANIFEST).write_text(json.dumps({"version": 3}))
+    with pytest.raises(CheckpointError, match="version 3; this project reads 2"):
+        read_history(folder)
 
 
 def test_a_failed_run_leaves_a_history_only(run: TrainingRun, tmp_path: Path) -> None:
     history = History(status="failed", error="RuntimeError: no", epochs=run.history.epochs)
-    write_checkpoint(tmp_path, None, history)
+    write_checkpoint(tmp_path, None, history, CONFIG.digest())
     assert read_history(tmp_path) == history
     with pytest.raises(CheckpointError):
         read_checkpoint(tmp_path)

@@ -22,7 +22,8 @@ PEAK = (1e-3, 1.0)
 def open_ledger(
     folder: Path, families: str = "classic", seed: int = 0, ranking: Ranking = ACCURACY
 ) -> Ledger:
-    return Ledger(folder, SearchSpace(select(families), PEAK), ranking, seed)
+    resuming = (folder / JOURNAL).exists()
+    return Ledger(folder, SearchSpace(select(families), PEAK), ranking, seed, resuming)
 
 
 def ended(status: Status, accuracy: float = 0.9) -> History:

@@ -22,12 +22,12 @@ from optuna.trial import TrialState
 
 import analysis
 from study import run
-from study.checkpoint import newest_checkpoint, read_checkpoint
+from study.checkpoint import find_checkpoint, read_checkpoint
 from study.errors import InputError
 from study.hardware import usable_cpus
 from study.ledger import Proposal
 from study.progress import Display
-from study.search import CHECKPOINTS
+from study.recovery import CHECKPOINTS
 from study.task import SearchData
 from study.tasks.mnist import make_task
 from study.tasks.published import TRAIN_FILES
@@ -284,9 +284,9 @@ def test_trials_end_bit_for_bit_as_if_never_interrupted(
         whole = TrainingRun(make_task(), mnist, config)
         while not whole.history.ended:
             whole.run_epoch()
-        found = newest_checkpoint(interrupted / CHECKPOINTS, row["trial"])
+        found, _ = find_checkpoint(interrupted / CHECKPOINTS, row["trial"])
         assert found is not None
-        state, history = read_checkpoint(found[0])
+        state, history = read_checkpoint(found.folder)
         for name, tensor in whole.model.state_dict().items():
             assert torch.equal(tensor, state["model"][name]), name
         assert history.curve == whole.history.curve

@@ -1,0 +1,202 @@
+"""What is left after a kill, what is said of it, and what is refused."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from search_spaces import SearchSpace, select
+from study.checkpoint import MANIFEST, trial_folder, write_checkpoint
+from study.config import StudyConfig
+from study.errors import InputError
+from study.ledger import JOURNAL, Ledger, recorded_proposals
+from study.metric import ACCURACY
+from study.recovery import CHECKPOINTS, finished_before, what_was_found
+from study.results import STUDY_JSON, read_ranking, read_study_json
+from study.training import EpochRecord, History
+
+SPACE = SearchSpace(select("classic"), (0.01, 0.1))
+CONFIG = StudyConfig(name="s", num_trials=8, epochs=3)
+RECORDS = [EpochRecord(k, 10 * k, 0.1, 1.0, 1.0, 0.8 + k / 100, 1.0) for k in (1, 2, 3)]
+COMPLETED = History("completed", RECORDS)
+
+
+def opened(folder: Path, resuming: bool = True) -> Ledger:
+    return Ledger(folder, SPACE, ACCURACY, 0, resuming)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> StudyConfig:
+    """A study of 8 trials with three finished and three running, one of them after two epochs."""
+    config = replace(CONFIG, out=tmp_path)
+    config.folder.mkdir()
+    ledger = opened(config.folder, resuming=False)
+    proposals = [ledger.propose() for _ in range(6)]
+    for number, status in enumerate(("completed", "diverged", "completed")):
+        ledger.finish(number, replace(COMPLETED, status=status))  # type: ignore[arg-type]
+    for number, history in ((3, History(epochs=RECORDS[:2])), (4, History(epochs=RECORDS[:1]))):
+        folder = config.folder / CHECKPOINTS / "attempt-001" / trial_folder(number) / "checkpoint_0"
+        folder.mkdir(parents=True)
+        write_checkpoint(folder, {}, history, proposals[number].run_config(config).digest())
+    manifest = next(config.folder.glob("*/*/trial-00004/*/manifest.json"))
+    manifest.write_text(manifest.read_text().replace('"size": ', '"size": 1'))
+    return config
+
+
+def test_a_resume_says_what_it_found(config: StudyConfig) -> None:
+    ledger = opened(config.folder)
+    lines = what_was_found(config, ledger, list(finished_before(config, ledger)))
+    assert lines[:2] == [
+        "finished: 3 of 8 trials (2 completed, 1 diverged)",
+        "to go on: trial 3 after epoch 2 of 3, trial 4 from its beginning, "
+        "trial 5 from its beginning",
+    ]
+    assert lines[2].startswith("damaged and skipped: ")
+    assert lines[2].endswith("trial-00004/checkpoint_0/history.json is damaged")
+
+
+def test_looking_changes_nothing(config: StudyConfig) -> None:
+    journal = config.folder / JOURNAL
+    before = journal.read_bytes()
+    ledger = opened(config.folder)
+    what_was_found(config, ledger, list(finished_before(config, ledger)))
+    assert recorded_proposals(config.folder, SPACE)
+    assert journal.read_bytes() == before
+
+
+def test_a_line_cut_short_by_a_kill_is_mended(config: StudyConfig) -> None:
+    """Optuna itself would append to it, and never read the journal again."""
+    journal = config.folder / JOURNAL
+    whole = journal.read_bytes()
+    with journal.open("ab") as file:
+        file.write(b'{"op_code":5,"worker')
+    ledger = opened(config.folder)
+    assert journal.read_bytes() == whole
+    ledger.propose()
+    assert opened(config.folder).proposed_count == 7
+
+
+def cut(content: bytes) -> bytes:
+    """As if the last two trials had never been proposed."""
+    lines = content.splitlines(keepends=True)
+    created = [k for k, line in enumerate(lines) if json.loads(line)["op_code"] == 4]
+    return b"".join(lines[: created[-3]])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda content: b"", "it has been cut short, and holds no study"),
+        (lambda content: b"rubbish", "line 1 is no record"),
+        (lambda content: b"rubbish\n", "line 1 is no record"),
+        (lambda content: b"7\n", "is damaged"),
+        (lambda content: content[:200] + b"\n" + content[200:], "is no record"),
+        (lambda content: content.replace(b'"op_code"', b'"up_code"'), "is damaged"),
+        (cut, "has been cut short: it lacks trial 3, which has a checkpoint"),
+    ],
+)
+def test_a_spoiled_journal_is_refused_by_name(
+    spoil: Callable[[bytes], bytes], message: str, config: StudyConfig
+) -> None:
+    journal = config.folder / JOURNAL
+    spoiled = spoil(journal.read_bytes())
+    journal.write_bytes(spoiled)
+    with pytest.raises(InputError, match=message) as caught:
+        list(finished_before(config, opened(config.folder)))
+    assert JOURNAL in str(caught.value)
+    assert journal.read_bytes() == spoiled, "what is left of it is left alone"
+
+
+def test_a_journal_that_is_gone_is_refused(config: StudyConfig) -> None:
+    (config.folder / JOURNAL).unlink()
+    with pytest.raises(InputError, match=r"optuna\.journal' .*it has been cut short"):
+        opened(config.folder)
+
+
+def test_trials_without_their_description_are_not_begun_anew(config: StudyConfig) -> None:
+    with pytest.raises(InputError, match=r"holds the trials of a study, but not its study\.json"):
+        opened(config.folder, resuming=False)
+
+
+def test_a_journal_of_a_newer_version_is_refused(config: StudyConfig) -> None:
+    ledger = opened(config.folder)
+    ledger._study.set_user_attr("version", 99)
+    with pytest.raises(InputError, match="has version 99, newer than this project reads"):
+        opened(config.folder)
+
+
+def test_a_replay_proposes_the_same_in_the_same_order(config: StudyConfig, tmp_path: Path) -> None:
+    original = opened(config.folder)
+    more = [original.propose() for _ in range(20)]
+    recorded = recorded_proposals(config.folder, SPACE)
+    assert len(recorded) == 26
+    (tmp_path / "again").mkdir()
+    opened(tmp_path / "again", resuming=False).replay(recorded[:9])  # and then it was killed
+    again = opened(tmp_path / "again", resuming=False)
+    again.replay(recorded)
+    assert again.finished_count == 0
+    proposals = [again.propose() for _ in range(26)]
+    assert proposals[6:] == more
+    assert again.proposed_count == 26
+    assert again.propose().number == 26, "after the replay comes the sampler"
+
+
+def test_a_half_proposed_trial_is_not_replayed(config: StudyConfig) -> None:
+    ledger = opened(config.folder)
+    ledger._study.ask()
+    assert len(recorded_proposals(config.folder, SPACE)) == 6
+    assert ledger.open_proposals()[6] is None
+
+
+FIRST_VERSION: dict[str, Any] = {
+    "version": 1,
+    "config": {"name": "s", "task": "mnist", "epochs": 3, "out": "results", "data_dir": "data"},
+    "search_space": {"families": ["cosine"], "peak_lr": [0.01, 0.1], "extras": {}},
+    "ended": None,
+}
+
+
+def test_a_description_of_the_first_version_is_read(tmp_path: Path) -> None:
+    (tmp_path / STUDY_JSON).write_text(json.dumps(FIRST_VERSION))
+    description = read_study_json(tmp_path)
+    assert read_ranking(description).name == "accuracy"
+    assert description["task"]["name"] == "mnist"
+    epoch = {"epoch": 1, "step": 9, "lr": 0.1, "train_loss": 1.0, "val_loss": 1.0, "seconds": 1.0}
+    content = {"status": "completed", "epochs": [{**epoch, "val_accuracy": 0.5}], "curve": []}
+    assert History.from_json(content).epochs[0].val_metric == 0.5
+
+
+@pytest.mark.parametrize("version", [3, "2", None, [1]])
+def test_a_description_of_another_version_is_refused(version: object, tmp_path: Path) -> None:
+    (tmp_path / STUDY_JSON).write_text(json.dumps({"version": version}))
+    with pytest.raises(InputError, match=r"study\.json' has version .* update the project"):
+        read_study_json(tmp_path)
+
+
+def test_the_manifest_is_what_makes_a_checkpoint(config: StudyConfig) -> None:
+    """Killed while it was being written: not there yet, or without its manifest."""
+    folder = next(config.folder.glob("*/*/trial-00003/*"))
+    half = folder.parent / "checkpoint_1"
+    shutil.copytree(folder, half)
+    (half / MANIFEST).unlink()
+    ledger = opened(config.folder)
+    lines = what_was_found(config, ledger, [])
+    assert "trial 3 after epoch 2 of 3" in lines[1]
+
+
+def test_optuna_is_told_of_no_trial_twice(config: StudyConfig) -> None:
+    ledger = opened(config.folder)
+    numbers = [proposal.number for proposal in ledger.unfinished()]
+    assert numbers == [3, 4, 5]
+    for number in numbers:
+        ledger.finish(number, COMPLETED)
+    again = opened(config.folder)
+    assert again.finished_count == 6
+    assert not again.open_proposals()
+    states = [trial.state for trial in again._study.get_trials(deepcopy=False)]
+    assert optuna.trial.TrialState.RUNNING not in states
