@@ -9,6 +9,7 @@ import pytest
 
 from search_spaces import FAMILIES, GROUPS
 from study.config import StudyConfig
+from study.interrupt import Interrupt
 from study.results import STUDY_JSON, write_study_json
 from study.run import _resume_command, main
 from tests.conftest import run_command
@@ -36,6 +37,11 @@ BAD_FLAGS = [
     ("--momentum 1", r"--momentum must be search, 0.9, or a number .* not '1'"),
     ("--weight-decay nan", r"--weight-decay must be search, default, .* not 'nan'"),
     ("--optimizer adam", r"--optimizer"),
+    ("--time-budget soon", r"--time-budget must be none, or a time like .* not 'soon'"),
+    ("--time-budget 0s", r"--time-budget must be none, .* not '0s'"),
+    ("--max-failures -1", r"--max-failures must be at least 0, not -1"),
+    ("--resume a --replay b", r"--resume goes on with a study and --replay begins another"),
+    ("--replay /nowhere", r"'/nowhere' is no study: it has no study.json"),
     ("--peak-lr high", r"--peak-lr must be task, auto, or LOW,HIGH .* not 'high'"),
     ("--peak-lr 0.1,0.01", r"--peak-lr must be .* not '0.1,0.01'"),
     ("--peak-lr 0.1,inf", r"--peak-lr must be .* not '0.1,inf'"),
@@ -128,6 +134,32 @@ def test_a_moved_study_is_resumed_where_it_is(stored: Path, tmp_path: Path) -> N
     config, _ = _parse(["--resume", str(moved), "--max-concurrent", "1"])
     assert config.folder == moved
     assert (config.epochs, config.seed, config.max_concurrent) == (2, 5, 1)
+
+
+@pytest.mark.parametrize(
+    ("typed", "seconds"),
+    [("90s", 90), ("30m", 1800), ("1h30m", 5400), ("2h0m1s", 7201), ("none", None)],
+)
+def test_a_time_is_read(typed: str, seconds: float | None) -> None:
+    assert StudyConfig(time_budget=typed).budget_seconds() == seconds
+
+
+def test_a_budget_of_time_is_a_reason_to_stop() -> None:
+    assert not Interrupt().stopping
+    assert not Interrupt(3600).stopping
+    assert Interrupt(0).stopping
+
+
+def test_a_dry_run_checks_and_says_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--task", "digits", "--epochs", "5", "--out", str(tmp_path), "--name", "s"]
+    assert main([*flags, "--dry-run"]) == 0
+    assert capsys.readouterr().out == (
+        f"40 trials of 5 epochs on digits, 10 schedule families, peak rates 0.01 to 1 "
+        f"-> {tmp_path / 's'}\n"
+    )
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_resume_command_can_be_pasted() -> None:

@@ -1,0 +1,136 @@
+"""A long study under random kills: ``python -m tests.soak --minutes 20``.
+
+A digits study of many trials, whose driver and workers are killed with -9 at random moments for so many
+minutes; then it is left alone until it is done. At the end, every trial is trained once more in
+this process, and has to have come to the very same weights and numbers.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import tyro
+
+import analysis
+from study.checkpoint import find_checkpoint, read_checkpoint
+from study.config import StudyConfig
+from study.description import stored_space
+from study.ledger import Ledger
+from study.recovery import CHECKPOINTS
+from study.results import read_ranking, read_study_json
+from study.tasks.digits import make_task
+from study.training import TrainingRun
+
+
+@dataclass(frozen=True)
+class Soak:
+    """Kill a study at random for some time, and see what is lost."""
+
+    minutes: float = 20
+    """Of kills."""
+    trials: int = 500
+    seconds: float = 15
+    """Between two kills, on average."""
+    seed: int = 0
+
+
+def descendants(pid: int) -> Iterator[tuple[int, str]]:
+    """Process numbers and command lines of all that a process started."""
+    parents, commands = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            parents[int(folder.name)] = int(fields[1])
+            commands[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ")
+        except OSError:
+            continue
+    for child in parents:
+        ancestor = child
+        while ancestor in parents and ancestor != pid:
+            ancestor = parents[ancestor]
+        if ancestor == pid != child:
+            yield child, commands.get(child, "")
+
+
+def main(soak: Soak) -> None:
+    """Kill, then look at what is left."""
+    chance = random.Random(soak.seed)
+    out = Path(tempfile.mkdtemp())
+    folder = out / "soak"
+    flags = ["--task", "digits", "--batch-size", "8", "--epochs", "4", "--name", "soak"]
+    flags += ["--num-trials", str(soak.trials), "--out", str(out), "--max-failures", "1000"]
+    command = [sys.executable, "-m", "study.run"]
+    kills: Counter[str] = Counter()
+    until = time.monotonic() + 60 * soak.minutes
+    done = False
+    while not done:
+        arguments = ["--resume", str(folder)] if (folder / "study.json").exists() else flags
+        with (
+            (out / "log").open("a") as log,
+            subprocess.Popen(
+                [*command, *arguments], stdout=log, stderr=log, start_new_session=True
+            ) as driver,
+        ):
+            while driver.poll() is None and time.monotonic() < until:
+                try:
+                    driver.wait(timeout=chance.expovariate(1 / soak.seconds))
+                    break
+                except subprocess.TimeoutExpired:
+                    pass
+                workers = [pid for pid, name in descendants(driver.pid) if "ScheduleTrial" in name]
+                if workers and chance.random() < 0.5:
+                    os.kill(chance.choice(workers), signal.SIGKILL)
+                    kills["worker"] += 1
+                else:
+                    driver.kill()
+                    kills["driver"] += 1
+            done = driver.wait() == 0
+            if driver.returncode not in (0, -signal.SIGKILL):
+                raise SystemExit(f"exit status {driver.returncode}: see {out / 'log'}")
+    print(f"killed: {dict(kills)}; in {folder}")
+    look(folder)
+
+
+def look(folder: Path) -> None:
+    """Train every trial once more, and compare."""
+    torch.set_num_threads(1)
+    description = read_study_json(folder)
+    config = StudyConfig(out=folder.parent, name=folder.name, epochs=4, batch_size=8)
+    ranking, space = read_ranking(description), stored_space(description)
+    ledger = Ledger(folder, space, ranking, config.seed, resuming=True)
+    task = make_task()
+    data = task.load_search_data(folder)
+    rows = {row["trial"]: row for row in analysis.load(folder).trials.to_dict("records")}
+    lost = []
+    for proposal, history in ledger.finished():
+        run = TrainingRun(task, data, proposal.run_config(config))
+        while not run.history.ended:
+            run.run_epoch()
+        found, _ = find_checkpoint(folder / CHECKPOINTS, proposal.number)
+        state = read_checkpoint(found.folder)[0]["model"] if found else {}
+        weights = run.model.state_dict()
+        same = state.keys() == weights.keys() and all(
+            torch.equal(state[name], weights[name]) for name in weights
+        )
+        last = run.history.epochs[-1]
+        same &= rows[proposal.number]["val_loss"] == last.val_loss
+        same &= history.status == run.history.status
+        if not same and history.status != "diverged":
+            lost.append(proposal.number)
+    statuses = Counter(row["status"] for row in rows.values())
+    print(f"finished: {len(rows)} trials, numbers {min(rows)} to {max(rows)}, {dict(statuses)}")
+    print(f"still open in Optuna: {len(ledger.open_proposals())}")
+    print(f"not as if undisturbed: {lost or 'none'}")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Soak))
