@@ -63,7 +63,7 @@ class TaskSource:
         seed_everything(0)  # what the file draws for its data is then the same in every worker
         try:
             module = self._imported(place)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise InputError(f"--task {self.spec!r} cannot be imported: {said(error)}") from error
         function = getattr(module, name, None)
         if not callable(function) or inspect.isclass(function):
@@ -75,7 +75,7 @@ class TaskSource:
             task = function(**arguments)
         except (InputError, StudyError):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise InputError(f"--task {self.spec!r}: {name}() raised {said(error)}") from error
         if not isinstance(task, Task):
             raise InputError(

@@ -1,8 +1,8 @@
 """A long study under random kills: ``python -m tests.soak --minutes 20``.
 
-A digits study of many trials, whose driver and workers are killed with -9 at random moments for so many
-minutes; then it is left alone until it is done. At the end, every trial is trained once more in
-this process, and has to have come to the very same weights and numbers.
+A digits study of many trials, whose driver and workers are killed with -9 at random moments for
+some minutes; then it is left alone until it is done. At the end, every trial is trained once more
+in this process, and has to have come to the very same weights and numbers.
 """
 
 import os

@@ -1,0 +1,168 @@
+"""Anything may be typed, and anything may stand in a file: only clean errors come of it."""
+
+import contextlib
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from study.config import StudyConfig
+from study.description import stored_config, stored_space
+from study.errors import InputError
+from study.ledger import Ledger, Proposal
+from study.metric import ACCURACY
+from study.results import ResultTables, read_ranking, read_study_json, read_tables
+from study.run import _parse
+from study.source import TaskSource
+from study.training import History
+from tests.test_results import COMPLETED, COSINE, SPACE
+
+FLAGS = [f"--{name.replace('_', '-')}" for name in StudyConfig.__dataclass_fields__]
+WORDS = st.one_of(
+    st.text(max_size=12),
+    st.integers().map(str),
+    st.floats().map(str),
+    st.sampled_from(
+        ["", "none", "search", "auto", "0.1,1", "a:b", "x.py:y", "/", ".", "..", "\0", "x" * 300]
+    ),
+)
+fuzzed = settings(
+    deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@contextlib.contextmanager
+def only_clean_errors() -> Iterator[None]:
+    """Neither a traceback, nor an error of more than one line."""
+    try:
+        yield
+    except InputError as error:
+        assert str(error)
+    except SystemExit as stop:
+        assert stop.code == 0, "help was asked for"
+
+
+@fuzzed
+@given(st.lists(st.one_of(st.sampled_from(FLAGS), WORDS), max_size=6))
+def test_any_command_line(arguments: list[str]) -> None:
+    with only_clean_errors(), contextlib.redirect_stdout(io.StringIO()):
+        _parse(arguments)
+
+
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.lists(WORDS)
+)
+JSON = st.recursive(
+    VALUES, lambda inner: st.dictionaries(st.text(max_size=8), inner, max_size=4), max_leaves=10
+)
+KEYS = ("config", "search_space", "metric", "task", "seed", "families", "peak_lr", "extras")
+DESCRIPTION = st.dictionaries(
+    st.sampled_from(KEYS), st.one_of(JSON, st.dictionaries(st.sampled_from(KEYS), JSON))
+)
+
+
+@fuzzed
+@given(DESCRIPTION, st.sampled_from([1, 2, 3, None, "2"]))
+def test_any_description(tmp_path: Path, content: dict[str, Any], version: object) -> None:
+    (tmp_path / "study.json").write_text(json.dumps({**content, "version": version}))
+    for read in (
+        lambda description: stored_config(tmp_path, description),
+        stored_space,
+        read_ranking,
+        TaskSource("mnist", (), "text").check_unchanged,
+    ):
+        with only_clean_errors():
+            read(read_study_json(tmp_path))
+
+
+@fuzzed
+@given(st.binary(max_size=300))
+def test_any_bytes_as_study_json_or_journal(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "study.json").write_bytes(content)
+    with only_clean_errors():
+        read_study_json(tmp_path)
+    (tmp_path / "optuna.journal").write_bytes(content)
+    with only_clean_errors():
+        Ledger(tmp_path, SPACE, ACCURACY, 0, resuming=True)
+
+
+RECORDS = st.dictionaries(
+    st.sampled_from(["op_code", "worker_id", "study_id", "trial_id", "state", "values"]), VALUES
+)
+
+
+@fuzzed
+@given(st.lists(RECORDS, min_size=1, max_size=3), st.booleans())
+def test_any_records_in_a_journal(tmp_path: Path, records: list[Any], resuming: bool) -> None:
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    (tmp_path / "optuna.journal").write_text(lines)
+    with only_clean_errors():
+        Ledger(tmp_path, SPACE, ACCURACY, 0, resuming)
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tables")
+    (folder / "study.json").write_text(json.dumps({"version": 2}))
+    results = ResultTables(folder, SPACE)
+    for number in range(3):
+        proposal = Proposal(number, COSINE.family, COSINE.parameters, number)
+        results.add(proposal, COMPLETED if number else History("failed"))
+    results.write()
+    return folder
+
+
+@fuzzed
+@given(
+    st.sampled_from(["trials", "epochs", "schedules"]),
+    st.floats(0, 1),
+    st.one_of(st.none(), st.binary(min_size=1, max_size=20)),
+)
+def test_any_damage_to_a_table(
+    tables: Path, name: str, where: float, written: bytes | None
+) -> None:
+    """Cut there, or written over."""
+    path = tables / f"{name}.parquet"
+    content = path.read_bytes()
+    place = int(where * (len(content) - 1))
+    try:
+        end = b"" if written is None else written + content[place + len(written) :]
+        path.write_bytes(content[:place] + end)
+        with only_clean_errors():
+            read_tables(tables)
+    finally:
+        path.write_bytes(content)
+
+
+CODE = st.lists(
+    st.sampled_from(
+        [
+            *("def make_task():", "def make_task(a, b=1):", "    return 1", "    raise ValueError"),
+            *("raise SystemExit(3)", "import nowhere", "make_task = None", "make_task = int"),
+            *("class make_task: pass", "'", "# é", "\0", "    return make_task()", "\tpass"),
+        ]
+    ),
+    max_size=4,
+).map("\n".join)
+
+
+@fuzzed
+@given(CODE, st.lists(st.one_of(WORDS, st.just("a=1"), st.just("b=x")), max_size=3))
+def test_any_task_file(tmp_path: Path, text: str, arguments: list[str]) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    with only_clean_errors():
+        TaskSource.read(f"{path}:make_task", tuple(arguments)).make()
+
+
+@fuzzed
+@given(WORDS, WORDS)
+def test_any_place_of_a_task(place: str, function: str) -> None:
+    for spec in (place, f"{place}:{function}", f"{place}.py:{function}"):
+        with only_clean_errors():
+            TaskSource.read(spec, ()).make()
