@@ -153,11 +153,19 @@ def test_the_tasks_own_loss_and_metric_are_used(small_mnist: SearchData) -> None
     assert last.val_metric == pytest.approx(float(difference.square().mean().sqrt()))
 
 
-def test_a_metric_that_is_no_number_is_divergence(small_mnist: SearchData) -> None:
-    metric = Metric("x", "maximize", compute=lambda outputs, targets: torch.tensor(math.nan))
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None])
+def test_a_metric_that_is_no_number_is_divergence(
+    value: float | None, small_mnist: SearchData
+) -> None:
+    """And a missing one is an error in the task's code."""
+    metric = Metric("x", "maximize", compute=lambda outputs, targets: value)  # type: ignore[arg-type, return-value]
     run = TrainingRun(replace(small_task(), metric=metric), small_mnist, CONFIG)
-    run.run_epoch()
-    assert run.history.status == "diverged"
+    if value is None:
+        with pytest.raises(TypeError):
+            run.run_epoch()
+    else:
+        run.run_epoch()
+        assert run.history.status == "diverged"
 
 
 def resumes_exactly(task: Task, data: SearchData, config: RunConfig, stop: int) -> None:
