@@ -211,10 +211,7 @@ def read_study_json(folder: Path) -> dict[str, Any]:
         raise InputError(f"{str(path)!r} cannot be read: {error}") from error
     version = content.get("version")
     if not isinstance(version, int) or version > VERSION:
-        raise InputError(
-            f"{str(path)!r} has version {version!r}, newer than this project reads ({VERSION}); "
-            "update the project"
-        )
+        raise _too_new(path, version)
     return _of_1(content) if version == 1 else content
 
 
@@ -229,15 +226,28 @@ def _of_1(content: dict[str, Any]) -> dict[str, Any]:
 
 def _read_table(path: Path) -> pa.Table:
     try:
-        return pq.read_table(path)
+        table = pq.read_table(path)
     except FileNotFoundError as error:
         raise InputError(f"{str(path.parent)!r} has no finished trial yet") from error
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{str(path)!r} cannot be read: {error}") from error
+    # The first version wrote none.
+    version = int((table.schema.metadata or {}).get(b"version", 1))
+    if version > VERSION:
+        raise _too_new(path, version)
+    return table
+
+
+def _too_new(path: Path, version: object) -> InputError:
+    return InputError(
+        f"{str(path)!r} has version {version!r}, newer than this project reads ({VERSION}); "
+        "update the project"
+    )
 
 
 def _table(rows: Iterable[Mapping[str, Any]], schema: Mapping[str, pa.DataType]) -> pa.Table:
-    return pa.Table.from_pylist(list(rows), schema=pa.schema(list(schema.items())))
+    versioned = pa.schema(list(schema.items()), metadata={"version": str(VERSION)})
+    return pa.Table.from_pylist(list(rows), schema=versioned)
 
 
 def _parameter_types(space: SearchSpace) -> dict[str, pa.DataType]:

@@ -184,6 +184,18 @@ def test_what_is_no_study_is_refused(tmp_path: Path, content: str | None, messag
         read_study_json(tmp_path)
 
 
+def test_tables_of_a_newer_version_are_refused(tables: ResultTables) -> None:
+    tables.add(COSINE, COMPLETED)
+    path = tables.folder / "epochs.parquet"
+    table = pq.read_table(path)
+    assert table.schema.metadata == {b"version": b"2"}
+    pq.write_table(table.replace_schema_metadata({}), path)
+    read_tables(tables.folder)  # of the first version
+    pq.write_table(table.replace_schema_metadata({"version": "3"}), path)
+    with pytest.raises(InputError, match=r"epochs\.parquet' has version 3, newer than"):
+        read_tables(tables.folder)
+
+
 def test_tables_cut_short_are_refused(tables: ResultTables) -> None:
     with pytest.raises(InputError, match="no finished trial yet"):
         read_tables(tables.folder)
