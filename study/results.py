@@ -127,7 +127,7 @@ class ResultTables:
         }
         for name, table in tables.items():
             with replacing(self.folder / f"{name}.parquet") as path:
-                pq.write_table(table, path)
+                pq.write_table(table.replace_schema_metadata({"version": str(VERSION)}), path)
         self._written = len(finished)
         now = time.monotonic()
         self._next_write = now + 20 * (now - started)
@@ -246,8 +246,7 @@ def _too_new(path: Path, version: object) -> InputError:
 
 
 def _table(rows: Iterable[Mapping[str, Any]], schema: Mapping[str, pa.DataType]) -> pa.Table:
-    versioned = pa.schema(list(schema.items()), metadata={"version": str(VERSION)})
-    return pa.Table.from_pylist(list(rows), schema=versioned)
+    return pa.Table.from_pylist(list(rows), schema=pa.schema(list(schema.items())))
 
 
 def _parameter_types(space: SearchSpace) -> dict[str, pa.DataType]:
