@@ -5,8 +5,10 @@ leave a part of one, and a retried upload merges into what is there: the manifes
 folder a checkpoint.
 """
 
+import contextlib
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,8 +50,10 @@ def write_checkpoint(
     (folder / MANIFEST).write_text(json.dumps(manifest))
 
 
-def read_history(folder: Path, digest: str | None = None) -> History:
+def read_history(folder: Path, digest: str | None = None, only: str | None = None) -> History:
     """The history in a checkpoint that is proved whole, and to be of the run with this config.
+
+    ``only`` one of its files may be all that has to be whole.
 
     Raises:
         CheckpointError: it is not.
@@ -60,7 +64,7 @@ def read_history(folder: Path, digest: str | None = None) -> History:
         if digest and manifest.get("config", digest) != digest:
             raise CheckpointError(f"{folder} belongs to a run with another config")
         for name, expected in files.items():
-            if not expected.items() <= _fingerprint(folder / name).items():
+            if only in (None, name) and not expected.items() <= _fingerprint(folder / name).items():
                 raise CheckpointError(f"{folder / name} is damaged")
         return History.from_json(json.loads((folder / HISTORY).read_text()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -82,33 +86,55 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], History]:
 
 
 def find_checkpoint(
-    checkpoints: Path, trial: int, digest: str | None = None
+    checkpoints: Path, trial: int, digest: str, to_go_on: bool = False
 ) -> tuple[Checkpoint | None, list[CheckpointError]]:
     """The checkpoint of a trial that is furthest on, whichever attempt at the study wrote it.
 
-    And what is wrong with others. With the digest of the run's config, only what such a run could
-    really go on from is found.
+    Args:
+        checkpoints: the study's folder of them.
+        trial: its number.
+        digest: of the run's config; what another run left is none of this one's.
+        to_go_on: whether its state has to be one that can be loaded.
+
+    Returns: the checkpoint, and what is wrong with others.
     """
     found, damaged = [], []
-    for folder in sorted(checkpoints.glob(f"attempt-*/{trial_folder(trial)}/checkpoint_*")):
+    for folder in _folders(checkpoints, trial):
         try:
             history = read_history(folder, digest)
-            if digest and not history.ended:
+            if to_go_on and not history.ended:
                 read_checkpoint(folder)
             found.append(Checkpoint(folder, history))
         except CheckpointError as error:
             damaged.append(error)
-    # Equally far means equal: a run is a function of its config.
-    newest = max(found, key=lambda one: (one.history.ended, len(one.history.epochs)), default=None)
-    return newest, damaged
+    return _furthest(found), damaged
 
 
-def discard_superseded(checkpoints: Path, trial: int) -> None:
+def find_history(checkpoints: Path, trial: int, digest: str) -> History | None:
+    """As :func:`find_checkpoint`, whether the states beside the histories are whole or not."""
+    found = []
+    for folder in _folders(checkpoints, trial):
+        with contextlib.suppress(CheckpointError):
+            found.append(Checkpoint(folder, read_history(folder, digest, only=HISTORY)))
+    furthest = _furthest(found)
+    return furthest.history if furthest else None
+
+
+def discard_superseded(checkpoints: Path, trial: int, digest: str) -> None:
     """Delete a trial's checkpoints but the newest whole one."""
-    newest, _ = find_checkpoint(checkpoints, trial)
-    for folder in checkpoints.glob(f"attempt-*/{trial_folder(trial)}/checkpoint_*"):
+    newest, _ = find_checkpoint(checkpoints, trial, digest)
+    for folder in _folders(checkpoints, trial):
         if newest and folder != newest.folder:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folders(checkpoints: Path, trial: int) -> list[Path]:
+    return sorted(checkpoints.glob(f"attempt-*/{trial_folder(trial)}/checkpoint_*"))
+
+
+def _furthest(found: list[Checkpoint]) -> Checkpoint | None:
+    # Equally far means equal: a run is a function of its config.
+    return max(found, key=lambda one: (one.history.ended, len(one.history.epochs)), default=None)
 
 
 def trial_folder(trial: int) -> str:
@@ -118,7 +144,8 @@ def trial_folder(trial: int) -> str:
 
 def trials_with_folders(checkpoints: Path) -> set[int]:
     """The numbers of all trials that ever began."""
-    return {int(path.name.rpartition("-")[2]) for path in checkpoints.glob("attempt-*/trial-*")}
+    names = (path.name for path in checkpoints.glob("attempt-*/trial-*"))
+    return {int(found[1]) for name in names if (found := re.fullmatch(r"trial-(\d+)", name))}
 
 
 def _files_of_1(manifest: Mapping[str, Any]) -> dict[str, dict[str, str]]:

@@ -110,12 +110,19 @@ def stored_space(description: Mapping[str, Any]) -> SearchSpace:
         }
         low, high = space["peak_lr"]
         families = tuple(space["families"])
+        ranges = dict(space.get("parameters", {}))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{STUDY_JSON} is damaged: {error}") from error
     try:
         select(",".join(families))
     except ValueError as error:
         raise InputError(str(error)) from error
+    for name in families:
+        if ranges.get(name, current := _as_json(FAMILIES[name].space)) != current:
+            raise InputError(
+                f"the ranges of schedule family {name!r} have changed since this study began; put "
+                "them back, or start another study with another --name"
+            )
     return SearchSpace(families, (low, high), extras)
 
 

@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import warnings
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.samplers import TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -80,25 +82,19 @@ class Ledger:
         journal = (folder / JOURNAL).absolute()
         # The journal's own lock outlives a kill; with the folder locked, nobody can hold it.
         journal.with_name(f"{JOURNAL}.lock").unlink(missing_ok=True)
-        _mend(journal)
+        _mend(journal, resuming)
         optuna.logging.set_verbosity(logging.WARNING)
         self._space, self._seed = space, seed
         sampler = ResumableTPE(seed, _startup_trials(space.families))
+        if not resuming:
+            refuse_trials_without_description(folder)
+            journal.unlink(missing_ok=True)  # of a start that was killed before it began
         self._study = _opened(journal, ranking, resuming, sampler)
-        trials = self._study.get_trials(deepcopy=False)
-        if not resuming and any(trial.state != TrialState.WAITING for trial in trials):
-            raise InputError(
-                f"{str(folder)!r} holds the trials of a study, but not its study.json; put that "
-                "back, or choose another --name"
-            )
         self._open: dict[int, Trial] = {}
 
     def replay(self, trials: Sequence[Mapping[str, Any]]) -> None:
-        """Have these proposed first, in their order: the parameters that Optuna recorded of each.
-
-        What was queued before is not queued again.
-        """
-        for parameters in trials[self.proposed_count :]:
+        """Have these proposed first, in their order: parameters as Optuna recorded them."""
+        for parameters in trials:
             self._study.enqueue_trial(dict(parameters))
 
     @property
@@ -152,7 +148,8 @@ class Ledger:
         elif history.status == "diverged":
             # TPE ranks a pruned trial below every complete one, by how far it came; the value
             # that it wants besides is the same for all.
-            trial.report(0.0, step=history.epochs[-1].step)
+            if not trial._get_latest_trial().intermediate_values:  # else a kill came after this
+                trial.report(0.0, step=history.epochs[-1].step)
             self._study.tell(trial, state=TrialState.PRUNED)
         else:
             self._study.tell(trial, state=TrialState.FAIL)
@@ -160,7 +157,14 @@ class Ledger:
     def finished(self) -> Iterator[tuple[Proposal, History]]:
         """Every trial that has ended, with its history but for the curve."""
         for frozen in self._study.get_trials(deepcopy=False, states=_FINISHED):
-            yield self._proposal(frozen), History.from_json(frozen.user_attrs["history"])
+            try:
+                history = History.from_json(frozen.user_attrs["history"])
+            except (KeyError, TypeError, AttributeError) as error:
+                raise InputError(
+                    f"{JOURNAL}: trial {frozen.number} has ended, but not how ({said(error)}); was "
+                    "it written by another tool? Put a copy of it back"
+                ) from error
+            yield self._proposal(frozen), history
 
     @property
     def finished_count(self) -> int:
@@ -184,6 +188,23 @@ class Ledger:
         return Proposal(trial.number, family, parameters, _seeds(self._seed, trial.number)[0])
 
 
+def refuse_trials_without_description(folder: Path) -> None:
+    """A study is never begun over the trials of another.
+
+    Raises:
+        InputError: the folder's journal has trials that have begun, or cannot be read.
+    """
+    journal = (folder / JOURNAL).absolute()
+    if not journal.exists() or not journal.stat().st_size:
+        return
+    trials = _opened(journal, None, resuming=True).get_trials(deepcopy=False)
+    if any(trial.state != TrialState.WAITING for trial in trials):
+        raise InputError(
+            f"{str(folder)!r} holds the trials of a study, but not its study.json; put that back, "
+            "or choose another --name"
+        )
+
+
 def recorded_proposals(folder: Path, space: SearchSpace) -> list[dict[str, Any]]:
     """What :meth:`Ledger.replay` takes: the proposals of a study that may even be running.
 
@@ -193,9 +214,15 @@ def recorded_proposals(folder: Path, space: SearchSpace) -> list[dict[str, Any]]
     journal = (folder / JOURNAL).absolute()
     if not journal.exists():
         raise InputError(f"{str(folder)!r} has no {JOURNAL}, so there is nothing to replay")
-    study = _opened(journal, None, True)
-    trials = study.get_trials(deepcopy=False)
-    return [trial.params for trial in takewhile(lambda one: _is_complete(one, space), trials)]
+    trials = _opened(journal, None, resuming=True).get_trials(deepcopy=False)
+    recorded = [trial.params for trial in takewhile(lambda one: _is_complete(one, space), trials)]
+    waiting = sum(trial.state == TrialState.WAITING for trial in trials)
+    if len(recorded) < len(trials) - waiting - 1:  # the last may have been killed while proposed
+        raise InputError(
+            f"trial {len(recorded)} of {str(folder)!r} lacks parameters that its family has now, "
+            "so it cannot be replayed"
+        )
+    return recorded
 
 
 def _is_complete(trial: FrozenTrial, space: SearchSpace) -> bool:
@@ -235,6 +262,20 @@ class ResumableTPE(TPESampler):
         self._rng.rng.seed(tpe_seed)
         self._random_sampler._rng.rng.seed(random_seed)
 
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """Give each parameter its own, too: a kill between two must not change the second."""
+        entropy = (self._seed, trial.number, zlib.crc32(param_name.encode()))
+        tpe_seed, random_seed = np.random.SeedSequence(entropy).generate_state(2)
+        self._rng.rng.seed(tpe_seed)
+        self._random_sampler._rng.rng.seed(random_seed)
+        return super().sample_independent(study, trial, param_name, param_distribution)
+
 
 def _opened(
     journal: Path, ranking: Ranking | None, resuming: bool, sampler: TPESampler | None = None
@@ -261,16 +302,18 @@ def _opened(
         raise
     except Exception as error:  # whatever Optuna makes of lines that are not its own
         raise _damaged(journal, said(error)) from error
-    if version > VERSION:
+    if not isinstance(version, int) or version > VERSION:
         raise InputError(
-            f"{str(journal)!r} has version {version}, newer than this project reads ({VERSION}); "
+            f"{str(journal)!r} has version {version!r}, newer than this project reads ({VERSION}); "
             "update the project"
         )
     return study
 
 
-def _mend(journal: Path) -> None:
+def _mend(journal: Path, resuming: bool) -> None:
     """Cut off the half line that a killed process may have left: Optuna would write on behind it.
+
+    A journal that is nothing but half a line never was one, unless there has to be one.
 
     Raises:
         InputError: another line is damaged.
@@ -279,7 +322,9 @@ def _mend(journal: Path) -> None:
         return
     content = journal.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
-    for number, line in enumerate(whole.splitlines() or [content][: len(content)], start=1):
+    if content and not whole and resuming:
+        raise _damaged(journal, "line 1 is no record")
+    for number, line in enumerate(whole.splitlines(), start=1):
         try:
             json.loads(line)
         except ValueError as error:

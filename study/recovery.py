@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from study.checkpoint import find_checkpoint, trials_with_folders
+from study.checkpoint import find_checkpoint, find_history, trials_with_folders
 from study.config import StudyConfig
 from study.errors import InputError
 from study.ledger import JOURNAL, Ledger, Proposal
+from study.results import read_curves
 from study.training import History
 
 CHECKPOINTS = "checkpoints"
@@ -17,23 +18,25 @@ CHECKPOINTS = "checkpoints"
 def finished_before(config: StudyConfig, ledger: Ledger) -> Iterator[tuple[Proposal, History]]:
     """How each finished trial ended, from the ledger, and its curve, from its checkpoint.
 
+    Or from the table of curves, which outlives a checkpoint.
+
     Raises:
-        InputError: the ledger lacks trials that have checkpoints.
+        InputError: the ledger lacks trials that have checkpoints, or is damaged.
     """
-    lost = [
-        number
-        for number in trials_with_folders(config.folder / CHECKPOINTS)
-        if number >= ledger.proposed_count
-    ]
+    checkpoints, count = config.folder / CHECKPOINTS, ledger.proposed_count
+    lost = [number for number in trials_with_folders(checkpoints) if number >= count]
     if lost:
         raise InputError(
             f"{str(config.folder / JOURNAL)!r} has been cut short: it lacks trial {min(lost)}, "
             "which has a checkpoint; put a copy of it back, or start another study with another "
             "--name"
         )
+    table = read_curves(config.folder)
     for proposal, history in ledger.finished():
-        found, _ = find_checkpoint(config.folder / CHECKPOINTS, proposal.number)
-        yield proposal, replace(history, curve=found.history.curve if found else [])
+        digest = proposal.run_config(config).digest()
+        found = find_history(checkpoints, proposal.number, digest)
+        curve = found.curve if found else table.get(proposal.number, [])
+        yield proposal, replace(history, curve=curve)
 
 
 def what_was_found(
@@ -42,14 +45,21 @@ def what_was_found(
     """Three lines: what has finished, what goes on and from where, and what is damaged."""
     statuses = Counter(history.status for _, history in finished)
     kinds = ", ".join(f"{count} {status}" for status, count in statuses.items())
-    to_go_on, damaged = [], []
+    to_go_on = []
+    damaged = [
+        f"the curve of trial {proposal.number}"
+        for proposal, history in finished
+        if history.epochs and not history.curve
+    ]
     for number, proposal in ledger.open_proposals().items():
-        digest = proposal.run_config(config).digest() if proposal else None
-        found, errors = find_checkpoint(config.folder / CHECKPOINTS, number, digest)
-        epoch = len(found.history.epochs) if found else 0
+        epoch = 0
+        if proposal:
+            digest = proposal.run_config(config).digest()
+            found, errors = find_checkpoint(config.folder / CHECKPOINTS, number, digest, True)
+            epoch = len(found.history.epochs) if found else 0
+            damaged += [str(error) for error in errors]
         place = f"after epoch {epoch} of {config.epochs}" if epoch else "from its beginning"
         to_go_on.append(f"trial {number} {place}")
-        damaged += [str(error) for error in errors]
     of_which = f" ({kinds})" if kinds else ""
     return [
         f"finished: {len(finished)} of {config.num_trials} trials{of_which}",

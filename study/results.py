@@ -3,6 +3,7 @@
 The tables follow from the ledger and the checkpoints, and can be written again from them.
 """
 
+import contextlib
 import json
 import time
 from collections.abc import Iterable, Mapping
@@ -186,6 +187,15 @@ def read_tables(folder: Path) -> Tables:
     """
     read_study_json(folder)
     return Tables(*(_read_table(folder / f"{name}.parquet") for name in Tables._fields))
+
+
+def read_curves(folder: Path) -> dict[int, list[tuple[int, float, float]]]:
+    """The curves in the table of them, by trial; none where it cannot be read."""
+    curves: dict[int, list[tuple[int, float, float]]] = {}
+    with contextlib.suppress(InputError):
+        for row in _read_table(folder / "schedules.parquet").to_pylist():
+            curves.setdefault(row["trial"], []).append((row["step"], row["lr"], row["momentum"]))
+    return curves
 
 
 def write_study_json(folder: Path, content: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from study.description import COMMAND, describe, stored_config, stored_space
 from study.errors import InputError, StudyError
 from study.hardware import now, usable_cpus, usable_gpus
 from study.interrupt import Interrupt
-from study.ledger import Ledger, recorded_proposals
+from study.ledger import Ledger, recorded_proposals, refuse_trials_without_description
 from study.preflight import check_task, load_search_data, steps_per_epoch
 from study.progress import Display
 from study.recovery import finished_before, what_was_found
@@ -59,7 +60,10 @@ def main(arguments: Sequence[str]) -> int:
     else:
         description = describe(config, source, task, data, before)
     _check_families(stored_space(description), horizon)
-    return _run(config, source, data, description)
+    proposals = []
+    if config.replay:
+        proposals = recorded_proposals(config.replay, stored_space(description))
+    return _run(config, source, data, description, proposals[: config.num_trials])
 
 
 def _parse(arguments: Sequence[str]) -> tuple[StudyConfig, dict[str, Any] | None]:
@@ -83,6 +87,8 @@ def _parse(arguments: Sequence[str]) -> tuple[StudyConfig, dict[str, Any] | None
         }
         for field in dataclasses.fields(config):
             typed, kept = getattr(config, field.name), getattr(stored, field.name)
+            if isinstance(typed, Path):
+                typed = typed.resolve()
             if field.name not in may_differ and typed != kept:
                 raise InputError(
                     f"{str(folder)!r} is a study with --{field.name.replace('_', '-')} {kept}, "
@@ -125,9 +131,14 @@ def _check_families(space: SearchSpace, horizon: int) -> None:
 
 
 def _run(
-    config: StudyConfig, source: TaskSource, data: SearchData, description: dict[str, Any]
+    config: StudyConfig,
+    source: TaskSource,
+    data: SearchData,
+    description: dict[str, Any],
+    proposals: Sequence[Mapping[str, Any]],
 ) -> int:
     if config.dry_run and not config.resume:
+        refuse_trials_without_description(config.folder)
         Console().print(_plan(config, description), highlight=False, soft_wrap=True, markup=False)
         return 0
     try:
@@ -139,7 +150,7 @@ def _run(
         ) from error
     try:
         with FileLock(config.folder / LOCK, timeout=0):
-            return _run_locked(config, source, data, description)
+            return _run_locked(config, source, data, description, proposals)
     except Timeout as error:
         raise StudyError(
             f"{str(config.folder)!r} is in use by another process; wait until it has ended"
@@ -152,7 +163,11 @@ def _run(
 
 
 def _run_locked(
-    config: StudyConfig, source: TaskSource, data: SearchData, description: dict[str, Any]
+    config: StudyConfig,
+    source: TaskSource,
+    data: SearchData,
+    description: dict[str, Any],
+    proposals: Sequence[Mapping[str, Any]],
 ) -> int:
     # Here, not above: Ray takes seconds to import, and bad input should not wait for it.
     from study.search import search
@@ -167,8 +182,7 @@ def _run_locked(
     console.print(_plan(config, description, done=len(before)))
     if config.dry_run:
         return 0
-    if config.replay:
-        ledger.replay(recorded_proposals(config.replay, space))
+    ledger.replay(proposals)
     write_study_json(config.folder, description)
     tables = ResultTables(config.folder, space, ranking, before)
     interrupt = Interrupt(config.budget_seconds())
@@ -207,6 +221,11 @@ def _ended(
     if done < config.num_trials and interrupt.count:
         print(f"interrupted; go on with: {_resume_command(config)}")
         return 130
+    if done < config.num_trials and config.budget_seconds() is None:
+        raise StudyError(
+            f"the search ended after {done} of {config.num_trials} trials; go on with: "
+            f"{_resume_command(config)}"
+        )
     if done < config.num_trials:
         print(
             f"the time budget of {config.time_budget} ended after {done} of {config.num_trials} "
@@ -223,7 +242,13 @@ def _ended(
 def _report(config: StudyConfig) -> int:
     """Have the report written. By a process of its own: analysis reads files, study knows none."""
     command = [sys.executable, "-m", "analysis.report", str(config.folder)]
-    return subprocess.run(command, env={**os.environ, "MPLBACKEND": "agg"}).returncode
+    status = subprocess.run(command, env={**os.environ, "MPLBACKEND": "agg"}).returncode
+    if status < 0:
+        raise StudyError(
+            f"the report was killed by signal {-status}; write it by: python -m analysis.report "
+            f"{shlex.quote(str(config.folder))}"
+        )
+    return status
 
 
 def _resume_command(config: StudyConfig) -> str:

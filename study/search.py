@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -130,8 +131,8 @@ class Execution:
     def adopt_unfinished(self) -> None:
         """Queue the trials that an earlier process left, but those whose checkpoint is the last."""
         for proposal in self.ledger.unfinished():
-            digest = proposal.run_config(self.config).digest()
-            found, _ = find_checkpoint(self.checkpoints, proposal.number, digest)
+            digest = self.digest(proposal)
+            found, _ = find_checkpoint(self.checkpoints, proposal.number, digest, to_go_on=True)
             if found and found.history.ended:
                 self._record(proposal, found.history)
             else:
@@ -150,9 +151,22 @@ class Execution:
         except Exception as error:
             self.error = self.error or error
 
+    def digest(self, proposal: Proposal) -> str:
+        """Of the run that the proposal stands for, to tell its checkpoints from another's."""
+        return proposal.run_config(self.config).digest()
+
+    def keep_newest(self, number: int) -> None:
+        """Delete a running trial's other checkpoints."""
+        discard_superseded(self.checkpoints, number, self.digest(self.proposals[number]))
+
+    def history_of(self, number: int) -> History:
+        """How far a trial has come."""
+        found, _ = find_checkpoint(self.checkpoints, number, self.digest(self.proposals[number]))
+        return found.history if found else History()
+
     def _record(self, proposal: Proposal, history: History) -> None:
         self.ledger.finish(proposal.number, history)
-        discard_superseded(self.checkpoints, proposal.number)
+        discard_superseded(self.checkpoints, proposal.number, self.digest(proposal))
         self.tables.add(proposal, history)
         self.progress.finished(proposal, history)
 
@@ -174,7 +188,8 @@ def _trainable(config: StudyConfig, source: TaskSource, data: SearchData) -> typ
 def _tuner(
     trainable: type[tune.Trainable], execution: Execution, num_trials: int, max_concurrent: int
 ) -> tune.Tuner:
-    attempts = [int(path.name[-3:]) for path in execution.checkpoints.glob("attempt-[0-9]*")]
+    names = (path.name for path in execution.checkpoints.iterdir())
+    attempts = [int(found[1]) for name in names if (found := re.fullmatch(r"attempt-(\d+)", name))]
     return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -267,7 +282,7 @@ class LedgerCallback(tune.Callback):
         **info: Any,
     ) -> None:
         """Keep only the newest."""
-        discard_superseded(self._execution.checkpoints, _number(trial))
+        self._execution.keep_newest(_number(trial))
 
     def on_step_end(self, iteration: int, trials: list[RayTrial], **info: Any) -> None:
         """Write what came too soon after the last write."""
@@ -295,8 +310,7 @@ class LedgerCallback(tune.Callback):
     ) -> None:
         """Record a trial whose worker died once too often."""
         self._execution.running.discard(_number(trial))
-        found, _ = find_checkpoint(self._execution.checkpoints, _number(trial))
-        history = found.history if found else History()
+        history = self._execution.history_of(_number(trial))
         history.status = "failed"
         history.error = _last_line(trial.error_file) or "its worker died"
         self._execution.finish(_number(trial), history)

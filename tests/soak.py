@@ -118,7 +118,7 @@ def look(folder: Path, count: int) -> None:
         run = TrainingRun(task, data, proposal.run_config(config))
         while not run.history.ended:
             run.run_epoch()
-        found, _ = find_checkpoint(folder / CHECKPOINTS, proposal.number)
+        found, _ = find_checkpoint(folder / CHECKPOINTS, proposal.number, run.config.digest())
         state = read_checkpoint(found.folder)[0]["model"] if found else {}
         weights = run.model.state_dict()
         same = state.keys() == weights.keys() and all(

@@ -12,9 +12,12 @@ import torch
 from study import checkpoint
 from study.checkpoint import (
     CheckpointError,
+    discard_superseded,
     find_checkpoint,
+    find_history,
     read_checkpoint,
     read_history,
+    trials_with_folders,
     write_checkpoint,
 )
 from study.task import SearchData
@@ -93,16 +96,16 @@ def test_the_newest_is_the_one_furthest_on(run: TrainingRun, tmp_path: Path) -> 
     damaged = write(tmp_path / "attempt-002/trial-00007/checkpoint_000001", run)
     (damaged / checkpoint.STATE).write_bytes(b"")
     write(tmp_path / "attempt-002/trial-00008/checkpoint_000002", run)
-    found, wrong = find_checkpoint(tmp_path, 7)
+    found, wrong = find_checkpoint(tmp_path, 7, CONFIG.digest())
     assert found is not None
     assert (found.folder, len(found.history.epochs)) == (newest, 2)
     assert [str(error) for error in wrong] == [f"{damaged / checkpoint.STATE} is damaged"]
     (newest / checkpoint.MANIFEST).unlink()
-    found, wrong = find_checkpoint(tmp_path, 7)
+    found, wrong = find_checkpoint(tmp_path, 7, CONFIG.digest())
     assert found is not None
     assert found.folder == later
     assert len(wrong) == 2
-    assert find_checkpoint(tmp_path, 9) == (None, [])
+    assert find_checkpoint(tmp_path, 9, CONFIG.digest()) == (None, [])
 
 
 def test_only_a_run_with_the_same_config_goes_on(run: TrainingRun, tmp_path: Path) -> None:
@@ -116,6 +119,32 @@ def test_only_a_run_with_the_same_config_goes_on(run: TrainingRun, tmp_path: Pat
     assert [str(error) for error in wrong] == [f"{folder} belongs to a run with another config"]
 
 
+def test_what_another_run_left_supersedes_nothing(run: TrainingRun, tmp_path: Path) -> None:
+    """However far it came: it is deleted, as no run will ever go on from it."""
+    run.run_epoch()
+    foreign = write(tmp_path / "attempt-001/trial-00007/checkpoint_000009", run)
+    other = replace(CONFIG, parameters={"peak_lr": 0.051})
+    own = tmp_path / "attempt-002/trial-00007/checkpoint_000000"
+    own.mkdir(parents=True)
+    write_checkpoint(own, run.state(), History(epochs=run.history.epochs[:1]), other.digest())
+    discard_superseded(tmp_path, 7, other.digest())
+    assert own.exists()
+    assert not foreign.exists()
+
+
+def test_a_history_outlives_its_state(run: TrainingRun, tmp_path: Path) -> None:
+    folder = write(tmp_path / "attempt-001/trial-00007/checkpoint_000000", run)
+    (folder / checkpoint.STATE).write_bytes(b"")
+    assert find_checkpoint(tmp_path, 7, CONFIG.digest())[0] is None
+    assert find_history(tmp_path, 7, CONFIG.digest()) == run.history
+
+
+def test_a_backup_is_no_trial(tmp_path: Path) -> None:
+    for name in ("trial-00003", "trial-00001.bak", "trial-00002 (copy)", "trial-100000"):
+        (tmp_path / "attempt-001" / name).mkdir(parents=True)
+    assert trials_with_folders(tmp_path) == {3, 100_000}
+
+
 def test_what_cannot_be_loaded_is_not_gone_on_from(run: TrainingRun, tmp_path: Path) -> None:
     """Whole by its manifest, but with a pickle in it that is no state."""
     folder = write(tmp_path / "attempt-001/trial-00007/checkpoint_000000", run)
@@ -123,7 +152,7 @@ def test_what_cannot_be_loaded_is_not_gone_on_from(run: TrainingRun, tmp_path: P
     manifest = json.loads((folder / checkpoint.MANIFEST).read_text())
     manifest["files"][checkpoint.STATE] = checkpoint._fingerprint(folder / checkpoint.STATE)
     (folder / checkpoint.MANIFEST).write_text(json.dumps(manifest))
-    found, wrong = find_checkpoint(tmp_path, 7, CONFIG.digest())
+    found, wrong = find_checkpoint(tmp_path, 7, CONFIG.digest(), to_go_on=True)
     assert found is None
     assert len(wrong) == 1
     assert not (tmp_path / "victim").exists()

@@ -13,11 +13,12 @@ import pytest
 from search_spaces import SearchSpace, select
 from study.checkpoint import MANIFEST, trial_folder, write_checkpoint
 from study.config import StudyConfig
+from study.description import stored_space
 from study.errors import InputError
 from study.ledger import JOURNAL, Ledger, recorded_proposals
 from study.metric import ACCURACY
 from study.recovery import CHECKPOINTS, finished_before, what_was_found
-from study.results import STUDY_JSON, read_ranking, read_study_json
+from study.results import STUDY_JSON, ResultTables, read_ranking, read_study_json
 from study.training import EpochRecord, History
 
 SPACE = SearchSpace(select("classic"), (0.01, 0.1))
@@ -136,7 +137,7 @@ def test_a_replay_proposes_the_same_in_the_same_order(config: StudyConfig, tmp_p
     recorded = recorded_proposals(config.folder, SPACE)
     assert len(recorded) == 26
     (tmp_path / "again").mkdir()
-    opened(tmp_path / "again", resuming=False).replay(recorded[:9])  # and then it was killed
+    opened(tmp_path / "again", resuming=False).replay(recorded[3:9])  # and then it was killed
     again = opened(tmp_path / "again", resuming=False)
     again.replay(recorded)
     assert again.finished_count == 0
@@ -151,6 +152,66 @@ def test_a_half_proposed_trial_is_not_replayed(config: StudyConfig) -> None:
     ledger._study.ask()
     assert len(recorded_proposals(config.folder, SPACE)) == 6
     assert ledger.open_proposals()[6] is None
+
+
+def test_a_half_written_first_line_is_no_study(config: StudyConfig, tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    folder.mkdir()
+    (folder / JOURNAL).write_bytes(b'{"op_code":0,"worker')
+    assert opened(folder, resuming=False).propose().number == 0
+
+
+def play(ledger: Ledger, count: int) -> dict[int, tuple[str, Any]]:
+    """Propose and finish, one at a time, what was left first."""
+    for proposal in ledger.unfinished():
+        ledger.finish(proposal.number, COMPLETED)
+    while ledger.finished_count < count:
+        ledger.finish(ledger.propose().number, COMPLETED)
+    return {one.number: (one.family, one.parameters) for one, _ in ledger.finished()}
+
+
+def test_a_kill_after_any_line_of_the_journal_changes_no_proposal(tmp_path: Path) -> None:
+    """Between two parameters of one trial, too: in the start-up, and with TPE after it."""
+    (tmp_path / "whole").mkdir()
+    expected = play(opened(tmp_path / "whole", resuming=False), 18)
+    lines = (tmp_path / "whole" / JOURNAL).read_bytes().splitlines(keepends=True)
+    begun = next(k for k, line in enumerate(lines) if json.loads(line)["op_code"] == 4)
+    for cut in range(begun, len(lines)):
+        folder = tmp_path / str(cut)
+        folder.mkdir()
+        (folder / JOURNAL).write_bytes(b"".join(lines[:cut]))
+        assert play(opened(folder), 18) == expected, lines[cut - 1]
+
+
+def test_curves_outlive_checkpoints_in_their_table(config: StudyConfig) -> None:
+    ledger = opened(config.folder)
+    assert (
+        "the curve of trial 0"
+        in what_was_found(config, ledger, list(finished_before(config, ledger)))[2]
+    )
+    curved = replace(COMPLETED, curve=[(0, 0.1, 0.9), (29, 0.05, 0.9)])
+    (config.folder / STUDY_JSON).write_text(json.dumps({"version": 2}))
+    tables = ResultTables(config.folder, SPACE)
+    for proposal, _ in ledger.finished():
+        tables.add(proposal, curved)
+    tables.write()
+    found = list(finished_before(config, ledger))
+    assert [history.curve for _, history in found] == [curved.curve] * 3
+    assert "the curve of" not in what_was_found(config, ledger, found)[2]
+
+
+def test_a_trial_that_another_tool_ended_is_refused(config: StudyConfig) -> None:
+    ledger = opened(config.folder)
+    ledger._study.tell(3, state=optuna.trial.TrialState.FAIL)
+    with pytest.raises(InputError, match="trial 3 has ended, but not how"):
+        list(opened(config.folder).finished())
+
+
+def test_a_family_that_has_changed_is_refused() -> None:
+    ranges = {"cosine": {"end_ratio": {"name": "FloatDistribution"}}}
+    space = {"families": ["cosine"], "peak_lr": [0.01, 0.1], "extras": {}, "parameters": ranges}
+    with pytest.raises(InputError, match="the ranges of schedule family 'cosine' have changed"):
+        stored_space({"search_space": space})
 
 
 FIRST_VERSION: dict[str, Any] = {

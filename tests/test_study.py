@@ -284,7 +284,7 @@ def test_trials_end_bit_for_bit_as_if_never_interrupted(
         whole = TrainingRun(make_task(), mnist, config)
         while not whole.history.ended:
             whole.run_epoch()
-        found, _ = find_checkpoint(interrupted / CHECKPOINTS, row["trial"])
+        found, _ = find_checkpoint(interrupted / CHECKPOINTS, row["trial"], config.digest())
         assert found is not None
         state, history = read_checkpoint(found.folder)
         for name, tensor in whole.model.state_dict().items():
