@@ -89,7 +89,7 @@ def main(soak: Soak) -> None:
                 except subprocess.TimeoutExpired:
                     pass
                 workers = [pid for pid, name in descendants(driver.pid) if "ScheduleTrial" in name]
-                if workers and chance.random() < 0.5:
+                if workers and chance.random() < 0.7:
                     os.kill(chance.choice(workers), signal.SIGKILL)
                     kills["worker"] += 1
                 else:
