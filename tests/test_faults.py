@@ -1,11 +1,13 @@
 """Real processes, killed and spoiled in every way: nothing is lost, and nothing is done twice."""
 
 import contextlib
+import multiprocessing
 import os
 import random
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,11 +22,12 @@ from optuna.trial import TrialState
 import analysis
 from study import run
 from study.checkpoint import read_checkpoint
-from study.errors import InputError
+from study.errors import InputError, StudyError
 from study.interrupt import Interrupt
 from study.ledger import Proposal
 from study.progress import Display
 from study.recovery import CHECKPOINTS
+from study.tasks import digits as digits_task
 from tests.conftest import run_command
 from tests.test_study import TIMINGS, Study, command, journal, study
 
@@ -346,6 +349,49 @@ def test_a_read_only_folder_is_one_line(tmp_path: Path, undisturbed: Path) -> No
             assert done.returncode in (1, 2)
             assert done.stderr.count("\n") == 1, done.stderr
             assert "Read-only file system" in done.stderr
+
+
+NOBODY = 65534
+
+
+def as_nobody(arguments: list[str]) -> str:
+    """What the command says to a user without any rights, in a process of its own."""
+
+    def child() -> None:
+        os.seteuid(NOBODY)
+        try:
+            said.put(f"exit status {run.main(arguments)}")
+        except (InputError, StudyError) as error:
+            said.put(str(error))
+        except BaseException as error:
+            said.put(f"traceback: {error!r}")
+
+    context = multiprocessing.get_context("fork")
+    said = context.SimpleQueue()
+    process = context.Process(target=child)
+    process.start()
+    process.join()
+    return str(said.get())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_a_folder_of_another_user_is_one_line(
+    undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Loaded now, since nobody may not be allowed to read the packages here.
+    splits = digits_task._splits()
+    monkeypatch.setattr(digits_task, "_splits", lambda: splits)
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        folder = Path(name)
+        shutil.copytree(undisturbed, folder / "s")
+        hidden = as_nobody(["--resume", str(folder / "s")])
+        assert "study.json' cannot be read: [Errno 13] Permission denied" in hidden
+        folder.chmod(0o755)
+        for arguments in (["--resume", str(folder / "s")], [*DIGITS, "--out", str(folder)]):
+            said = as_nobody(arguments)
+            assert "Permission denied" in said
+            assert "traceback" not in said
+            assert "\n" not in said
 
 
 def test_a_node_that_goes_and_another_that_comes(
