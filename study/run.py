@@ -5,7 +5,8 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -59,11 +60,15 @@ def main(arguments: Sequence[str]) -> int:
         description = before
     else:
         description = describe(config, source, task, data, before)
-    _check_families(stored_space(description), horizon)
-    proposals = []
-    if config.replay:
-        proposals = recorded_proposals(config.replay, stored_space(description))
-    return _run(config, source, data, description, proposals[: config.num_trials])
+    space = stored_space(description)
+    _check_families(space, horizon)
+    recorded = recorded_proposals(config.replay, space) if config.replay else []
+    if config.dry_run and not config.resume:
+        refuse_trials_without_description(config.folder)
+        print(_plan(config, space, description))
+        return 0
+    with _locked(config):
+        return _run(config, source, data, space, description, recorded[: config.num_trials])
 
 
 def _parse(arguments: Sequence[str]) -> tuple[StudyConfig, dict[str, Any] | None]:
@@ -130,17 +135,9 @@ def _check_families(space: SearchSpace, horizon: int) -> None:
         raise InputError(str(error)) from error
 
 
-def _run(
-    config: StudyConfig,
-    source: TaskSource,
-    data: SearchData,
-    description: dict[str, Any],
-    proposals: Sequence[Mapping[str, Any]],
-) -> int:
-    if config.dry_run and not config.resume:
-        refuse_trials_without_description(config.folder)
-        Console().print(_plan(config, description), highlight=False, soft_wrap=True, markup=False)
-        return 0
+@contextmanager
+def _locked(config: StudyConfig) -> Iterator[None]:
+    """Alone with the study's folder, which is made if need be; errors of the disk in one line."""
     try:
         config.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -150,7 +147,7 @@ def _run(
         ) from error
     try:
         with FileLock(config.folder / LOCK, timeout=0):
-            return _run_locked(config, source, data, description, proposals)
+            yield
     except Timeout as error:
         raise StudyError(
             f"{str(config.folder)!r} is in use by another process; wait until it has ended"
@@ -162,10 +159,11 @@ def _run(
         ) from error
 
 
-def _run_locked(
+def _run(
     config: StudyConfig,
     source: TaskSource,
     data: SearchData,
+    space: SearchSpace,
     description: dict[str, Any],
     proposals: Sequence[Mapping[str, Any]],
 ) -> int:
@@ -173,13 +171,13 @@ def _run_locked(
     from study.search import search
 
     console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
-    ranking, space = read_ranking(description), stored_space(description)
+    ranking = read_ranking(description)
     ledger = Ledger(config.folder, space, ranking, config.seed, bool(config.resume))
     before = list(finished_before(config, ledger))
     if config.resume:
         for line in what_was_found(config, ledger, before):
             console.print(line)
-    console.print(_plan(config, description, done=len(before)))
+    console.print(_plan(config, space, description, done=len(before)))
     if config.dry_run:
         return 0
     ledger.replay(proposals)
@@ -197,9 +195,10 @@ def _run_locked(
     return _ended(config, ledger, interrupt, display, description)
 
 
-def _plan(config: StudyConfig, description: Mapping[str, Any], done: int = 0) -> str:
+def _plan(
+    config: StudyConfig, space: SearchSpace, description: Mapping[str, Any], done: int = 0
+) -> str:
     """What is about to be done, in a line."""
-    space = stored_space(description)
     low, high = space.peak_lr
     trials = f"{config.num_trials - done} more trials" if done else f"{config.num_trials} trials"
     return (

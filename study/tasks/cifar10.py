@@ -1,7 +1,6 @@
 """CIFAR-10 (Krizhevsky, 2009) with the LeNet, for three colours and 32 pixels."""
 
 import io
-import math
 import pickle
 import tarfile
 from collections.abc import Iterable
@@ -13,7 +12,7 @@ from torchvision.datasets import CIFAR10
 
 from study.lenet import LeNet
 from study.task import SearchData, Split, Task
-from study.tasks.published import Published, download, search_data, standardised
+from study.tasks.published import Published, download, lenet_task, search_data, standardised
 
 ARCHIVE = "cifar-10-python.tar.gz"
 FOLDER = "cifar-10-batches-py"
@@ -42,14 +41,7 @@ def make_model(seed: int) -> LeNet:
 
 def make_task() -> Task:
     """The task."""
-    return Task(
-        name="cifar10",
-        load_search_data=load_search_data,
-        load_test_data=load_test_data,
-        make_model=make_model,
-        peak_lr=(3e-3, 0.3),
-        chance_loss=math.log(10),
-    )
+    return lenet_task("cifar10", load_search_data, load_test_data, make_model)
 
 
 def _read(data_dir: Path, names: Iterable[str]) -> Split:

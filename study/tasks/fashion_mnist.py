@@ -1,20 +1,20 @@
 """Fashion-MNIST (Xiao et al., 2017, arXiv 1708.07747) with the LeNet."""
 
 import gzip
-import math
 from collections.abc import Iterable
 from pathlib import Path
 
 import torchvision
 
-from study.lenet import LeNet
 from study.task import SearchData, Split, Task
+from study.tasks.mnist import make_model
 from study.tasks.published import (
     TEST_FILES,
     TRAIN_FILES,
     Published,
     fetch_by_torchvision,
     from_idx,
+    lenet_task,
     search_data,
 )
 
@@ -33,21 +33,9 @@ def load_test_data(data_dir: Path) -> Split:
     return _read(data_dir, TEST_FILES)
 
 
-def make_model(seed: int) -> LeNet:
-    """The LeNet for 28-pixel images."""
-    return LeNet()
-
-
 def make_task() -> Task:
     """The task."""
-    return Task(
-        name="fashion_mnist",
-        load_search_data=load_search_data,
-        load_test_data=load_test_data,
-        make_model=make_model,
-        peak_lr=(3e-3, 0.3),
-        chance_loss=math.log(10),
-    )
+    return lenet_task("fashion_mnist", load_search_data, load_test_data, make_model)
 
 
 def _read(data_dir: Path, names: Iterable[str]) -> Split:

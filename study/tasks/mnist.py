@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import math
 import pickle
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from study.tasks.published import (
     Published,
     fetch_by_torchvision,
     from_idx,
+    lenet_task,
     search_data,
     to_idx,
 )
@@ -63,14 +63,7 @@ def make_model(seed: int) -> LeNet:
 
 def make_task() -> Task:
     """The task."""
-    return Task(
-        name="mnist",
-        load_search_data=load_search_data,
-        load_test_data=load_test_data,
-        make_model=make_model,
-        peak_lr=(3e-3, 0.3),
-        chance_loss=math.log(10),
-    )
+    return lenet_task("mnist", load_search_data, load_test_data, make_model)
 
 
 def _read(data_dir: Path, names: Iterable[str]) -> Split:

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import io
+import math
 import socket
 import threading
 import urllib.request
@@ -20,7 +21,8 @@ from filelock import FileLock
 from torch import Tensor
 
 from study.errors import InputError, StudyError
-from study.task import SearchData, Split
+from study.lenet import LeNet
+from study.task import SearchData, Split, Task
 
 PROBE_SECONDS = 5.0
 Colours = tuple[float, ...]
@@ -152,6 +154,23 @@ def reachable(urls: Iterable[str], probe: str = "") -> list[str]:
     for thread in threads:
         thread.join(PROBE_SECONDS)
     return list(answered)
+
+
+def lenet_task(
+    name: str,
+    load_search_data: Callable[[Path], SearchData],
+    load_test_data: Callable[[Path], Split],
+    make_model: Callable[[int], LeNet],
+) -> Task:
+    """Images of ten classes with the LeNet."""
+    return Task(
+        name=name,
+        load_search_data=load_search_data,
+        load_test_data=load_test_data,
+        make_model=make_model,
+        peak_lr=(3e-3, 0.3),
+        chance_loss=math.log(10),
+    )
 
 
 def search_data(split: Split, validation_share: float) -> SearchData:
