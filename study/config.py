@@ -13,7 +13,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from search_spaces import GROUPS, PeakRange, select
 from study.errors import InputError
 from study.hardware import usable_gpus
+from study.plan import Allocation, Sampler
 from study.tasks import TASKS
+
+TrialScheduler = Literal["fifo", "asha-within-family"]
 
 GPU_SHARE = 0.25
 """Of a GPU, for each trial: a small network leaves most of one idle."""
@@ -54,6 +57,16 @@ class StudyConfig:
     batch_size: int = 128
     """Samples a step."""
     families: Annotated[str, tyro.conf.arg(help=_families_help())] = "classic"
+    allocation: Allocation = "joint"
+    """Who gets the trials: the families that the sampler likes, or all the same number."""
+    sampler: Sampler = "tpe"
+    """Optuna's TPE, random draws, or the middle of every range at a grid of peak rates."""
+    trial_scheduler: TrialScheduler = "fifo"
+    """Let every trial end, or stop those that fall behind their own family's."""
+    finalists: int = 4
+    """Families trained again when the search is done, the constant rate among them; 0 for none."""
+    replicates: int = 10
+    """Fresh seeds for each finalist."""
     warmup: str = "none"
     """Warm-up before families that have none: search, none, or a fraction of the run."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
@@ -103,6 +116,9 @@ class StudyConfig:
             raise InputError(f"--name must be a plain folder name, not {self.name!r}")
         for flag in ("num_trials", "epochs", "batch_size", "max_concurrent", "cpus_per_trial"):
             _at_least(flag, getattr(self, flag), 1)
+        _at_least("replicates", self.replicates, 2)
+        if self.finalists != 0 and self.finalists < 2:
+            raise InputError(f"--finalists must be 0, or at least 2, not {self.finalists}")
         _at_least("seed", self.seed, 0)
         if self.seed >= 2**32:
             raise InputError(f"--seed must be below 2**32, not {self.seed}")

@@ -6,7 +6,6 @@ trial that is RUNNING in it without a process behind it is simply not finished y
 
 import json
 import logging
-import math
 import os
 import warnings
 import zlib
@@ -25,17 +24,15 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from search_spaces import CONTROLS, FAMILIES, Parameters, SearchSpace
+from search_spaces import FAMILIES, Parameters, SearchSpace
 from study.config import StudyConfig
 from study.errors import InputError, said
 from study.metric import Ranking
+from study.plan import DrawnBy, Plan
 from study.training import History, RunConfig
 
 JOURNAL = "optuna.journal"
 VERSION = 2
-STARTUP_TRIALS = 16
-"""So many trials are random and visit the families in turn; then comes TPE. More if need be."""
-
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -49,6 +46,7 @@ class Proposal:
     parameters: Parameters
     seed: int
     """Of this trial's training run, derived from the study's seed."""
+    drawn_by: DrawnBy = "tpe"
 
     def run_config(self, config: StudyConfig) -> RunConfig:
         """The training run that this stands for in a study."""
@@ -60,7 +58,7 @@ class Ledger:
 
     Args:
         folder: the study's folder; the caller holds the lock on it.
-        space: what to sample from.
+        plan: what to sample from, and what of it is settled before.
         ranking: what to look for.
         seed: the study's.
         resuming: whether there has to be a study already.
@@ -73,7 +71,7 @@ class Ledger:
     def __init__(
         self,
         folder: Path,
-        space: SearchSpace,
+        plan: Plan,
         ranking: Ranking,
         seed: int,
         resuming: bool = False,
@@ -84,8 +82,8 @@ class Ledger:
         journal.with_name(f"{JOURNAL}.lock").unlink(missing_ok=True)
         _mend(journal, resuming)
         optuna.logging.set_verbosity(logging.WARNING)
-        self._space, self._seed = space, seed
-        sampler = ResumableTPE(seed, _startup_trials(space.families))
+        self._plan, self._space, self._seed = plan, plan.space, seed
+        sampler = ResumableTPE(seed, plan)
         if not resuming:
             refuse_trials_without_description(folder)
             journal.unlink(missing_ok=True)  # of a start that was killed before it began
@@ -120,22 +118,9 @@ class Ledger:
         """A new trial."""
         trials = self._study.get_trials(deepcopy=False)
         waiting = any(trial.state == TrialState.WAITING for trial in trials)
-        if len(trials) < _startup_trials(self._space.families) and not waiting:
-            self._study.enqueue_trial(self._startup(len(trials)))
+        if not waiting and (settled := self._plan.settled(len(trials))):
+            self._study.enqueue_trial(settled)
         return self._complete(self._study.ask())
-
-    def _startup(self, number: int) -> dict[str, Any]:
-        """What is fixed in a trial of the start-up: the family, and a control's peak rate too."""
-        families = self._space.families
-        controls = [name for name in CONTROLS if name in families]
-        others = [name for name in families if name not in controls]
-        family = [*controls, *others][number % len(families)]
-        if number < len(controls):
-            return {
-                "family": family,
-                f"{family}.peak_lr": math.sqrt(math.prod(self._space.peak_lr)),
-            }
-        return {"family": family}
 
     def finish(self, number: int, history: History) -> None:
         """Record how a trial ended. Only a completed one is told to Optuna as complete."""
@@ -145,11 +130,13 @@ class Ledger:
         trial.set_user_attr("history", replace(history, curve=[]).to_json())
         if history.status == "completed":
             self._study.tell(trial, history.epochs[-1].val_metric)
-        elif history.status == "diverged":
-            # TPE ranks a pruned trial below every complete one, by how far it came; the value
-            # that it wants besides is the same for all.
+        elif history.status in ("diverged", "stopped"):
+            # TPE ranks a pruned trial below every complete one, by how far it came, and then by a
+            # value: of diverged ones the same for all.
+            last = history.epochs[-1]
             if not trial._get_latest_trial().intermediate_values:  # else a kill came after this
-                trial.report(0.0, step=history.epochs[-1].step)
+                value = last.val_metric if history.status == "stopped" else 0.0
+                trial.report(value, step=last.step)
             self._study.tell(trial, state=TrialState.PRUNED)
         else:
             self._study.tell(trial, state=TrialState.FAIL)
@@ -185,7 +172,8 @@ class Ledger:
             for name, value in trial.params.items()
             if name.startswith(prefix)
         }
-        return Proposal(trial.number, family, parameters, _seeds(self._seed, trial.number)[0])
+        seed, drawn_by = _seeds(self._seed, trial.number)[0], self._plan.drawn_by(trial.number)
+        return Proposal(trial.number, family, parameters, seed, drawn_by)
 
 
 def refuse_trials_without_description(folder: Path) -> None:
@@ -241,11 +229,11 @@ class ResumableTPE(TPESampler):
     proposes what it has tried already. Here each trial has a stream of its own.
     """
 
-    def __init__(self, seed: int, startup_trials: int) -> None:
+    def __init__(self, seed: int, plan: Plan) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             super().__init__(
-                n_startup_trials=startup_trials,
+                n_startup_trials=1,  # the plan knows when it begins
                 # Without `group`, the parameters of a conditional space are sampled one by one.
                 multivariate=True,
                 group=True,
@@ -253,7 +241,7 @@ class ResumableTPE(TPESampler):
                 constant_liar=True,
                 seed=seed,
             )
-        self._seed = seed
+        self._seed, self._plan = seed, plan
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Give the trial its own random stream."""
@@ -261,6 +249,32 @@ class ResumableTPE(TPESampler):
         _, tpe_seed, random_seed = _seeds(self._seed, trial.number)
         self._rng.rng.seed(tpe_seed)
         self._random_sampler._rng.rng.seed(random_seed)
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Without the parameters of other families, where the family is given."""
+        space = super().infer_relative_search_space(study, trial)
+        if not (family := self._plan.family(trial.number)):
+            return space
+        prefix = f"{FAMILIES[family].name}."
+        return {name: range_ for name, range_ in space.items() if name.startswith(prefix)}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Nothing for the trials that are to be independent draws."""
+        if self._plan.drawn_by(trial.number) != "tpe":
+            return {}
+        return super().sample_relative(study, trial, search_space)
+
+    def _sample(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """From the trials of one family where it is given; Optuna would rank it among all."""
+        if family := self._plan.family(trial.number):
+            study = _OneFamily(study, family)
+        return super()._sample(study, trial, search_space)
 
     def sample_independent(
         self,
@@ -274,7 +288,21 @@ class ResumableTPE(TPESampler):
         tpe_seed, random_seed = np.random.SeedSequence(entropy).generate_state(2)
         self._rng.rng.seed(tpe_seed)
         self._random_sampler._rng.rng.seed(random_seed)
-        return super().sample_independent(study, trial, param_name, param_distribution)
+        by_tpe = self._plan.drawn_by(trial.number) == "tpe"
+        sample = super().sample_independent if by_tpe else self._random_sampler.sample_independent
+        return sample(study, trial, param_name, param_distribution)
+
+
+class _OneFamily(Study):
+    """A study as a sampler sees it that is to learn from the trials of one family."""
+
+    def __init__(self, study: Study, family: str) -> None:
+        vars(self).update(vars(study))
+        self._family = family
+
+    def _get_trials(self, *arguments: Any, **keywords: Any) -> list[FrozenTrial]:
+        trials = super()._get_trials(*arguments, **keywords)
+        return [trial for trial in trials if trial.params.get("family") == self._family]
 
 
 def _opened(
@@ -338,10 +366,6 @@ def _damaged(journal: Path, what: str) -> InputError:
         f"{str(journal)!r} is damaged: {what}; put a copy of it back, or start another study with "
         "another --name"
     )
-
-
-def _startup_trials(families: tuple[str, ...]) -> int:
-    return max(STARTUP_TRIALS, len(families))
 
 
 def _seeds(study_seed: int, number: int) -> tuple[int, int, int]:

@@ -28,6 +28,7 @@ VERSION = 2
 TRIALS_HEAD = {"trial": pa.int64(), "family": pa.string(), "status": pa.string()}
 TRIALS_TAIL = {
     "peak_lr": pa.float64(),
+    "sampler": pa.string(),
     "seed": pa.int64(),
     "val_metric": pa.float64(),
     "val_loss": pa.float64(),
@@ -149,6 +150,7 @@ class ResultTables:
             "status": history.status,
             **{f"params.{name}": value for name, value in proposal.parameters.items()},
             "peak_lr": proposal.parameters["peak_lr"],
+            "sampler": proposal.drawn_by,
             "seed": proposal.seed,
             "epochs": len(epochs),
             "steps": epochs[-1].step if epochs else 0,

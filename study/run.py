@@ -24,6 +24,7 @@ from study.errors import InputError, StudyError
 from study.hardware import now, usable_cpus, usable_gpus
 from study.interrupt import Interrupt
 from study.ledger import Ledger, recorded_proposals, refuse_trials_without_description
+from study.plan import Plan
 from study.preflight import check_task, load_search_data, steps_per_epoch
 from study.progress import Display
 from study.recovery import finished_before, what_was_found
@@ -172,7 +173,13 @@ def _run(
 
     console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     ranking = read_ranking(description)
-    ledger = Ledger(config.folder, space, ranking, config.seed, bool(config.resume))
+    ledger = Ledger(
+        config.folder,
+        Plan(space, config.allocation, config.sampler),
+        ranking,
+        config.seed,
+        bool(config.resume),
+    )
     before = list(finished_before(config, ledger))
     if config.resume:
         for line in what_was_found(config, ledger, before):

@@ -25,6 +25,7 @@ from study.checkpoint import find_checkpoint, read_checkpoint
 from study.config import StudyConfig
 from study.description import stored_space
 from study.ledger import Ledger
+from study.plan import Plan
 from study.recovery import CHECKPOINTS
 from study.results import read_ranking, read_study_json
 from study.tasks.digits import make_task
@@ -108,7 +109,9 @@ def look(folder: Path, count: int) -> None:
     description = read_study_json(folder)
     config = StudyConfig(out=folder.parent, name=folder.name, epochs=24, batch_size=8)
     ranking, space = read_ranking(description), stored_space(description)
-    ledger = Ledger(folder, space, ranking, config.seed, resuming=True)
+    ledger = Ledger(
+        folder, Plan(space, config.allocation, config.sampler), ranking, config.seed, resuming=True
+    )
     task = make_task()
     data = task.load_search_data(folder)
     rows = {row["trial"]: row for row in analysis.load(folder).trials.to_dict("records")}

@@ -16,6 +16,7 @@ from study.description import stored_config, stored_space
 from study.errors import InputError
 from study.ledger import Ledger, Proposal
 from study.metric import ACCURACY
+from study.plan import Plan
 from study.results import ResultTables, read_ranking, read_study_json, read_tables
 from study.run import _parse
 from study.source import TaskSource
@@ -88,7 +89,7 @@ def test_any_bytes_as_study_json_or_journal(tmp_path: Path, content: bytes) -> N
         read_study_json(tmp_path)
     (tmp_path / "optuna.journal").write_bytes(content)
     with only_clean_errors():
-        Ledger(tmp_path, SPACE, ACCURACY, 0, resuming=True)
+        Ledger(tmp_path, Plan(SPACE), ACCURACY, 0, resuming=True)
 
 
 RECORDS = st.dictionaries(
@@ -102,7 +103,7 @@ def test_any_records_in_a_journal(tmp_path: Path, records: list[Any], resuming: 
     lines = "".join(json.dumps(record) + "\n" for record in records)
     (tmp_path / "optuna.journal").write_text(lines)
     with only_clean_errors():
-        Ledger(tmp_path, SPACE, ACCURACY, 0, resuming)
+        Ledger(tmp_path, Plan(SPACE), ACCURACY, 0, resuming)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """The ledger: what is proposed, what Optuna hears, what a killed process leaves."""
 
+import json
 import math
 from collections import Counter
 from dataclasses import replace
@@ -12,18 +13,26 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from search_spaces import FAMILIES, GROUPS, SearchSpace, select
-from study.ledger import JOURNAL, STARTUP_TRIALS, Ledger, Proposal
+from search_spaces.preflight import draw
+from study.ledger import JOURNAL, Ledger, Proposal
 from study.metric import ACCURACY, RMSE, Ranking
+from study.plan import STARTUP_TRIALS, Allocation, Plan, Sampler
 from study.training import EpochRecord, History, Status
 
 PEAK = (1e-3, 1.0)
 
 
 def open_ledger(
-    folder: Path, families: str = "classic", seed: int = 0, ranking: Ranking = ACCURACY
+    folder: Path,
+    families: str = "classic",
+    seed: int = 0,
+    ranking: Ranking = ACCURACY,
+    allocation: Allocation = "joint",
+    sampler: Sampler = "tpe",
 ) -> Ledger:
     resuming = (folder / JOURNAL).exists()
-    return Ledger(folder, SearchSpace(select(families), PEAK), ranking, seed, resuming)
+    plan = Plan(SearchSpace(select(families), PEAK), allocation, sampler)
+    return Ledger(folder, plan, ranking, seed, resuming)
 
 
 def ended(status: Status, accuracy: float = 0.9) -> History:
@@ -83,6 +92,7 @@ def test_proposals_hold_their_familys_parameters_only(tmp_path: Path) -> None:
         ("completed", TrialState.COMPLETE, 0.9),
         ("diverged", TrialState.PRUNED, 0.0),
         ("failed", TrialState.FAIL, None),
+        ("stopped", TrialState.PRUNED, 0.9),
     ],
 )
 def test_optuna_hears_only_finished_values(
@@ -160,7 +170,7 @@ def test_a_proposal_cut_short_is_completed_as_it_would_have_been(tmp_path: Path)
     expected = open_ledger(folder(tmp_path, "whole")).propose()
     broken = folder(tmp_path, "broken")
     ledger = open_ledger(broken)
-    ledger._study.enqueue_trial(ledger._startup(0))
+    ledger._study.enqueue_trial(ledger._plan.settled(0))
     ledger._study.ask()  # the process dies before anything is suggested
     assert list(open_ledger(broken).unfinished()) == [expected]
 
@@ -189,3 +199,87 @@ def test_lower_may_be_better(tmp_path: Path) -> None:
         ledger.finish(proposal.number, ended("completed", values[-1]))
     assert sum(values[30:]) / 30 < sum(values[:STARTUP_TRIALS]) / STARTUP_TRIALS - 0.05
     assert study_in(tmp_path).best_value == min(values)
+
+
+def families_of(ledger: Ledger) -> Counter[str]:
+    return Counter(proposal.family for proposal, _ in ledger.finished())
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "grid-of-defaults"])
+def test_a_balanced_study_is_balanced_wherever_it_is_cut(tmp_path: Path, sampler: Sampler) -> None:
+    """After every line of the journal, trials that had only been begun included."""
+    whole = folder(tmp_path, "whole")
+    families = "constant,step,cosine,one_cycle"
+    ledger = open_ledger(whole, families, allocation="balanced", sampler=sampler)
+    propose_and_finish(ledger, 18)
+    assert sorted(families_of(ledger).values()) == [4, 4, 5, 5]
+    lines = (whole / JOURNAL).read_bytes().splitlines(keepends=True)
+    begun = next(k for k, line in enumerate(lines) if json.loads(line)["op_code"] == 4)
+    for cut in range(begun, len(lines)):
+        broken = folder(tmp_path, str(cut))
+        (broken / JOURNAL).write_bytes(b"".join(lines[:cut]))
+        reopened = open_ledger(broken, families, allocation="balanced", sampler=sampler)
+        begun_too = Counter(proposal.family for proposal in reopened.unfinished())
+        counts = families_of(reopened) + begun_too
+        numbers = [counts[family] for family in families.split(",")]
+        assert max(numbers) - min(numbers) <= 1, lines[cut - 1]
+
+
+def test_a_balanced_family_learns_from_its_own_trials_only(tmp_path: Path) -> None:
+    """However good the others are: their values change nothing of what is proposed for it."""
+
+    def cosines(name: str, others: float) -> list[Proposal]:
+        ledger = open_ledger(folder(tmp_path, name), "cosine,step", allocation="balanced")
+        found = []
+        for _ in range(120):
+            proposal = ledger.propose()
+            own = proposal.family == "cosine"
+            ledger.finish(
+                proposal.number, value_of(proposal) if own else ended("completed", others)
+            )
+            found += [proposal] if own else []
+        return found
+
+    found = cosines("a", 0.0)
+    assert found == cosines("b", 1.0)
+    assert len(found) == 60
+    rates = [float(proposal.parameters["peak_lr"]) for proposal in found]
+    assert sum(rates[45:]) > 2 * sum(rates[:15]), "higher is better, and it has been learnt"
+
+
+def test_random_trials_are_independent_of_all_results(tmp_path: Path) -> None:
+    found = []
+    for name, value in (("a", 0.1), ("b", 0.9)):
+        ledger = open_ledger(folder(tmp_path, name), sampler="random")
+        for _ in range(40):
+            ledger.finish(ledger.propose().number, ended("completed", value))
+        found.append([proposal for proposal, _ in ledger.finished()])
+    assert found[0] == found[1]
+    assert [proposal.drawn_by for proposal in found[0]] == ["fixed"] * 2 + ["random"] * 38
+
+
+def test_it_is_recorded_how_a_trial_came_about(tmp_path: Path) -> None:
+    drawn = [one.drawn_by for one in propose_and_finish(open_ledger(tmp_path), 20)]
+    assert drawn == ["fixed"] * 2 + ["random"] * (STARTUP_TRIALS - 2) + ["tpe"] * 4
+
+
+def test_the_grid_is_the_middle_of_each_shape_at_ever_more_rates(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path, "constant,one_cycle", sampler="grid-of-defaults")
+    proposals = propose_and_finish(ledger, 8)
+    assert [one.family for one in proposals] == ["constant", "one_cycle"] * 4
+    rates = [float(one.parameters["peak_lr"]) for one in proposals]
+    assert rates[::2] == rates[1::2]
+    low, high = PEAK
+    shares = [math.log(rate / low) / math.log(high / low) for rate in rates[::2]]
+    assert shares == pytest.approx([1 / 2, 1 / 4, 3 / 4, 1 / 8])
+    shapes = [{**one.parameters, "peak_lr": 0} for one in proposals[1::2]]
+    assert shapes == [shapes[0]] * 4
+    assert shapes[0]["rise_fraction"] == pytest.approx((0.1 + 0.45) / 2)
+    assert shapes[0]["end_ratio"] == pytest.approx(math.sqrt(1e-5 * 1e-2))
+    assert shapes[0]["anneal"] == "cos"
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_has_a_middle_that_can_be_drawn(name: str, tmp_path: Path) -> None:
+    proposal = open_ledger(tmp_path, name, sampler="grid-of-defaults").propose()
+    assert draw(FAMILIES[name], proposal.parameters, 100)[:, 0].max() > 0

@@ -17,6 +17,7 @@ from study.description import stored_space
 from study.errors import InputError
 from study.ledger import JOURNAL, Ledger, recorded_proposals
 from study.metric import ACCURACY
+from study.plan import Plan
 from study.recovery import CHECKPOINTS, finished_before, what_was_found
 from study.results import STUDY_JSON, ResultTables, read_ranking, read_study_json
 from study.training import EpochRecord, History
@@ -28,7 +29,7 @@ COMPLETED = History("completed", RECORDS)
 
 
 def opened(folder: Path, resuming: bool = True) -> Ledger:
-    return Ledger(folder, SPACE, ACCURACY, 0, resuming)
+    return Ledger(folder, Plan(SPACE), ACCURACY, 0, resuming)
 
 
 @pytest.fixture

@@ -1,0 +1,116 @@
+"""What of a trial is settled before the sampler is asked: a function of the trial's number."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from search_spaces import CONTROLS, FAMILIES, ParameterValue, SearchSpace
+
+STARTUP_TRIALS = 16
+"""So many trials are random and visit the families in turn; then comes TPE. More if need be."""
+STARTUP_PER_FAMILY = 3
+"""The same for each family where each has a TPE of its own."""
+
+Allocation = Literal["joint", "balanced"]
+Sampler = Literal["tpe", "random", "grid-of-defaults"]
+DrawnBy = Literal["fixed", "random", "tpe", "grid"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a study's trials are laid out over the families."""
+
+    space: SearchSpace
+    allocation: Allocation = "joint"
+    sampler: Sampler = "tpe"
+
+    @property
+    def startup(self) -> int:
+        """Trials before TPE takes over."""
+        families = len(self.space.families)
+        if self.allocation == "balanced":
+            return max(STARTUP_TRIALS, STARTUP_PER_FAMILY * families)
+        return max(STARTUP_TRIALS, families)
+
+    def drawn_by(self, number: int) -> DrawnBy:
+        """How a trial's parameters come about. Only those of ``random`` are independent draws."""
+        if self.sampler == "grid-of-defaults":
+            return "grid"
+        if number < len(self._controls):
+            return "fixed"
+        return "random" if self.sampler == "random" or number < self.startup else "tpe"
+
+    def family(self, number: int) -> str | None:
+        """The family whose turn it is, or None where the sampler chooses one."""
+        in_turn = self.sampler == "grid-of-defaults" or self.allocation == "balanced"
+        if not in_turn and number >= self.startup:
+            return None
+        families = (*self._controls, *self._others)
+        return families[number % len(families)]
+
+    def settled(self, number: int) -> dict[str, ParameterValue]:
+        """What is not left to the sampler, as Optuna names it; nothing, if it may choose all.
+
+        The families take turns, controls first, so that a study cut short at any trial has the same
+        number of each but for one: in the start-up, or throughout with ``balanced`` and on a grid.
+        """
+        family, drawn_by = self.family(number), self.drawn_by(number)
+        if family is None:
+            return {}
+        if drawn_by == "grid":
+            return {"family": family, **self._on_grid(family, number // len(self.space.families))}
+        if drawn_by == "fixed":
+            return {"family": family, f"{family}.peak_lr": middle(self._peak_range)}
+        return {"family": family}
+
+    def _on_grid(self, family: str, turn: int) -> Mapping[str, ParameterValue]:
+        """The middle of every range, at a peak rate that halves the widest gap left."""
+        shape = FAMILIES[family]
+        low, high = self.space.peak_lr
+        extras = {name: one for name, one in self.space.extras.items() if shape.takes(name)}
+        values = {"peak_lr": low * (high / low) ** _share(turn)} | {
+            name: middle(range_) for name, range_ in {**shape.space, **extras}.items()
+        }
+        return {f"{shape.name}.{name}": value for name, value in values.items()}
+
+    @property
+    def _controls(self) -> list[str]:
+        return [name for name in CONTROLS if name in self.space.families]
+
+    @property
+    def _others(self) -> list[str]:
+        return [name for name in self.space.families if name not in CONTROLS]
+
+    @property
+    def _peak_range(self) -> FloatDistribution:
+        return FloatDistribution(*self.space.peak_lr, log=True)
+
+
+def middle(range_: BaseDistribution) -> ParameterValue:
+    """The value around which a range is laid; of choices the first.
+
+    Raises:
+        TypeError: a kind of range that no family has.
+    """
+    match range_:
+        case FloatDistribution(low=low, high=high, log=log):
+            return math.sqrt(low * high) if log else (low + high) / 2
+        case IntDistribution(low=low, high=high):
+            return (low + high) // 2
+        case CategoricalDistribution(choices=(str() | int() | float() as first, *_)):
+            return first
+    raise TypeError(f"a range is a Float-, Int- or CategoricalDistribution, not {range_!r}")
+
+
+def _share(turn: int) -> float:
+    """1/2, 1/4, 3/4, 1/8, ...: each next one where the gap is widest (van der Corput)."""
+    bits = f"{turn + 1:b}"
+    return int(bits[::-1], 2) / (1 << len(bits))
