@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from analysis.scale import Scale
-from study.results import read_ranking, read_study_json, read_tables
+from study.results import read_finalists, read_ranking, read_study_json, read_tables
 
 
 class Results(NamedTuple):
@@ -22,6 +22,8 @@ class Results(NamedTuple):
     """study.json: config, versions, hardware, times."""
     scale: Scale
     """Of the metric by which trials are ranked."""
+    finalists: pd.DataFrame
+    """A row a replicate of a finalist; none where there are no finalists yet."""
 
 
 def load(folder: str | Path) -> Results:
@@ -33,4 +35,6 @@ def load(folder: str | Path) -> Results:
     folder = Path(folder)
     study = read_study_json(folder)
     trials, epochs, schedules = (table.to_pandas() for table in read_tables(folder))
-    return Results(trials, epochs, schedules, study, Scale(read_ranking(study)))
+    replicates = read_finalists(folder)
+    finalists = replicates.to_pandas() if replicates else pd.DataFrame()
+    return Results(trials, epochs, schedules, study, Scale(read_ranking(study)), finalists)

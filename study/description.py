@@ -52,6 +52,9 @@ def describe(
         "hardware": describe_hardware(),
         "command": f"{COMMAND} {shlex.join(sys.argv[1:])}".rstrip(),
         "began": now(),
+        "searched": None,
+        "finalists": [],
+        "test_split": [],
         "ended": None,
     }
 
@@ -88,6 +91,7 @@ def stored_config(folder: Path, description: Mapping[str, Any]) -> StudyConfig:
         values: dict[str, Any] = dict(description["config"])
         for field in ("out", "data_dir"):
             values[field] = Path(values[field])
+        values.setdefault("finalists", 0)  # of a study that began before there were any
         values["task_args"] = tuple(values.get("task_args", ()))
         folder = folder.resolve()
         values |= {"out": folder.parent, "name": folder.name}

@@ -49,6 +49,21 @@ def load_search_data(task: Task, data_dir: Path) -> SearchData:
     return data
 
 
+def load_test_split(task: Task, load: Callable[[], Data], data: SearchData | None = None) -> Data:
+    """What ``load`` gives, which opens the task's test split, once it has been checked.
+
+    Raises:
+        InputError: it cannot be loaded, is empty, overlaps with ``data``, or holds no numbers.
+        StudyError: it cannot be fetched.
+    """
+    split: Data = _call(task, "load_test_data(data_dir)", load)
+    _check_split(task, "test", split)
+    for name, other in zip(("training", "validation"), data or (), strict=False):
+        if _overlap(SearchData(other, split)):
+            raise _wrong(task, f"test samples are among the {name} samples")
+    return split
+
+
 def steps_per_epoch(task: Task, data: SearchData, batch_size: int) -> int:
     """Batches of the training split.
 

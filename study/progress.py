@@ -1,7 +1,7 @@
 """What the terminal shows while a study runs."""
 
 import time
-from typing import Self
+from typing import Literal, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -24,6 +24,7 @@ class Display:
         epochs: a trial.
         ranking: what makes one the best.
         console: where to write.
+        kind: what they are called. Of runs that repeat each other, none is the best.
     """
 
     def __init__(
@@ -34,7 +35,9 @@ class Display:
         epochs: int,
         ranking: Ranking,
         console: Console,
+        kind: Literal["trial", "run"] = "trial",
     ) -> None:
+        self._kind = kind
         self._num_trials, self._done, self._epochs = num_trials, done, epochs
         self._best, self._ranking = best, ranking
         self._console = console
@@ -69,7 +72,7 @@ class Display:
         self._done += 1
         self._running.discard(proposal.number)
         self._epochs_left -= self._epochs - len(history.epochs)  # of a trial that ended early
-        if history.status == "completed":
+        if history.status == "completed" and self._kind == "trial":
             result = (history.epochs[-1].val_metric, proposal.family)
             results = [self._best, result] if self._best else [result]
             self._best = min(results, key=lambda pair: self._ranking.cost(pair[0]))
@@ -80,18 +83,19 @@ class Display:
     def _line(self, proposal: Proposal, history: History) -> str:
         outcome: str = history.status
         if history.status == "completed":
-            outcome = self._ranking.text(history.epochs[-1].val_metric)
+            on_test, last = history.test_metric, history.epochs[-1]
+            outcome = self._ranking.text(last.val_metric if on_test is None else on_test)
         elif history.error:
             outcome += f" ({' '.join(history.error.split())})"
         return (
-            f"[{self._done}/{self._num_trials}] trial {proposal.number}  {proposal.family}  "
+            f"[{self._done}/{self._num_trials}] {self._kind} {proposal.number}  {proposal.family}  "
             f"peak_lr {float(proposal.parameters['peak_lr']):.3g}  {outcome}  "
-            f"{history.wall_seconds:.1f} s  best {self.best()}"
+            f"{history.wall_seconds:.1f} s" + self._best_text("  ")
         )
 
     def _render(self) -> Group:
         running = f"{len(self._running)} running" if self._began else "starting the workers"
-        counts = f"{self._done}/{self._num_trials} trials · {running}"
+        counts = f"{self._done}/{self._num_trials} {self._kind}s · {running}"
         speed = ""
         if self._began and self._epochs_done:
             elapsed = time.monotonic() - self._began
@@ -100,7 +104,10 @@ class Display:
             speed = f" · {self._samples / elapsed:,.0f} samples/s"
         top = Table.grid(padding=(0, 1))
         top.add_row(ProgressBar(self._num_trials, self._done, width=30), Text(counts, style="bold"))
-        return Group(top, Text(f"best {self.best()}{speed}"))
+        return Group(top, Text((self._best_text("") + speed).removeprefix(" · ")))
+
+    def _best_text(self, gap: str) -> str:
+        return f"{gap}best {self.best()}" if self._kind == "trial" else ""
 
     def best(self) -> str:
         """Metric and family of the best trial so far."""

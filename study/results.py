@@ -37,6 +37,7 @@ TRIALS_TAIL = {
     "steps": pa.int64(),
     "train_seconds": pa.float64(),
     "wall_seconds": pa.float64(),
+    "condemned": pa.int64(),
     "node": pa.string(),
     "error": pa.string(),
 }
@@ -56,6 +57,21 @@ SCHEDULES = {
     "lr": pa.float64(),
     "momentum": pa.float64(),
 }
+FINALISTS = {
+    "family": pa.string(),
+    "trial": pa.int64(),
+    "replicate": pa.int64(),
+    "seed": pa.int64(),
+    "status": pa.string(),
+    "val_metric": pa.float64(),
+    "val_loss": pa.float64(),
+    "test_metric": pa.float64(),
+    "test_loss": pa.float64(),
+    "wall_seconds": pa.float64(),
+    "node": pa.string(),
+    "error": pa.string(),
+}
+METRIC_COLUMNS = ("val_metric", "best_val_metric", "test_metric")
 
 
 class Tables(NamedTuple):
@@ -113,34 +129,17 @@ class ResultTables:
         started = time.monotonic()
         finished = self.finished
         parameters = _parameter_types(self.space)
-        tables = {
-            "trials": self._named(
-                _table(
-                    (self._trial_row(*pair) for pair in finished),
-                    TRIALS_HEAD | parameters | TRIALS_TAIL,
-                )
-            ),
-            "epochs": self._named(
-                _table((row for pair in finished for row in _epoch_rows(*pair)), EPOCHS)
-            ),
-            "schedules": _table(
-                (row for pair in finished for row in _curve_rows(*pair)), SCHEDULES
-            ),
-        }
-        for name, table in tables.items():
-            with replacing(self.folder / f"{name}.parquet") as path:
-                pq.write_table(table.replace_schema_metadata({"version": str(VERSION)}), path)
+        trials = _table(
+            (self._trial_row(*pair) for pair in finished), TRIALS_HEAD | parameters | TRIALS_TAIL
+        )
+        epochs = _table((row for pair in finished for row in _epoch_rows(*pair)), EPOCHS)
+        curves = _table((row for pair in finished for row in _curve_rows(*pair)), SCHEDULES)
+        _write_table(self.folder, "trials", _named(trials, self.ranking))
+        _write_table(self.folder, "epochs", _named(epochs, self.ranking))
+        _write_table(self.folder, "schedules", curves)
         self._written = len(finished)
         now = time.monotonic()
         self._next_write = now + 20 * (now - started)
-
-    def _named(self, table: pa.Table) -> pa.Table:
-        """With accuracy called accuracy; beside another metric, a column that says which."""
-        column = self.ranking.column
-        if column == "metric":
-            return table.append_column("metric", pa.array([self.ranking.name] * len(table)))
-        names = {"val_metric": f"val_{column}", "best_val_metric": f"best_val_{column}"}
-        return table.rename_columns([names.get(name, name) for name in table.column_names])
 
     def _trial_row(self, proposal: Proposal, history: History) -> dict[str, Any]:
         epochs, ranking = history.epochs, self.ranking
@@ -156,6 +155,7 @@ class ResultTables:
             "steps": epochs[-1].step if epochs else 0,
             "train_seconds": sum(record.seconds for record in epochs),
             "wall_seconds": history.wall_seconds,
+            "condemned": history.condemned,
             "node": history.node,
             "error": history.error,
         }
@@ -167,6 +167,53 @@ class ResultTables:
             worst = 0.0 if ranking.column == "accuracy" else None
             row["val_metric"] = worst if history.status == "diverged" else epochs[-1].val_metric
         return row
+
+
+class FinalistTable:
+    """Collects replicates of finalists and writes them to ``<folder>/finalists.parquet``.
+
+    Args:
+        folder: the study's.
+        ranking: its metric.
+        places: trial and replicate of each run, by its number.
+    """
+
+    def __init__(
+        self, folder: Path, ranking: Ranking, places: Mapping[int, tuple[int, int]]
+    ) -> None:
+        self._folder, self._ranking, self._places = folder, ranking, places
+        self._rows: dict[int, dict[str, Any]] = {}
+        self._written = 0
+
+    def add(self, proposal: Proposal, history: History) -> None:
+        """Take a replicate in."""
+        trial, replicate = self._places[proposal.number]
+        row = {"family": proposal.family, "trial": trial, "replicate": replicate}
+        row |= {"seed": proposal.seed, "status": history.status, "error": history.error}
+        row |= {"wall_seconds": history.wall_seconds, "node": history.node}
+        if history.status == "completed":
+            last = history.epochs[-1]
+            row |= {"val_metric": last.val_metric, "val_loss": last.val_loss}
+            row |= {"test_metric": history.test_metric, "test_loss": history.test_loss}
+        self._rows[proposal.number] = row
+
+    def write_in_time(self) -> None:
+        """Write the table if it lacks a replicate; they are few."""
+        if self._written < len(self._rows):
+            rows = [self._rows[number] for number in sorted(self._rows)]
+            table = _named(_table(rows, FINALISTS), self._ranking)
+            _write_table(self._folder, "finalists", table)
+            self._written = len(rows)
+
+
+def read_finalists(folder: Path) -> pa.Table | None:
+    """The replicates of the finalists, or None where there is none yet.
+
+    Raises:
+        InputError: the table cannot be read.
+    """
+    path = folder / "finalists.parquet"
+    return _read_table(path) if path.exists() else None
 
 
 def read_ranking(study: Mapping[str, Any]) -> Ranking:
@@ -255,6 +302,19 @@ def _too_new(path: Path, version: object) -> InputError:
         f"{str(path)!r} has version {version!r}, newer than this project reads ({VERSION}); "
         "update the project"
     )
+
+
+def _write_table(folder: Path, name: str, table: pa.Table) -> None:
+    with replacing(folder / f"{name}.parquet") as path:
+        pq.write_table(table.replace_schema_metadata({"version": str(VERSION)}), path)
+
+
+def _named(table: pa.Table, ranking: Ranking) -> pa.Table:
+    """With accuracy called accuracy; beside another metric, a column that says which."""
+    if ranking.column == "metric":
+        return table.append_column("metric", pa.array([ranking.name] * len(table)))
+    names = {name: name.replace("metric", ranking.column) for name in METRIC_COLUMNS}
+    return table.rename_columns([names.get(name, name) for name in table.column_names])
 
 
 def _table(rows: Iterable[Mapping[str, Any]], schema: Mapping[str, pa.DataType]) -> pa.Table:

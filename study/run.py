@@ -27,7 +27,7 @@ from study.ledger import Ledger, recorded_proposals, refuse_trials_without_descr
 from study.plan import Plan
 from study.preflight import check_task, load_search_data, steps_per_epoch
 from study.progress import Display
-from study.recovery import finished_before, what_was_found
+from study.recovery import CHECKPOINTS, finished_before, what_was_found
 from study.results import (
     STUDY_JSON,
     ResultTables,
@@ -48,7 +48,16 @@ def main(arguments: Sequence[str]) -> int:
         InputError: something that was typed cannot be.
         StudyError: the study cannot go on.
     """
-    config, before = _parse(arguments)
+    return carry_out(*_parse(arguments))
+
+
+def carry_out(config: StudyConfig, before: dict[str, Any] | None) -> int:
+    """Run a study, or go on with the one whose study.json is given; returns the exit status.
+
+    Raises:
+        InputError: the task, its data or the study's folder cannot be used.
+        StudyError: the study cannot go on.
+    """
     source = TaskSource.read(config.task, config.task_args)
     if before:
         source.check_unchanged(before)
@@ -69,7 +78,7 @@ def main(arguments: Sequence[str]) -> int:
         print(_plan(config, space, description))
         return 0
     with _locked(config):
-        return _run(config, source, data, space, description, recorded[: config.num_trials])
+        return _run(config, source, task, data, space, description, recorded[: config.num_trials])
 
 
 def _parse(arguments: Sequence[str]) -> tuple[StudyConfig, dict[str, Any] | None]:
@@ -163,23 +172,20 @@ def _locked(config: StudyConfig) -> Iterator[None]:
 def _run(
     config: StudyConfig,
     source: TaskSource,
+    task: Task,
     data: SearchData,
     space: SearchSpace,
     description: dict[str, Any],
     proposals: Sequence[Mapping[str, Any]],
 ) -> int:
     # Here, not above: Ray takes seconds to import, and bad input should not wait for it.
-    from study.search import search
+    from study.confirm import Confirmation
+    from study.search import Job, Machine
 
     console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     ranking = read_ranking(description)
-    ledger = Ledger(
-        config.folder,
-        Plan(space, config.allocation, config.sampler),
-        ranking,
-        config.seed,
-        bool(config.resume),
-    )
+    plan = Plan(space, config.allocation, config.sampler)
+    ledger = Ledger(config.folder, plan, ranking, config.seed, bool(config.resume))
     before = list(finished_before(config, ledger))
     if config.resume:
         for line in what_was_found(config, ledger, before):
@@ -191,15 +197,30 @@ def _run(
     write_study_json(config.folder, description)
     tables = ResultTables(config.folder, space, ranking, before)
     interrupt = Interrupt(config.budget_seconds())
-    display = Display(
-        config.num_trials, len(before), tables.best(), config.epochs, ranking, console
-    )
-    with interrupt.listening(), display:
-        try:
-            search(config, source, data, ledger, tables, display, interrupt)
-        finally:
-            tables.write()
-    return _ended(config, ledger, interrupt, display, description)
+    total, checkpoints = config.num_trials, config.folder / CHECKPOINTS
+    display = Display(total, len(before), tables.best(), config.epochs, ranking, console)
+    with Machine(config, source, interrupt) as machine:
+        with interrupt.listening(), display:
+            try:
+                machine.run(
+                    Job(ledger, total, checkpoints, data, load_search_data, tables, display)
+                )
+            finally:
+                tables.write()
+        left = _left(config, ledger, interrupt)
+        if ledger.finished_count:
+            console.print(f"best: {display.best()}")
+        if not left:
+            description["searched"] = description.get("searched") or now()
+            confirmation = Confirmation(config, ranking, description, tables.finished)
+            try:
+                if confirmation.left and not interrupt.stopping:
+                    confirmation.run(machine, task, data, interrupt, console)
+            except InputError:  # of the test split, which nobody may look at before
+                _report(config)
+                raise
+            left = f"with {confirmation.left} replicates left" if confirmation.left else ""
+    return _ended(config, interrupt, left, description, bool(ledger.finished_count))
 
 
 def _plan(
@@ -208,41 +229,47 @@ def _plan(
     """What is about to be done, in a line."""
     low, high = space.peak_lr
     trials = f"{config.num_trials - done} more trials" if done else f"{config.num_trials} trials"
+    finalists = min(config.finalists, len(space.families))
     return (
         f"{trials} of {config.epochs} epochs on {description['task']['name']}, "
-        f"{len(space.families)} schedule families, peak rates {low:g} to {high:g} "
-        f"-> {config.folder}"
+        f"{len(space.families)} schedule families, peak rates {low:g} to {high:g}"
+        + (f", then {finalists} finalists x {config.replicates} seeds" if finalists else "")
+        + f" -> {config.folder}"
     )
+
+
+def _left(config: StudyConfig, ledger: Ledger, interrupt: Interrupt) -> str:
+    """What the search has not done, in words; nothing if it is complete.
+
+    Raises:
+        StudyError: nobody has stopped it.
+    """
+    done = ledger.finished_count
+    left = f"after {done} of {config.num_trials} trials" if done < config.num_trials else ""
+    if left and not interrupt.stopping:
+        raise StudyError(f"the search ended {left}; go on with: {_resume_command(config)}")
+    return left
 
 
 def _ended(
     config: StudyConfig,
-    ledger: Ledger,
     interrupt: Interrupt,
-    display: Display,
+    left: str,
     description: Mapping[str, Any],
+    any_trial: bool,
 ) -> int:
     """Say how it ended, and have the report written; returns the exit status."""
-    done = ledger.finished_count
-    if done < config.num_trials and interrupt.count:
+    if left and interrupt.count:
         print(f"interrupted; go on with: {_resume_command(config)}")
         return 130
-    if done < config.num_trials and config.budget_seconds() is None:
-        raise StudyError(
-            f"the search ended after {done} of {config.num_trials} trials; go on with: "
-            f"{_resume_command(config)}"
-        )
-    if done < config.num_trials:
+    if left:
         print(
-            f"the time budget of {config.time_budget} ended after {done} of {config.num_trials} "
-            f"trials; go on with: {_resume_command(config)}"
+            f"the time budget of {config.time_budget} ended {left}; "
+            f"go on with: {_resume_command(config)}"
         )
     else:
         write_study_json(config.folder, {**description, "ended": description["ended"] or now()})
-    if not done:
-        return 0
-    print(f"best: {display.best()}")
-    return _report(config)
+    return _report(config) if any_trial else 0
 
 
 def _report(config: StudyConfig) -> int:

@@ -3,11 +3,10 @@
 import logging
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 # Ray reads most of these when it is imported, and its workers inherit them all. A user's own
 # setting goes first.
@@ -48,13 +47,11 @@ from study.checkpoint import (
 from study.config import StudyConfig
 from study.hardware import usable_cpus, usable_gpus
 from study.interrupt import Interrupt
-from study.ledger import Ledger, Proposal
-from study.recovery import CHECKPOINTS
-from study.results import ResultTables
+from study.ledger import Proposal
 from study.source import TaskSource
-from study.task import SearchData
+from study.task import Data
 from study.training import History
-from study.trial import ScheduleTrial, to_arrays
+from study.trial import Load, ScheduleTrial, to_arrays
 
 # A string, which Ray's annotation of suggest() leaves out.
 _NO_MORE: dict[str, Any] | None = Searcher.FINISHED  # type: ignore[assignment]
@@ -73,48 +70,88 @@ class Progress(Protocol):
         """A trial has ended."""
 
 
-def search(
-    config: StudyConfig,
-    source: TaskSource,
-    data: SearchData,
-    ledger: Ledger,
-    tables: ResultTables,
-    progress: Progress,
-    interrupt: Interrupt,
-) -> None:
-    """Run trials until the study has ``config.num_trials`` of them, or is interrupted.
+class Agenda(Protocol):
+    """What is to be run, and who is told how it ended: the ledger, or the finalists' replicates."""
 
-    Trials that an earlier process left unfinished go on from their newest checkpoint.
-    """
-    execution = Execution(config, ledger, tables, progress, interrupt)
-    execution.adopt_unfinished()
-    left = config.num_trials - ledger.finished_count
-    if left > 0:
-        # Listening anew, since Ray answers SIGTERM by itself once it is started.
-        with _ray(config) as max_concurrent, interrupt.listening():
-            trainable = _trainable(config, source, data)
-            _tuner(trainable, execution, left, max_concurrent).fit()
-    if execution.error:
-        raise execution.error
+    @property
+    def finished_count(self) -> int:
+        """How many have ended."""
+
+    def unfinished(self) -> Iterator[Proposal]:
+        """Those that an earlier process may have begun."""
+
+    def propose(self) -> Proposal:
+        """A new one."""
+
+    def finish(self, number: int, history: History) -> None:
+        """Record how one ended."""
+
+
+class Tables(Protocol):
+    """Where results go."""
+
+    def add(self, proposal: Proposal, history: History) -> None:
+        """Take in what has ended."""
+
+    def write_in_time(self) -> None:
+        """Write what came too soon after the last write."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A number of training runs, what they train on, and everything that is told of them."""
+
+    agenda: Agenda
+    total: int
+    """Runs in all, those of earlier processes included."""
+    checkpoints: Path
+    data: Sequence[Data]
+    load: Load
+    tables: Tables
+    progress: Progress
+
+
+class Machine:
+    """Executes jobs, on a Ray of our own that is started when there is something to run."""
+
+    def __init__(self, config: StudyConfig, source: TaskSource, interrupt: Interrupt) -> None:
+        self._config, self._source, self._interrupt = config, source, interrupt
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        ray.shutdown()
+
+    def run(self, job: Job) -> None:
+        """Run a job until it is done or interrupted.
+
+        What an earlier process left unfinished goes on from its newest checkpoint.
+        """
+        execution = Execution(self._config, job, self._interrupt)
+        execution.adopt_unfinished()
+        left = job.total - job.agenda.finished_count
+        if left > 0 and not self._interrupt.stopping:
+            if not ray.is_initialized():
+                _start_ray()
+            # Listening anew, since Ray answers SIGTERM by itself once it is started.
+            with self._interrupt.listening():
+                trainable = _trainable(self._config, self._source, job)
+                _tuner(trainable, execution, left).fit()
+        if execution.error:
+            raise execution.error
 
 
 class Execution:
     """What the three parts that Ray calls share. Ray pickles them; of this, nothing is pickled."""
 
-    def __init__(
-        self,
-        config: StudyConfig,
-        ledger: Ledger,
-        tables: ResultTables,
-        progress: Progress,
-        interrupt: Interrupt,
-    ) -> None:
+    def __init__(self, config: StudyConfig, job: Job, interrupt: Interrupt) -> None:
         self.config = config
         # Absolute, since a worker runs in another folder.
-        self.checkpoints = (config.folder / CHECKPOINTS).absolute()
+        self.checkpoints = job.checkpoints.absolute()
         self.checkpoints.mkdir(exist_ok=True)
-        self.ledger, self.tables = ledger, tables
-        self.progress, self.interrupt = progress, interrupt
+        self.agenda, self.tables, self.progress = job.agenda, job.tables, job.progress
+        self.interrupt = interrupt
         self.adopted: list[tuple[Proposal, Path | None]] = []
         self.proposals: dict[int, Proposal] = {}
         self.running: set[int] = set()
@@ -130,7 +167,7 @@ class Execution:
 
     def adopt_unfinished(self) -> None:
         """Queue the trials that an earlier process left, but those whose checkpoint is the last."""
-        for proposal in self.ledger.unfinished():
+        for proposal in self.agenda.unfinished():
             digest = self.digest(proposal)
             found, _ = find_checkpoint(self.checkpoints, proposal.number, digest, to_go_on=True)
             if found and found.history.ended:
@@ -140,7 +177,7 @@ class Execution:
 
     def next_trial(self) -> tuple[Proposal, Path | None]:
         """A proposal and the checkpoint to go on from; adopted ones go first."""
-        pair = self.adopted.pop(0) if self.adopted else (self.ledger.propose(), None)
+        pair = self.adopted.pop(0) if self.adopted else (self.agenda.propose(), None)
         self.proposals[pair[0].number] = pair[0]
         return pair
 
@@ -165,17 +202,18 @@ class Execution:
         return found.history if found else History()
 
     def _record(self, proposal: Proposal, history: History) -> None:
-        self.ledger.finish(proposal.number, history)
+        self.agenda.finish(proposal.number, history)
         discard_superseded(self.checkpoints, proposal.number, self.digest(proposal))
         self.tables.add(proposal, history)
         self.progress.finished(proposal, history)
 
 
-def _trainable(config: StudyConfig, source: TaskSource, data: SearchData) -> type[tune.Trainable]:
+def _trainable(config: StudyConfig, source: TaskSource, job: Job) -> type[tune.Trainable]:
     trainable = tune.with_parameters(
         ScheduleTrial,
         source=source,
-        data=to_arrays(data),
+        data=to_arrays(job.data),
+        load=job.load,
         data_dir=config.data_dir.absolute(),
         threads=config.cpus_per_trial,
         device=config.device,
@@ -185,9 +223,7 @@ def _trainable(config: StudyConfig, source: TaskSource, data: SearchData) -> typ
     return with_resources
 
 
-def _tuner(
-    trainable: type[tune.Trainable], execution: Execution, num_trials: int, max_concurrent: int
-) -> tune.Tuner:
+def _tuner(trainable: type[tune.Trainable], execution: Execution, num_trials: int) -> tune.Tuner:
     names = (path.name for path in execution.checkpoints.iterdir())
     attempts = [int(found[1]) for name in names if (found := re.fullmatch(r"attempt-(\d+)", name))]
     return tune.Tuner(
@@ -196,7 +232,7 @@ def _tuner(
             search_alg=LedgerSearcher(execution),
             num_samples=num_trials,
             # Without a limit, Ray asks a searcher of one's own for one trial at a time.
-            max_concurrent_trials=max_concurrent,
+            max_concurrent_trials=_slots(execution.config),
             reuse_actors=True,
             trial_name_creator=_name,
             trial_dirname_creator=_name,
@@ -333,25 +369,23 @@ class InterruptStopper(Stopper):
         return execution.interrupt.count > 1 or (execution.stopping and not execution.running)
 
 
-@contextmanager
-def _ray(config: StudyConfig) -> Iterator[int]:
-    """A Ray of our own; yields how many trials run side by side."""
-    cpus, gpus = usable_cpus(), usable_gpus()
+def _start_ray() -> None:
     ray.init(
         address="local",  # else a stale address file makes this join somebody else's cluster
-        num_cpus=cpus,
-        num_gpus=gpus,
+        num_cpus=usable_cpus(),
+        num_gpus=usable_gpus(),
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.CRITICAL,
     )
-    try:
-        share = config.gpu_share
-        slots = min(cpus // config.cpus_per_trial, int(gpus / share) if share else cpus)
-        # More at a time would only wait for room, and begin when the study is to stop.
-        yield min(config.max_concurrent or slots, slots)
-    finally:
-        ray.shutdown()
+
+
+def _slots(config: StudyConfig) -> int:
+    """Trials side by side. More at a time would only wait for room, and begin at a stop."""
+    share = config.gpu_share
+    room = int(usable_gpus() / share) if share else usable_cpus()
+    slots = min(usable_cpus() // config.cpus_per_trial, room)
+    return min(config.max_concurrent or slots, slots)
 
 
 def _last_line(file: str | None) -> str:

@@ -21,8 +21,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from search_spaces import FAMILIES, Parameters
 from search_spaces.family import applied_rate, momentum, switch
-from study.batches import batches
-from study.task import SearchData, Task
+from study.batches import Batches, batches
+from study.task import Data, SearchData, Task
 
 Status = Literal["running", "completed", "diverged", "failed", "stopped"]
 
@@ -76,6 +76,11 @@ class History:
     """From the start of the run to its latest checkpoint, without the gaps between sessions."""
     node: str = ""
     error: str = ""
+    condemned: int | None = None
+    """The epoch after which a trial scheduler saw no hope for it, whether it was stopped or not."""
+    test_loss: float | None = None
+    test_metric: float | None = None
+    """Of a completed run that was given the test split."""
 
     @property
     def ended(self) -> bool:
@@ -117,12 +122,18 @@ class TrainingRun:
         data: training and validation split.
         config: what to run.
         device: where to run it.
+        test: the test split, on which the run is measured once it has completed; no search has it.
 
     Seeds the global random states of torch, NumPy and Python: one run at a time in a process.
     """
 
     def __init__(
-        self, task: Task, data: SearchData, config: RunConfig, device: str = "cpu"
+        self,
+        task: Task,
+        data: SearchData,
+        config: RunConfig,
+        device: str = "cpu",
+        test: Data | None = None,
     ) -> None:
         self.task, self.config = task, config
         self.history = History()
@@ -130,9 +141,9 @@ class TrainingRun:
         seed_everything(config.seed)  # first, since a loader may draw when it is made
         self._order = torch.Generator().manual_seed(config.seed)
         self._train = batches(data.train, config.batch_size, self._order, device)
-        self._validation = batches(
-            data.validation, evaluation_batch(config.batch_size), None, device
-        )
+        size = evaluation_batch(config.batch_size)
+        self._validation = batches(data.validation, size, None, device)
+        self._test = batches(test, size, None, device) if test is not None else None
         self.steps_per_epoch = len(self._train)
         self.total_steps = config.epochs * self.steps_per_epoch
         self._recorded = _thinned(self.total_steps)
@@ -152,7 +163,7 @@ class TrainingRun:
         """
         started = time.perf_counter()
         losses, lr = self._train_epoch()
-        evaluation = self._evaluate()
+        evaluation = self._evaluate(self._validation)
         if isinstance(self.schedule, ReduceLROnPlateau):
             self.schedule.step(evaluation.loss)
         record = EpochRecord(
@@ -169,6 +180,9 @@ class TrainingRun:
             self.history.status = "diverged"
         elif record.epoch == self.config.epochs:
             self.history.status = "completed"
+            if self._test:
+                test = self._evaluate(self._test)
+                self.history.test_loss, self.history.test_metric = test.loss, test.metric
         return record
 
     def _diverged(self, record: EpochRecord, evaluation: _Evaluation) -> bool:
@@ -204,8 +218,8 @@ class TrainingRun:
         return torch.stack(losses).cpu(), lr
 
     @torch.inference_mode()
-    def _evaluate(self) -> _Evaluation:
-        """Look at the validation split, and whether the network has collapsed.
+    def _evaluate(self, split: Batches) -> _Evaluation:
+        """Look at a split, and whether the network has collapsed.
 
         It has where it puts out the same for every input, as too high a rate leaves it. Its loss is
         finite then, so that no check for NaN finds it, and about that of a network which has not
@@ -214,7 +228,7 @@ class TrainingRun:
         self.model.eval()
         switch(self.optimizer, "eval")
         pairs, losses, lowest, highest = [], [], [], []
-        for inputs, targets in self._validation:
+        for inputs, targets in split:
             outputs = self.model(inputs)
             pairs.append((outputs, targets))
             losses.append(self.task.loss(outputs, targets).double() * len(targets))

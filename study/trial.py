@@ -3,6 +3,7 @@
 import platform
 import time
 import warnings
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ import torch
 from ray import tune
 
 from study.checkpoint import read_checkpoint, write_checkpoint
-from study.preflight import load_search_data
 from study.source import TaskSource
-from study.task import SearchData, Split, Task
+from study.task import Data, SearchData, Split, Task
 from study.training import History, RunConfig, TrainingRun
 
 Arrays = list[list[npt.NDArray[np.generic]]]
+Load = Callable[[Task, Path], Sequence[Data]]
+"""Gives the training and the validation split, and the test split where it is to be opened."""
 
 
 class ScheduleTrial(tune.Trainable):
@@ -37,6 +39,7 @@ class ScheduleTrial(tune.Trainable):
         *,
         source: TaskSource,
         data: Arrays | None,
+        load: Load,
         data_dir: Path,
         threads: int,
         device: str,
@@ -44,10 +47,10 @@ class ScheduleTrial(tune.Trainable):
         """Keep what all trials of this actor share.
 
         ``data`` are tensors that lie in the node's object store; without them, the task loads its
-        data here, as much of it at a time as it likes.
+        data here by ``load``, as much of it at a time as it likes.
         """
         torch.set_num_threads(threads)
-        self._source, self._arrays, self._data_dir = source, data, data_dir
+        self._source, self._arrays, self._load, self._data_dir = source, data, load, data_dir
         self._device = device
         self.reset_config(config)
 
@@ -97,21 +100,23 @@ class ScheduleTrial(tune.Trainable):
         self._seconds_before = self._resumed[1].wall_seconds
 
     @cached_property
-    def _task_and_data(self) -> tuple[Task, SearchData]:
+    def _task_and_data(self) -> tuple[Task, Sequence[Data]]:
         """Made by the first trial, in :meth:`step`, where an exception is a trial's failure."""
         task = self._source.make()
         if self._arrays is None:
-            return task, load_search_data(task, self._data_dir)
+            return task, self._load(task, self._data_dir)
         return task, _from_arrays(self._arrays)
 
     def _build(self) -> TrainingRun:
-        run = TrainingRun(*self._task_and_data, self._config, self._device)
+        task, (train, validation, *test) = self._task_and_data
+        data = SearchData(train, validation)
+        run = TrainingRun(task, data, self._config, self._device, *test)
         if self._resumed:
             run.load_state(*self._resumed)
         return run
 
 
-def to_arrays(data: SearchData) -> Arrays | None:
+def to_arrays(data: Sequence[Data]) -> Arrays | None:
     """As NumPy arrays, which Ray's workers map from the node's object store; tensors they copy.
 
     None for data that are not tensors in memory.
@@ -122,8 +127,8 @@ def to_arrays(data: SearchData) -> Arrays | None:
     return [[tensor.cpu().numpy() for tensor in split] for split in splits]
 
 
-def _from_arrays(arrays: Arrays) -> SearchData:
+def _from_arrays(arrays: Arrays) -> list[Split]:
     with warnings.catch_warnings():
         # torch warns that the memory is read-only; nobody writes to it.
         warnings.simplefilter("ignore", UserWarning)
-        return SearchData(*(Split(*map(torch.from_numpy, split)) for split in arrays))
+        return [Split(*map(torch.from_numpy, split)) for split in arrays]

@@ -3,8 +3,10 @@
 import gc
 import os
 import resource
+import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from torch.utils.data import Dataset
 from study.config import StudyConfig
 from study.lenet import LeNet
 from study.task import ACCURACY, Data, SearchData, Split, Task
-from study.tasks import mnist
+from study.tasks import digits, mnist
 
 TRAIN_SAMPLES, VALIDATION_SAMPLES = 1_000, 500
 SMALL = "tests.tasks:small"
@@ -58,6 +60,18 @@ def small_task(make_model: Callable[[], nn.Module] = LeNet) -> Task:
 def small(model: str = "LeNet") -> Task:
     """The small task with a model of this module."""
     return small_task(globals()[model])
+
+
+def watched() -> Task:
+    """The digits; whoever opens the test split leaves a copy of the study's journal."""
+    task = digits.make_task()
+
+    def load_test_data(data_dir: Path) -> Data:
+        folder = Path(os.environ["LR_STUDY_TEST_FOLDER"])
+        shutil.copy(folder / "optuna.journal", folder.parent / "when-opened")
+        return task.load_test_data(data_dir)
+
+    return replace(task, name="watched", load_test_data=load_test_data)
 
 
 class Samples(Dataset[tuple[Tensor, Tensor]]):

@@ -39,6 +39,12 @@ BAD_FLAGS = [
     ("--optimizer adam", r"--optimizer"),
     ("--time-budget soon", r"--time-budget must be none, or a time like .* not 'soon'"),
     ("--time-budget 0s", r"--time-budget must be none, .* not '0s'"),
+    ("--allocation fair", r"--allocation"),
+    ("--sampler grid", r"--sampler"),
+    ("--trial-scheduler asha", r"--trial-scheduler"),
+    ("--finalists 1", r"--finalists must be 0, or at least 2, not 1"),
+    ("--finalists -1", r"--finalists must be 0, or at least 2, not -1"),
+    ("--replicates 1", r"--replicates must be at least 2, not 1"),
     ("--max-failures -1", r"--max-failures must be at least 0, not -1"),
     ("--resume a --replay b", r"--resume goes on with a study and --replay begins another"),
     ("--replay /nowhere", r"'/nowhere' is no study: it has no study.json"),
@@ -156,8 +162,8 @@ def test_a_dry_run_checks_and_says_and_leaves_nothing(
     flags = ["--task", "digits", "--epochs", "5", "--out", str(tmp_path), "--name", "s"]
     assert main([*flags, "--dry-run"]) == 0
     assert capsys.readouterr().out == (
-        f"40 trials of 5 epochs on digits, 10 schedule families, peak rates 0.01 to 1 "
-        f"-> {tmp_path / 's'}\n"
+        "40 trials of 5 epochs on digits, 10 schedule families, peak rates 0.01 to 1, "
+        f"then 4 finalists x 10 seeds -> {tmp_path / 's'}\n"
     )
     assert not list(tmp_path.iterdir())
 

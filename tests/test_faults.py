@@ -40,7 +40,8 @@ TRIALS = 12
 
 def digits(folder: Path, *flags: object) -> list[str]:
     """The command of a digits study of 12 trials, some tenths of a second each."""
-    fixed = ("--num-trials", TRIALS, "--max-concurrent", 2)
+    finalists = ("--finalists", 2, "--replicates", 3)
+    fixed = ("--num-trials", TRIALS, "--max-concurrent", 2, *finalists)
     return command(folder, *DIGITS, *fixed, *flags)
 
 
@@ -54,6 +55,10 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def same_study(one: Path, other: Path) -> None:
     """The tables but for the times, Optuna's trials, and the weights of every trial."""
+    finalists = [pd.read_parquet(folder / "finalists.parquet") for folder in (one, other)]
+    assert len(finalists[0]) == 2 * 3
+    first_runs, second_runs = (table.drop(columns="wall_seconds") for table in finalists)
+    pd.testing.assert_frame_equal(first_runs, second_runs)
     first, second = analysis.load(one), analysis.load(other)
     pd.testing.assert_frame_equal(
         first.trials.drop(columns=TIMINGS), second.trials.drop(columns=TIMINGS)

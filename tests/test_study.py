@@ -49,6 +49,8 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Study]:
         fixed = ["--task", task, "--name", name, "--out", str(tmp_path), "--batch-size", "50"]
         if model:
             fixed += ["--task-args", f"model={model}"]
+        if "--finalists" not in flags:
+            fixed += ["--finalists", "0"]
         assert run.main([*fixed, *map(str, flags)]) == 0
         return analysis.load(tmp_path / name)
 
@@ -216,7 +218,11 @@ def test_workers_share_the_tensors_of_their_node(study: Study) -> None:
 
 
 def command(tmp_path: Path, *flags: object) -> list[str]:
-    fixed = ["--out", tmp_path, "--name", "s"] if "--resume" not in flags else []
+    fixed: list[object] = []
+    if "--resume" not in flags:
+        fixed += ["--out", tmp_path, "--name", "s"]
+    if not {"--resume", "--replay", "--finalists"} & set(flags):
+        fixed += ["--finalists", 0]
     return [sys.executable, "-m", "study.run", *map(str, [*fixed, *flags])]
 
 
@@ -307,19 +313,25 @@ def test_resuming_a_finished_study_changes_nothing(interrupted: Path) -> None:
 
 
 def test_a_search_never_opens_the_test_files(data_dir: Path, tmp_path: Path) -> None:
-    """Every process of a study tells by an audit hook what it opens."""
-    log = tmp_path / "opened"
+    """Every process of a study tells by an audit hook what it opens.
+
+    At the first sight of a test file it keeps a copy of the journal.
+    """
+    log, seen = tmp_path / "opened", tmp_path / "seen"
     (tmp_path / "sitecustomize.py").write_text(
-        "import os, sys\n"
+        "import os, shutil, sys\n"
         f"log = os.open({str(log)!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)\n"
         "def hook(event, args):\n"
         "    if event == 'open' and 'ubyte' in str(args[0]):\n"
         "        os.write(log, f'{os.getpid()} {args[0]}\\n'.encode())\n"
+        f"    unseen = not os.path.exists({str(seen)!r})\n"
+        "    if event == 'open' and 't10k' in str(args[0]) and unseen:\n"
+        f"        shutil.copy({str(tmp_path / 's' / 'optuna.journal')!r}, {str(seen)!r})\n"
         "sys.addaudithook(hook)\n"
         "os.write(log, f'{os.getpid()} {sys.orig_argv}\\n'.encode())\n"
     )
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    flags = ("--num-trials", 1, "--epochs", 1, "--data-dir", data_dir)
+    flags = ("--num-trials", 2, "--epochs", 1, "--data-dir", data_dir)
     done = subprocess.run(
         command(tmp_path, *flags), capture_output=True, text=True, env=environment
     )
@@ -328,12 +340,14 @@ def test_a_search_never_opens_the_test_files(data_dir: Path, tmp_path: Path) -> 
     assert "default_worker.py" in opened, "the workers were watched too"
     assert all(name in opened for name in TRAIN_FILES), "the hook sees what is opened"
     assert "t10k" not in opened
-    (tmp_path / "control.py").write_text(
-        "from pathlib import Path\nfrom study.tasks.mnist import load_test_data\n"
-        f"load_test_data(Path({str(data_dir)!r}))"
-    )
-    subprocess.run([sys.executable, tmp_path / "control.py"], env=environment, check=True)
+    assert not seen.exists()
+    shutil.rmtree(tmp_path / "s")
+    arguments = command(tmp_path, *flags, "--finalists", 2, "--replicates", 2)
+    subprocess.run(arguments, capture_output=True, env=environment, check=True)
     assert "t10k" in log.read_text(), "the hook would have seen it"
+    storage = JournalStorage(JournalFileBackend(str(seen)))
+    trials = optuna.load_study(study_name="s", storage=storage).trials
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 2
 
 
 def test_the_readmes_own_family_works_as_written(tmp_path: Path) -> None:

@@ -1,0 +1,238 @@
+"""Finalists again on fresh seeds: ``python -m study.confirm results/NAME``.
+
+The only file that opens the test split. The best of many noisy trials looks better than it is, so
+the best of each family is trained again; replicate j has the same initialisation and data order in
+every family, so that families are compared in pairs.
+"""
+
+import sys
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from rich.console import Console
+
+from search_spaces import CONTROLS
+from study.checkpoint import trials_with_folders
+from study.cli import exit_status, parse
+from study.config import StudyConfig
+from study.description import stored_config
+from study.errors import InputError
+from study.hardware import now
+from study.interrupt import Interrupt
+from study.ledger import Proposal
+from study.metric import Ranking
+from study.preflight import load_search_data, load_test_split
+from study.progress import Display
+from study.results import FinalistTable, read_finalists, read_study_json, write_study_json
+from study.search import Job, Machine
+from study.task import Data, SearchData, Task
+from study.training import History
+
+COMMAND = "python -m study.confirm"
+FINALISTS = "finalists"
+"""The folder of a study in which the replicates' checkpoints are."""
+DEFAULT_FINALISTS = StudyConfig.finalists
+CONTROL = CONTROLS[0]
+
+Finished = Iterable[tuple[Proposal, History]]
+
+
+@dataclass(frozen=True)
+class ConfirmConfig:
+    """Train the finalists of a finished study on more fresh seeds, and write the report again."""
+
+    folder: tyro.conf.Positional[Path]
+    """The study's folder, results/NAME."""
+    replicates: int = StudyConfig.replicates
+    """Fresh seeds for each finalist, beside those that there are."""
+
+
+def open_test_split(task: Task, data_dir: Path, data: SearchData | None = None) -> Data:
+    """The task's test split, checked, and held against ``data`` where they are given.
+
+    Raises:
+        InputError: it cannot be loaded, is empty, overlaps with the data, or holds no numbers.
+        StudyError: it cannot be fetched.
+    """
+    return load_test_split(task, lambda: task.load_test_data(data_dir), data)
+
+
+def load_all_data(task: Task, data_dir: Path) -> Sequence[Data]:
+    """What a worker loads that is not handed tensors: training, validation and test split."""
+    return *load_search_data(task, data_dir), open_test_split(task, data_dir)
+
+
+def choose(finished: Finished, ranking: Ranking, count: int) -> list[Proposal]:
+    """The best trial of each of the best families, best first.
+
+    Where the constant rate was searched it is one of them, whatever its place: the control.
+    """
+    best: dict[str, tuple[float, int, Proposal]] = {}
+    for proposal, history in finished:
+        if history.status == "completed":
+            cost = ranking.cost(history.epochs[-1].val_metric)
+            entry = (cost, proposal.number, proposal)
+            best[proposal.family] = min(best.get(proposal.family, entry), entry)
+    order = [proposal for _, _, proposal in sorted(best.values(), key=lambda entry: entry[:2])]
+    if CONTROL in best:
+        others = [proposal for proposal in order if proposal.family != CONTROL][: count - 1]
+        return [one for one in order if one in others or one.family == CONTROL]
+    return order[:count]
+
+
+class Replicates:
+    """What is to be run: every finalist under every seed, a replicate of all before the next.
+
+    Args:
+        finalists: their trials.
+        replicates: of each.
+        seed: the study's.
+        checkpoints: where an earlier process has left its own.
+    """
+
+    def __init__(
+        self, finalists: Sequence[Proposal], replicates: int, seed: int, checkpoints: Path
+    ) -> None:
+        self.places: dict[int, tuple[int, int]] = {}
+        """Trial and replicate of each run, by its number."""
+        planned: list[Proposal] = []
+        for replicate in range(replicates):
+            for finalist in finalists:
+                number = len(planned)
+                self.places[number] = finalist.number, replicate
+                fresh = replicate_seed(seed, replicate)
+                planned.append(replace(finalist, number=number, seed=fresh))
+        begun = trials_with_folders(checkpoints)
+        self._begun = [one for one in planned if one.number in begun]
+        self._fresh = iter([one for one in planned if one.number not in begun])
+        self.finished_count = 0
+
+    def unfinished(self) -> Iterator[Proposal]:
+        """Those that an earlier process may have begun, or even ended."""
+        yield from self._begun
+
+    def propose(self) -> Proposal:
+        """The next one."""
+        return next(self._fresh)
+
+    def finish(self, number: int, history: History) -> None:
+        """Count it; all else is in its checkpoint."""
+        self.finished_count += 1
+
+
+def replicate_seed(study_seed: int, replicate: int) -> int:
+    """Of a replicate in every family, and of no trial of the search."""
+    entropy = (study_seed, replicate, zlib.crc32(b"replicate"))
+    return int(np.random.SeedSequence(entropy).generate_state(1)[0])
+
+
+@dataclass
+class Confirmation:
+    """The finalists of a study: which they are, and how many of their runs are there.
+
+    Args:
+        config: the study's.
+        ranking: its metric.
+        description: its study.json, in which it is recorded when the test split was opened.
+        finished: its trials.
+    """
+
+    config: StudyConfig
+    ranking: Ranking
+    description: dict[str, Any]
+    finished: Finished
+
+    def __post_init__(self) -> None:
+        config, kept = self.config, self.description.get("finalists") or []
+        by_number = {proposal.number: proposal for proposal, _ in self.finished}
+        chosen = choose(self.finished, self.ranking, config.finalists) if config.finalists else []
+        try:
+            self.finalists = [by_number[one["trial"]] for one in kept] or chosen
+        except (KeyError, TypeError) as error:
+            raise InputError(f"study.json is damaged: finalists: {error}") from error
+        self.replicates = max([config.replicates, *planned_replicates(self.description)])
+        table = read_finalists(config.folder) if kept else None
+        self.left = len(self.finalists) * self.replicates - (len(table) if table else 0)
+
+    def run(
+        self, machine: Machine, task: Task, data: SearchData, interrupt: Interrupt, console: Console
+    ) -> None:
+        """Train what is left of the replicates; :attr:`left` is 0 if none was interrupted."""
+        config, names = self.config, [finalist.family for finalist in self.finalists]
+        console.print(
+            f"finalists: {', '.join(names)}; {self.replicates} fresh seeds each, "
+            "then measured on the test split"
+        )
+        self._record_opening()
+        folder = config.folder / FINALISTS
+        agenda = Replicates(self.finalists, self.replicates, config.seed, folder)
+        table = FinalistTable(config.folder, self.ranking, agenda.places)
+        total = len(agenda.places)
+        display = Display(total, 0, None, config.epochs, self.ranking, console, "run")
+        every = (*data, open_test_split(task, config.data_dir, data))
+        job = Job(agenda, total, folder, every, load_all_data, table, display)
+        with interrupt.listening(), display:
+            try:
+                machine.run(job)
+            finally:
+                table.write_in_time()
+        self.left = total - agenda.finished_count
+
+    def _record_opening(self) -> None:
+        """Before it is done: an opening that was killed is one too."""
+        self.description["finalists"] = [
+            {"family": finalist.family, "trial": finalist.number} for finalist in self.finalists
+        ]
+        opening = {"opened": now(), "replicates": self.replicates}
+        self.description["test_split"] = [*self.description.get("test_split", []), opening]
+        self.description["ended"] = None
+        write_study_json(self.config.folder, self.description)
+
+
+def planned_replicates(description: Mapping[str, Any]) -> list[int]:
+    """How many replicates there were to be at each opening of the test split.
+
+    Raises:
+        InputError: study.json is damaged.
+    """
+    try:
+        return [int(opening["replicates"]) for opening in description.get("test_split", [])]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"study.json is damaged: test_split: {error}") from error
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Add replicates to a finished study, or go on with those that were interrupted.
+
+    Raises:
+        InputError: no such study, or its search has not ended.
+    """
+    from study.run import carry_out  # which imports this module
+
+    asked = parse(ConfirmConfig, COMMAND, arguments)
+    if asked.replicates < 1:
+        raise InputError(f"--replicates must be at least 1, not {asked.replicates}")
+    description = read_study_json(asked.folder)
+    config = stored_config(asked.folder, description)
+    if not (description.get("searched") or description["ended"]):
+        raise InputError(
+            f"the search of {str(asked.folder)!r} has not ended, and nothing may be searched any "
+            f"more once the test split is open; go on with it by: python -m study.run --resume "
+            f"{asked.folder}"
+        )
+    config = replace(config, finalists=config.finalists or DEFAULT_FINALISTS, resume=asked.folder)
+    planned = max(planned_replicates(description), default=0)
+    if planned and description["ended"]:
+        config = replace(config, replicates=planned + asked.replicates)
+    elif not planned:
+        config = replace(config, replicates=asked.replicates)
+    return carry_out(config, description)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main))

@@ -1,0 +1,187 @@
+"""Finalists: which they are, on what they are trained, and when the test split is opened."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import analysis
+from study import confirm, run
+from study.confirm import FINALISTS, Replicates, choose, replicate_seed
+from study.errors import InputError
+from study.ledger import Proposal, _seeds
+from study.metric import ACCURACY, RMSE
+from study.results import FinalistTable, read_finalists
+from study.task import Split
+from study.tasks import digits
+from study.training import EpochRecord, History, RunConfig, Status, TrainingRun
+from tests.test_study import Study, command, study
+
+__all__ = ["study"]
+
+
+def trial(
+    number: int, family: str, value: float, status: Status = "completed"
+) -> tuple[Proposal, History]:
+    record = EpochRecord(1, 10, 0.1, 1.0, 1.0, value, 1.0)
+    return Proposal(number, family, {"peak_lr": 0.1}, number), History(status, [record])
+
+
+FINISHED = [
+    trial(0, "constant", 0.7),
+    trial(1, "cosine", 0.9),
+    trial(2, "step", 0.8),
+    trial(3, "cosine", 0.95),
+    trial(4, "rex", 0.8),
+    trial(5, "linear", 0.99, "diverged"),
+    trial(6, "constant", 0.75),
+]
+
+
+def numbers(finalists: list[Proposal]) -> list[int]:
+    return [finalist.number for finalist in finalists]
+
+
+def test_the_best_of_the_best_families_and_the_control() -> None:
+    assert numbers(choose(FINISHED, ACCURACY, 4)) == [3, 2, 4, 6]
+    assert numbers(choose(FINISHED, ACCURACY, 3)) == [3, 2, 6]
+    assert numbers(choose(FINISHED, ACCURACY, 9)) == [3, 2, 4, 6]
+    assert numbers(choose(FINISHED, RMSE, 3)) == [0, 2, 4], "lower may be better"
+    assert numbers(choose([*FINISHED, trial(7, "constant", 1.0)], ACCURACY, 3)) == [7, 3, 2]
+
+
+def test_a_control_that_was_not_searched_is_no_finalist() -> None:
+    others = [pair for pair in FINISHED if pair[0].family != "constant"]
+    assert numbers(choose(others, ACCURACY, 2)) == [3, 2]
+    assert choose([FINISHED[5]], ACCURACY, 4) == []
+
+
+def test_replicates_are_paired_and_their_seeds_are_fresh(tmp_path: Path) -> None:
+    finalists = choose(FINISHED, ACCURACY, 3)
+    agenda = Replicates(finalists, 5, 7, tmp_path)
+    runs = [agenda.propose() for _ in range(15)]
+    assert [one.number for one in runs] == list(range(15))
+    assert [one.family for one in runs] == ["cosine", "step", "constant"] * 5
+    assert [one.seed for one in runs] == [replicate_seed(7, j) for j in range(5) for _ in "abc"]
+    assert agenda.places[7] == (2, 2)
+    seeds = {replicate_seed(7, j) for j in range(200)}
+    assert len(seeds) == 200
+    assert seeds.isdisjoint({_seeds(7, number)[0] for number in range(10_000)})
+
+
+def test_a_replicate_that_did_not_complete_has_no_result(tmp_path: Path) -> None:
+    table = FinalistTable(tmp_path, ACCURACY, {0: (3, 0), 1: (6, 0)})
+    proposal, history = FINISHED[3]
+    ended = replace(history, test_metric=0.8, test_loss=0.5)
+    table.add(replace(proposal, number=1), replace(ended, status="diverged"))
+    table.add(replace(proposal, number=0), ended)
+    table.write_in_time()
+    written = read_finalists(tmp_path)
+    assert written is not None
+    first, second = written.to_pylist()
+    assert (first["trial"], first["test_accuracy"], first["val_accuracy"]) == (3, 0.8, 0.95)
+    assert (second["trial"], second["test_accuracy"], second["status"]) == (6, None, "diverged")
+
+
+def test_finalists_are_what_the_training_loop_makes_of_them(study: Study, tmp_path: Path) -> None:
+    """Bit for bit, on the test split too; the split is opened after the search, and counted."""
+    os.environ["LR_STUDY_TEST_FOLDER"] = str(tmp_path / "s")
+    flags = ("--num-trials", 11, "--epochs", 4, "--finalists", 3, "--replicates", 2)
+    results = study(*flags, task="tests.tasks:watched")
+    states = (tmp_path / "when-opened").read_text()
+    assert states.count('"state":1') + states.count('"state":2') >= 11, "all have ended"
+    rows = results.finalists.to_dict("records")
+    assert len(rows) == 6
+    assert "constant" in {row["family"] for row in rows}
+    best = results.trials.sort_values(["val_accuracy", "trial"], ascending=[False, True])
+    assert rows[0]["trial"] in set(best["trial"][:2])
+    task = digits.make_task()
+    data, test = task.load_search_data(tmp_path), task.load_test_data(tmp_path)
+    assert isinstance(test, Split)
+    trials = results.trials.set_index("trial")
+    for row in rows:
+        chosen = trials.loc[row["trial"]]
+        parameters = {
+            str(key).removeprefix("params."): value
+            for key, value in chosen.items()
+            if str(key).startswith("params.") and pd.notna(value)
+        } | {"peak_lr": chosen["peak_lr"]}
+        config = RunConfig(row["family"], parameters, row["seed"], 4, 50)
+        here = TrainingRun(task, data, config, test=test)
+        while not here.history.ended:
+            here.run_epoch()
+        assert row["test_accuracy"] == here.history.test_metric
+        assert row["test_loss"] == here.history.test_loss
+        assert row["val_accuracy"] == here.history.epochs[-1].val_metric
+        correct = (here.model.eval()(test.inputs).argmax(1) == test.targets).double().mean()
+        assert row["test_accuracy"] == float(correct)
+    assert [opening["replicates"] for opening in results.study["test_split"]] == [2]
+
+    # More replicates are added to these, none is trained again, and it is on record.
+    folder = tmp_path / "s"
+    before = {path: path.stat().st_mtime_ns for path in (folder / FINALISTS).rglob("manifest.json")}
+    assert len(before) == 6
+    assert confirm.main([str(folder), "--replicates", "1"]) == 0
+    more = analysis.load(folder)
+    pd.testing.assert_frame_equal(more.finalists[:6], results.finalists)
+    assert list(more.finalists["replicate"]) == [0] * 3 + [1] * 3 + [2] * 3
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+    assert [opening["replicates"] for opening in more.study["test_split"]] == [2, 3]
+    assert more.study["ended"] >= results.study["ended"]
+    pd.testing.assert_frame_equal(more.trials, results.trials)
+    # With nothing left to do, a resume does not open it again.
+    assert run.main(["--resume", str(folder)]) == 0
+    assert len(analysis.load(folder).study["test_split"]) == 2
+
+
+def test_nothing_is_confirmed_before_the_search_has_ended(study: Study, tmp_path: Path) -> None:
+    study("--num-trials", 2, "--epochs", 2, task="digits")
+    folder = tmp_path / "s"
+    description = json.loads((folder / "study.json").read_text())
+    assert description["test_split"] == []
+    unfinished = {**description, "searched": None, "ended": None}
+    (folder / "study.json").write_text(json.dumps(unfinished))
+    with pytest.raises(InputError, match="has not ended, and nothing may be searched any more"):
+        confirm.main([str(folder)])
+    with pytest.raises(InputError, match="--replicates must be at least 1, not 0"):
+        confirm.main([str(folder), "--replicates", "0"])
+    with pytest.raises(InputError, match="is no study"):
+        confirm.main([str(tmp_path)])
+    (folder / "study.json").write_text(json.dumps({**description, "finalists": [{"trial": 9}]}))
+    with pytest.raises(InputError, match=r"study\.json is damaged: finalists"):
+        confirm.main([str(folder)])
+
+
+@pytest.mark.slow
+def test_interrupted_finalists_go_on_and_end_as_if_undisturbed(tmp_path: Path) -> None:
+    flags = ("--task", "digits", "--num-trials", 3, "--epochs", 40, "--batch-size", 8)
+    arguments = command(tmp_path, *flags, "--finalists", 2, "--replicates", 4)
+    folder = tmp_path / "s"
+    with subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "[2/8] run" in line:
+                process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+    assert line == f"interrupted; go on with: python -m study.run --resume {folder}\n"
+    begun = read_finalists(folder)
+    assert begun is not None
+    assert 2 <= len(begun) < 8
+    subprocess.run(command(tmp_path, "--resume", folder), check=True, capture_output=True)
+    ended = analysis.load(folder)
+    shutil.rmtree(folder / FINALISTS)
+    (folder / "finalists.parquet").unlink()
+    subprocess.run(command(tmp_path, "--resume", folder), check=True, capture_output=True)
+    again = analysis.load(folder)
+    columns = ["family", "trial", "replicate", "seed", "test_accuracy", "test_loss", "val_loss"]
+    pd.testing.assert_frame_equal(ended.finalists[columns], again.finalists[columns])
+    assert len(ended.finalists) == 8
+    assert [opening["replicates"] for opening in again.study["test_split"]] == [4, 4, 4]
