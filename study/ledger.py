@@ -83,6 +83,7 @@ class Ledger:
         _mend(journal, resuming)
         optuna.logging.set_verbosity(logging.WARNING)
         self._plan, self._space, self._seed = plan, plan.space, seed
+        self.ranking = ranking
         sampler = ResumableTPE(seed, plan)
         if not resuming:
             refuse_trials_without_description(folder)
@@ -140,6 +141,21 @@ class Ledger:
             self._study.tell(trial, state=TrialState.PRUNED)
         else:
             self._study.tell(trial, state=TrialState.FAIL)
+
+    def condemn(self, number: int, epoch: int) -> None:
+        """Record that a trial scheduler saw no hope for a running trial after an epoch."""
+        self._open[number].set_user_attr("condemned", epoch)
+
+    def condemned(self) -> dict[int, int]:
+        """The epoch of each such trial."""
+        attributes = {
+            trial.number: trial.user_attrs for trial in self._study.get_trials(deepcopy=False)
+        }
+        return {
+            number: int(found["condemned"])
+            for number, found in attributes.items()
+            if "condemned" in found
+        }
 
     def finished(self) -> Iterator[tuple[Proposal, History]]:
         """Every trial that has ended, with its history but for the curve."""

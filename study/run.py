@@ -202,9 +202,9 @@ def _run(
     with Machine(config, source, interrupt) as machine:
         with interrupt.listening(), display:
             try:
-                machine.run(
-                    Job(ledger, total, checkpoints, data, load_search_data, tables, display)
-                )
+                load, stops = load_search_data, config.trial_scheduler != "fifo"
+                parts = (ledger, total, checkpoints, data, load, tables, display)
+                machine.run(Job(*parts, condemning=ledger if stops else None))
             finally:
                 tables.write()
         left = _left(config, ledger, interrupt)

@@ -3,9 +3,11 @@
 import logging
 import os
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Protocol, Self
 
 # Ray reads most of these when it is imported, and its workers inherit them all. A user's own
@@ -31,9 +33,11 @@ _ENVIRONMENT = {
 for _variable, _setting in _ENVIRONMENT.items():
     os.environ.setdefault(_variable, _setting)
 
+import numpy as np
 import ray
 from ray import tune
 from ray.tune.experiment import Trial as RayTrial
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
@@ -47,11 +51,16 @@ from study.checkpoint import (
 from study.config import StudyConfig
 from study.hardware import usable_cpus, usable_gpus
 from study.interrupt import Interrupt
-from study.ledger import Proposal
+from study.ledger import Ledger, Proposal
 from study.source import TaskSource
 from study.task import Data
 from study.training import History
 from study.trial import Load, ScheduleTrial, to_arrays
+
+KEPT = 3
+"""One in so many goes on after a ninth and after a third of its horizon."""
+SPARED = 10
+"""One in so many of the condemned goes on, too."""
 
 # A string, which Ray's annotation of suggest() leaves out.
 _NO_MORE: dict[str, Any] | None = Searcher.FINISHED  # type: ignore[assignment]
@@ -109,6 +118,8 @@ class Job:
     load: Load
     tables: Tables
     progress: Progress
+    condemning: Ledger | None = None
+    """Whose trials may be stopped early, by comparison within their family."""
 
 
 class Machine:
@@ -151,6 +162,7 @@ class Execution:
         self.checkpoints = job.checkpoints.absolute()
         self.checkpoints.mkdir(exist_ok=True)
         self.agenda, self.tables, self.progress = job.agenda, job.tables, job.progress
+        self.scheduler = WithinFamily(job.condemning, config) if job.condemning else None
         self.interrupt = interrupt
         self.adopted: list[tuple[Proposal, Path | None]] = []
         self.proposals: dict[int, Proposal] = {}
@@ -170,6 +182,8 @@ class Execution:
         for proposal in self.agenda.unfinished():
             digest = self.digest(proposal)
             found, _ = find_checkpoint(self.checkpoints, proposal.number, digest, to_go_on=True)
+            if found and self.scheduler:
+                self.scheduler.recall(proposal, found.history)
             if found and found.history.ended:
                 self._record(proposal, found.history)
             else:
@@ -233,6 +247,7 @@ def _tuner(trainable: type[tune.Trainable], execution: Execution, num_trials: in
             num_samples=num_trials,
             # Without a limit, Ray asks a searcher of one's own for one trial at a time.
             max_concurrent_trials=_slots(execution.config),
+            scheduler=execution.scheduler,
             reuse_actors=True,
             trial_name_creator=_name,
             trial_dirname_creator=_name,
@@ -338,6 +353,8 @@ class LedgerCallback(tune.Callback):
             history = read_history(Path(trial.checkpoint.path))
         except CheckpointError as error:
             history = History(status="failed", error=f"its last checkpoint is lost: {error}")
+        if self._execution.scheduler:
+            self._execution.scheduler.mark(_number(trial), history)
         if history.ended:
             self._execution.finish(_number(trial), history)
 
@@ -350,6 +367,81 @@ class LedgerCallback(tune.Callback):
         history.status = "failed"
         history.error = _last_line(trial.error_file) or "its worker died"
         self._execution.finish(_number(trial), history)
+
+
+class WithinFamily(FIFOScheduler):
+    """Ray's ASHA, one for each family, so that a trial is compared with its own kind only.
+
+    Among all families, schedules that anneal late would be stopped while those that anneal early
+    shine (arXiv 1803.02021, 2405.18392). Ray neither saves its rungs nor knows what an earlier
+    process saw, so they are filled from the ledger; that a trial was condemned is on record there
+    before it is stopped. One in ten goes on all the same, to see how many were condemned wrongly.
+    """
+
+    def __init__(self, ledger: Ledger, config: StudyConfig) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._ledger, self._config = ledger, config
+        self._condemned = ledger.condemned()
+        self._families: dict[str, Any] = {}
+        for proposal, history in ledger.finished():
+            self.recall(proposal, history)
+
+    def __reduce__(self) -> tuple[type[object], tuple[()]]:
+        return object, ()  # Ray pickles it, and nobody reads that
+
+    def recall(self, proposal: Proposal, history: History) -> None:
+        """Take in what an earlier process saw of a trial."""
+        for record in history.epochs:
+            self._falls_behind(proposal.family, proposal.number, record.epoch, record.val_metric)
+        self.mark(proposal.number, history)
+
+    def mark(self, number: int, history: History) -> None:
+        """Write on a history whether its trial was condemned, and that it was stopped for it."""
+        history.condemned = self._condemned.get(number)
+        if history.condemned and not history.ended and not self._spared(number):
+            history.status = "stopped"
+
+    def on_trial_result(self, tune_controller: Any, trial: RayTrial, result: dict[str, Any]) -> str:
+        """Whether the trial goes on."""
+        number, epoch = _number(trial), result["epoch"]
+        family = trial.config["run"]["family"]
+        behind = self._falls_behind(family, number, epoch, result["metric"])
+        if not behind or number in self._condemned:
+            return str(TrialScheduler.CONTINUE)
+        self._condemned[number] = epoch
+        self._ledger.condemn(number, epoch)
+        return str(TrialScheduler.CONTINUE if self._spared(number) else TrialScheduler.STOP)
+
+    def on_trial_complete(
+        self, tune_controller: Any, trial: RayTrial, result: dict[str, Any]
+    ) -> None:
+        """Take in the last result of one that diverged; nothing else comes as news."""
+        if result.get("epoch"):
+            family = trial.config["run"]["family"]
+            self._falls_behind(family, _number(trial), result["epoch"], result["metric"])
+
+    def _falls_behind(self, family: str, number: int, epoch: int, metric: float) -> bool:
+        """Whether a trial is not among the best third of its family after the same epoch."""
+        if family not in self._families:
+            self._families[family] = AsyncHyperBandScheduler(
+                time_attr="epoch",
+                metric="metric",
+                mode="max" if self._ledger.ranking.direction == "maximize" else "min",
+                grace_period=max(1, round(self._config.epochs / KEPT**2)),
+                reduction_factor=KEPT,
+                max_t=self._config.epochs,
+                stop_last_trials=False,
+            )
+        asha = self._families[family]
+        # By our number: what Ray calls a trial changes from one process to the next.
+        trial = SimpleNamespace(trial_id=number)
+        asha.on_trial_add(None, trial)
+        result = {"epoch": epoch, "metric": metric}
+        return bool(asha.on_trial_result(None, trial, result) == TrialScheduler.STOP)
+
+    def _spared(self, number: int) -> bool:
+        entropy = (self._config.seed, number, zlib.crc32(b"spared"))
+        return bool(np.random.SeedSequence(entropy).generate_state(1)[0] % SPARED == 0)
 
 
 class InterruptStopper(Stopper):

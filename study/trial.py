@@ -82,7 +82,14 @@ class ScheduleTrial(tune.Trainable):
         history.node = platform.node()
         history.wall_seconds = self._seconds_before + time.monotonic() - self._started
         samples = run.steps_per_epoch * self._config.batch_size if not self._failure else 0
-        return {"samples": samples, "done": history.ended}
+        epochs = history.epochs
+        metric = epochs[-1].val_metric if epochs else None
+        return {
+            "samples": samples,
+            "epoch": len(epochs),
+            "metric": metric,
+            "done": history.ended,
+        }
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write the run; a failed one without its state, which nothing would go on from."""
