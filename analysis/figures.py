@@ -259,6 +259,111 @@ def best_by_trial(trials: pd.DataFrame, scale: Scale = ACCURACY) -> Figure:
     return figure
 
 
+def finalists(replicates: pd.DataFrame, families: pd.DataFrame, scale: Scale = ACCURACY) -> Figure:
+    """Every replicate a dot, and each finalist's mean with its interval, best on top.
+
+    ``families`` as in :class:`~analysis.comparison.Comparison`.
+    """
+    order = list(families["family"])
+    dots = replicates[replicates["family"].isin(order)].dropna(subset=scale.test_column)
+    dots = dots.assign(cost=scale.cost(dots[scale.test_column]))
+    figure, axes = plt.subplots(figsize=(7.5, 0.6 * len(order) + 1.2))
+    sns.stripplot(
+        dots, x="cost", y="family", order=order, color="0.7", size=5, jitter=0.2, ax=axes, zorder=1
+    )
+    ends = {name: scale.cost(families[name]) for name in ("mean", "low", "high")}
+    for position in range(len(order)):
+        span = [ends["low"].iloc[position], ends["high"].iloc[position]]
+        axes.plot(span, [position] * 2, color=INK, lw=3, solid_capstyle="butt", zorder=2)
+    axes.plot(ends["mean"], range(len(order)), "o", color=INK, ms=8, mec="white", zorder=3)
+    scale.label(axes.xaxis, dots["cost"])
+    axes.set(ylabel="", xlabel=f"test {scale.name}", ylim=(len(order) - 0.5, -0.5))
+    axes.grid(axis="y", color="0.92")
+    return figure
+
+
+def tuning_budget(trials: pd.DataFrame, curves: pd.DataFrame, scale: Scale = ACCURACY) -> Figure:
+    """The best of each family after so many of its trials, a panel a family, others in grey.
+
+    ``curves`` as :func:`~analysis.tuning.tuning_curves` makes them; what is expected of independent
+    draws is a line with its band, the best so far of others is dotted.
+    """
+    ranking = family_ranking(trials, scale)
+    ranking = ranking[ranking["family"].isin(curves["family"])]
+    figure, panels = _family_panels(ranking)
+    for family, axes in panels.items():
+        for _, other in curves.groupby(["family", "kind"]):
+            axes.plot(other["k"], other["cost"], color="0.9", lw=1, zorder=1)
+        for kind, own in curves[curves["family"] == family].groupby("kind"):
+            if kind == "expected":
+                axes.fill_between(own["k"], own["low"], own["high"], color=INK, alpha=0.2, lw=0)
+            style = "-" if kind == "expected" else ":"
+            axes.plot(own["k"], own["cost"], style, color=INK, lw=2, marker="o", ms=3, zorder=3)
+        axes.set_title(family)
+    first = next(iter(panels.values()))
+    first.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    scale.label(first.yaxis, curves["cost"])
+    figure.supxlabel("trials of the family", size="medium")
+    figure.supylabel(f"best validation {scale.name}", size="medium")
+    return figure
+
+
+def forgiveness(trials: pd.DataFrame, ranges: pd.DataFrame) -> Figure:
+    """The peak rates at which a family stays within seed noise of its best, the widest on top.
+
+    ``ranges`` as :func:`~analysis.tuning.forgiveness` makes them; ticks are all rates tried,
+    crosses those that diverged.
+    """
+    figure, axes = plt.subplots(figsize=(7.5, 0.42 * len(ranges) + 1.2))
+    for position, row in enumerate(ranges.to_dict("records")):
+        of_family = trials[trials["family"] == row["family"]]
+        for status, marker in (("completed", "|"), ("diverged", "x")):
+            rates = of_family.loc[of_family["status"] == status, "peak_lr"]
+            axes.plot(rates, [position] * len(rates), marker, color="0.5", ms=7, zorder=1)
+        ends = [row["low"], row["high"]]
+        axes.plot(ends, [position] * 2, "o-", color=INK, lw=7, ms=7, mew=0)
+        axes.annotate(
+            f"{row['decades']:.1f} decades",
+            (1.01, position),
+            xycoords=axes.get_yaxis_transform(),
+            va="center",
+            color="0.45",
+            size="small",
+        )
+    axes.set(xscale="log", xlabel="peak learning rate", ylim=(len(ranges) - 0.5, -0.5))
+    axes.set_yticks(range(len(ranges)), list(ranges["family"]))
+    axes.xaxis.set(
+        major_locator=LogLocator(subs=(1, 3)),
+        major_formatter=FuncFormatter(lambda rate, _: f"{rate:g}"),
+        minor_locator=NullLocator(),
+    )
+    return figure
+
+
+def rank_by_budget(ranks: pd.DataFrame) -> Figure:
+    """Each family's rank against the epochs a trial, with its interval; the best on top.
+
+    ``ranks`` as :func:`~analysis.budgets.rank_by_budget` makes them.
+    """
+    budgets = sorted(ranks["epochs"].unique())
+    order = ranks[ranks["epochs"] == budgets[-1]].sort_values("rank")["family"]
+    figure, axes = plt.subplots(figsize=(2 * len(budgets) + 3.5, 0.4 * len(order) + 1.5))
+    colours = sns.color_palette(COLORMAP, len(order))
+    for k, (family, colour) in enumerate(zip(order, colours, strict=True)):
+        own = ranks[ranks["family"] == family].sort_values("epochs")
+        # Beside each other, so that no interval hides another.
+        places = [budgets.index(epochs) + 0.3 * (k / len(order) - 0.5) for epochs in own["epochs"]]
+        axes.plot(places, own["rank"], "o-", color=colour, lw=1.8, ms=6)
+        axes.vlines(places, own["low"], own["high"], color=colour, lw=1.2, alpha=0.6)
+        # At whole ranks, since those that tie would be written over each other.
+        axes.annotate(family, (len(budgets) - 0.75, k + 1), va="center", color=colour)
+    axes.set_xticks(range(len(budgets)), [str(epochs) for epochs in budgets])
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="epochs a trial", ylabel="rank", xlim=(-0.5, len(budgets) + 0.3))
+    axes.invert_yaxis()
+    return figure
+
+
 def range_test(runs: Sequence[Mapping[str, Sequence[float]]], peak_lr: Sequence[float]) -> Figure:
     """The range test's runs, each its ``lr`` and smoothed ``train_loss``, and the range found."""
     figure, axes = plt.subplots(figsize=(7, 3.6))

@@ -1,11 +1,11 @@
-"""The report of a study: ``python -m analysis.report results/NAME``."""
+"""The report of a study, or of a sweep of them: ``python -m analysis.report results/NAME``."""
 
 import base64
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -15,7 +15,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from analysis import figures
-from analysis.load import Results, load
+from analysis.budgets import is_sweep, load_sweep, rank_by_budget
+from analysis.load import load
+from analysis.sections import SECTIONS, Findings, Section
+from analysis.verdict import verdict
 from study.cli import exit_status, parse
 from study.errors import StudyError
 from study.files import replacing, write_atomically
@@ -31,79 +34,18 @@ class ReportConfig:
     """The study's folder, results/NAME."""
 
 
-class Plot(NamedTuple):
-    """A figure of the report."""
-
-    name: str
-    title: str
-    caption: str
-    draw: Callable[[Results], Figure]
-
-
-PLOTS = (
-    Plot(
-        "schedules",
-        "Schedules and what they achieved",
-        "Every trial's learning rate as the optimizer used it, coloured by the {metric} it ended "
-        "with (darker is better). The strongest line is the best trial of all, the next strongest "
-        "the best of each family. Dotted grey lines diverged or failed.",
-        lambda study: figures.schedules_by_result(study.trials, study.schedules, study.scale),
-    ),
-    Plot(
-        "families",
-        "Final {metric} by family",
-        "Every trial a dot, families ordered by their best. Families whose clouds overlap cannot "
-        "be told apart by one run each.",
-        lambda study: figures.result_by_family(study.trials, study.scale),
-    ),
-    Plot(
-        "peak_rates",
-        "Final {metric} against the peak rate",
-        "A family whose dots stay {good} over a wide range forgives a badly chosen rate.",
-        lambda study: figures.result_by_peak_lr(study.trials, study.scale),
-    ),
-    Plot(
-        "learning_curves",
-        "Learning curves",
-        "Validation {metric} after each epoch, coloured by where it ended. A schedule that looks "
-        "poor in the middle may be the best at the end.",
-        lambda study: figures.learning_curves(study.trials, study.epochs, study.scale),
-    ),
-    Plot(
-        "search",
-        "How the search went",
-        "The line is the best {metric} so far; a line that is flat for long has found what it can.",
-        lambda study: figures.best_by_trial(study.trials, study.scale),
-    ),
-)
-
-RANGE_TEST = Plot(
-    "range_test",
-    "Which peak rates were searched",
-    "The range test: three short runs whose rate rises exponentially from step to step. The shaded "
-    "range ends where the training loss was lowest, and begins two decades below.",
-    lambda study: figures.range_test(
-        study.study["range_test"], study.study["search_space"]["peak_lr"]
-    ),
-)
-
-
 def write_report(folder: Path) -> Path:
-    """Write ``report/index.html`` and ``report/figures/`` into a study's folder.
+    """Write ``report/index.html`` and ``report/figures/`` into the folder of a study or a sweep.
 
     Raises:
         InputError: the folder holds no study with a finished trial.
         StudyError: the report cannot be written.
     """
-    results = load(folder)
     report = folder / "report"
     try:
         (report / "figures").mkdir(parents=True, exist_ok=True)
-        tested = results.study.get("range_test")
-        completed = bool((results.trials["status"] == "completed").any())
-        plots = [*(PLOTS if completed else ()), *([RANGE_TEST] if tested else ())]
-        images = [_save(plot, results, report / "figures") for plot in plots]
-        page = _page(folder.resolve().name, results, images)
+        with figures.house_style():
+            page = _sweep_page(folder) if is_sweep(folder) else _study_page(folder)
         write_atomically(report / "index.html", page.encode())
     except OSError as error:
         raise StudyError(
@@ -113,38 +55,96 @@ def write_report(folder: Path) -> Path:
     return report / "index.html"
 
 
-def _save(plot: Plot, results: Results, folder: Path) -> dict[str, str]:
-    """Draw a figure into its two files; returns what the page needs of it."""
-    with figures.house_style():
-        figure = plot.draw(results)
-        for suffix in ("png", "svg"):
-            with replacing(folder / f"{plot.name}.{suffix}") as path:
-                figure.savefig(path, format=suffix, dpi=160)
-        plt.close(figure)
-    png = base64.b64encode((folder / f"{plot.name}.png").read_bytes()).decode()
-    scale = results.scale
+def summary(folder: Path) -> list[str]:
+    """The verdict of a study; of a sweep, the first line of each of its studies'.
+
+    Raises:
+        InputError: the folder holds no study with a finished trial.
+    """
+    if not is_sweep(folder):
+        return verdict(load(folder), folder)
+    return [
+        f"--epochs {epochs}: {verdict(results, folder / f'epochs-{epochs}')[0]}"
+        for epochs, results in load_sweep(folder).items()
+    ]
+
+
+def _part(section: Section, found: Findings, folder: Path) -> dict[str, Any]:
+    """What the page needs of a section."""
+    scale = found.results.scale
     words = {"metric": scale.name, "good": "high" if scale.higher_is_better else "low"}
-    title, caption = plot.title.format(**words), plot.caption.format(**words)
-    return {"title": title, "caption": caption, "name": plot.name, "png": png}
+    return {
+        "name": section.name,
+        "title": section.title.format(**words),
+        "caption": section.caption.format(**words),
+        "png": _drawn(section.name, section.draw(found), folder) if section.draw else None,
+        "tables": [
+            {"head": list(table.columns), "rows": table.to_numpy().tolist()}
+            for table in section.tables(found)
+        ],
+        "remarks": section.remarks(found),
+    }
 
 
-def _page(name: str, results: Results, images: Sequence[dict[str, str]]) -> str:
-    environment = Environment(
-        loader=PackageLoader("analysis"), autoescape=True, undefined=StrictUndefined
-    )
+def _drawn(name: str, figure: Figure, folder: Path) -> str:
+    """Save a figure as PNG and SVG; returns the former as base64."""
+    for suffix in ("png", "svg"):
+        with replacing(folder / f"{name}.{suffix}") as path:
+            figure.savefig(path, format=suffix, dpi=160)
+    plt.close(figure)
+    return base64.b64encode((folder / f"{name}.png").read_bytes()).decode()
+
+
+def _study_page(folder: Path) -> str:
+    found = Findings.of(load(folder))
+    results = found.results
     trials, scale = results.trials, results.scale
-    best = figures.with_cost(trials, scale).sort_values(["cost", "trial"]).head(1)
-    return environment.get_template("report.html").render(
-        name=name,
+    shown = [section for section in SECTIONS if section.shown(found)]
+    return _rendered(
+        "report.html",
+        folder,
         study=results.study,
-        images=images,
+        verdict=verdict(results, folder),
+        parts=[_part(section, found, folder / "report" / "figures") for section in shown],
         counts=trials["status"].value_counts().to_dict(),
-        best=next(iter(_rows(best)), None),
         scale=scale,
         trials=_rows(
             trials.assign(cost=scale.cost(trials[scale.column])).sort_values(["cost", "trial"])
         ),
     )
+
+
+def _sweep_page(folder: Path) -> str:
+    sweep = load_sweep(folder)
+    ranks = rank_by_budget(sweep)
+    written = ranks["rank"].map("{:g}".format) + ranks.apply(_interval, axis=1)
+    table = ranks.assign(rank=written).pivot(index="family", columns="epochs", values="rank")
+    last = ranks[ranks["epochs"] == max(sweep)].sort_values("rank")["family"]
+    rows = [[family, *table.loc[family].fillna("")] for family in last]
+    budgets = [
+        {"epochs": epochs, "href": f"../epochs-{epochs}/report/index.html", "line": lines[0]}
+        for epochs, results in sweep.items()
+        for lines in [verdict(results, folder / f"epochs-{epochs}")]
+    ]
+    return _rendered(
+        "sweep.html",
+        folder,
+        budgets=budgets,
+        metric=next(iter(sweep.values())).scale.name,
+        png=_drawn("ranks", figures.rank_by_budget(ranks), folder / "report" / "figures"),
+        ranks={"head": ["family", *(f"--epochs {epochs}" for epochs in sweep)], "rows": rows},
+    )
+
+
+def _interval(row: "pd.Series[float]") -> str:
+    return f" ({row['low']:g} to {row['high']:g})"
+
+
+def _rendered(template: str, folder: Path, **values: Any) -> str:
+    environment = Environment(
+        loader=PackageLoader("analysis"), autoescape=True, undefined=StrictUndefined
+    )
+    return environment.get_template(template).render(name=folder.resolve().name, **values)
 
 
 def _rows(trials: pd.DataFrame) -> list[dict[str, Any]]:
@@ -164,7 +164,10 @@ def main(arguments: Sequence[str]) -> int:
     """Write a report and say where it is."""
     mpl.use("agg")
     config = parse(ReportConfig, COMMAND, arguments)
-    print(f"report: {write_report(config.folder)}")
+    page = write_report(config.folder)
+    for line in summary(config.folder):
+        print(line)
+    print(f"report: {page}")
     return 0
 
 

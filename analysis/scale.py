@@ -35,6 +35,11 @@ class Scale:
         return f"val_{self.ranking.column}"
 
     @property
+    def test_column(self) -> str:
+        """In the finalists' table: its value on the test split."""
+        return f"test_{self.ranking.column}"
+
+    @property
     def higher_is_better(self) -> bool:
         """Whether the axis has to be turned for costs to fall upwards."""
         return self.ranking.direction == "maximize"
@@ -58,6 +63,10 @@ class Scale:
     def text(self, cost: float) -> str:
         """The value as people read it."""
         return self.ranking.text(self.value(cost))
+
+    def difference(self, value: float) -> str:
+        """A difference between two values: of shares, in points of a percent."""
+        return f"{100 * value:.2f} points" if self.ranking.percent else f"{value:.3g}"
 
     def is_log(self, costs: "pd.Series[float]") -> bool:
         """Whether these costs are spaced by their logarithm."""

@@ -50,7 +50,7 @@ def describe(
         "range_test": space["range_test"],
         "versions": describe_versions(),
         "hardware": describe_hardware(),
-        "command": f"{COMMAND} {shlex.join(sys.argv[1:])}".rstrip(),
+        "command": shlex.join(["python", *sys.orig_argv[1:]]),
         "began": now(),
         "searched": None,
         "finalists": [],

@@ -2,10 +2,12 @@
 
 import inspect
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any, Literal
 
 import tyro
@@ -15,19 +17,22 @@ from search_spaces.family import MIN_STEPS, Recipe
 from study.cli import exit_status, parse
 from study.errors import InputError
 from study.metric import Ranking
-from study.results import read_ranking, read_study_json, read_tables
+from study.results import read_finalists, read_ranking, read_study_json, read_tables
 
 COMMAND = "python -m study.export"
 
 
 @dataclass(frozen=True)
 class ExportConfig:
-    """Print the best trial's optimizer and schedule as a few lines of plain torch."""
+    """Print the winner's optimizer and schedule as a few lines of plain torch.
+
+    That is the finalist with the best mean on fresh seeds, or the best trial where there is none.
+    """
 
     folder: tyro.conf.Positional[Path]
     """The study's folder, results/NAME."""
     trial: int | None = None
-    """Another trial than the best."""
+    """Another trial than the winner."""
     total_steps: int | None = None
     """Optimizer steps of your own run, to which the schedule is rescaled. Default: the trial's."""
     format: Literal["code", "json"] = "code"
@@ -111,9 +116,10 @@ def _name(made_by: Any) -> str:
 def _chosen(
     rows: Sequence[dict[str, Any]], config: ExportConfig, ranking: Ranking
 ) -> dict[str, Any]:
-    if config.trial is not None:
+    trial = _best_finalist(config.folder, ranking) if config.trial is None else config.trial
+    if trial is not None:
         for row in rows:
-            if row["trial"] == config.trial:
+            if row["trial"] == trial:
                 return row
         raise InputError(f"--trial must be one of the {len(rows)} finished, not {config.trial}")
     completed = [row for row in rows if row["status"] == "completed"]
@@ -121,6 +127,19 @@ def _chosen(
         raise InputError(f"{str(config.folder)!r} has no completed trial; name another by --trial")
     column = f"val_{ranking.column}"
     return min(completed, key=lambda row: (ranking.cost(row[column]), row["trial"]))
+
+
+def _best_finalist(folder: Path, ranking: Ranking) -> int | None:
+    """The trial with the best mean on the test split, of those whose replicates all completed."""
+    table = read_finalists(folder)
+    costs: dict[int, list[float]] = {}
+    for row in table.to_pylist() if table else ():
+        value = row[f"test_{ranking.column}"]
+        costs.setdefault(row["trial"], []).append(
+            math.inf if value is None else ranking.cost(value)
+        )
+    means = {trial: mean(found) for trial, found in costs.items() if math.inf not in found}
+    return min(means, key=lambda trial: means[trial], default=None)
 
 
 def _horizon(rows: Sequence[dict[str, Any]], config: ExportConfig) -> int:

@@ -95,20 +95,7 @@ def _parse(arguments: Sequence[str]) -> tuple[StudyConfig, dict[str, Any] | None
             stored = replace(stored, name="")
         # Parsed again over the stored settings, so that only what was typed can differ from them.
         config = parse(StudyConfig, COMMAND, arguments, default=stored)
-        may_differ = {
-            *MACHINE,
-            *OF_ONE_RUN,
-            *(("name", "out", "num_trials") if config.replay else ()),
-        }
-        for field in dataclasses.fields(config):
-            typed, kept = getattr(config, field.name), getattr(stored, field.name)
-            if isinstance(typed, Path):
-                typed = typed.resolve()
-            if field.name not in may_differ and typed != kept:
-                raise InputError(
-                    f"{str(folder)!r} is a study with --{field.name.replace('_', '-')} {kept}, "
-                    f"not {typed}; leave the flag out, or start another study with another --name"
-                )
+        refuse_differences(config, stored, ("name", "out", "num_trials") if config.replay else ())
     # Not Path.exists(), which raises where it may not look.
     if not config.resume and os.path.lexists(config.folder / STUDY_JSON):
         raise InputError(
@@ -116,6 +103,26 @@ def _parse(arguments: Sequence[str]) -> tuple[StudyConfig, dict[str, Any] | None
             f"--resume {shlex.quote(str(config.folder))}, or choose another --name"
         )
     return config, description
+
+
+def refuse_differences(
+    typed: StudyConfig, stored: StudyConfig, may_differ: Sequence[str] = ()
+) -> None:
+    """A study goes on as it began, on whatever machine.
+
+    Raises:
+        InputError: another setting than those named has changed.
+    """
+    folder = typed.resume or typed.replay
+    for field in dataclasses.fields(typed):
+        if field.name in {*MACHINE, *OF_ONE_RUN, *may_differ}:
+            continue
+        now, before = getattr(typed, field.name), getattr(stored, field.name)
+        if (now.resolve() if isinstance(now, Path) else now) != before:
+            raise InputError(
+                f"{str(folder)!r} is a study with --{field.name.replace('_', '-')} {before}, "
+                f"not {now}; leave the flag out, or start another study with another --name"
+            )
 
 
 def _check_room(config: StudyConfig, task: Task, data: SearchData) -> int:
@@ -217,7 +224,7 @@ def _run(
                 if confirmation.left and not interrupt.stopping:
                     confirmation.run(machine, task, data, interrupt, console)
             except InputError:  # of the test split, which nobody may look at before
-                _report(config)
+                write_report(config.folder)
                 raise
             left = f"with {confirmation.left} replicates left" if confirmation.left else ""
     return _ended(config, interrupt, left, description, bool(ledger.finished_count))
@@ -269,17 +276,17 @@ def _ended(
         )
     else:
         write_study_json(config.folder, {**description, "ended": description["ended"] or now()})
-    return _report(config) if any_trial else 0
+    return write_report(config.folder) if any_trial else 0
 
 
-def _report(config: StudyConfig) -> int:
-    """Have the report written. By a process of its own: analysis reads files, study knows none."""
-    command = [sys.executable, "-m", "analysis.report", str(config.folder)]
+def write_report(folder: Path) -> int:
+    """Have a folder's report written, by a process of its own: study never imports analysis."""
+    command = [sys.executable, "-m", "analysis.report", str(folder)]
     status = subprocess.run(command, env={**os.environ, "MPLBACKEND": "agg"}).returncode
     if status < 0:
         raise StudyError(
             f"the report was killed by signal {-status}; write it by: python -m analysis.report "
-            f"{shlex.quote(str(config.folder))}"
+            f"{shlex.quote(str(folder))}"
         )
     return status
 

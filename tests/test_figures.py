@@ -12,8 +12,9 @@ import pytest
 from matplotlib.colors import to_hex
 
 from analysis import Results, figures
-from analysis.report import PLOTS, write_report
+from analysis.report import write_report
 from analysis.scale import Scale
+from analysis.sections import SECTIONS, Findings
 from search_spaces import FAMILIES, SearchSpace
 from study.ledger import Proposal
 from study.metric import ACCURACY, RMSE, Ranking
@@ -26,6 +27,12 @@ STUDY: dict[str, Any] = {
     "task": {"name": "mnist"},
     "versions": {"python": "3"},
     "hardware": {"gpus": []},
+    "search_space": {
+        "families": list(SPACE.families),
+        "peak_lr": [0.01, 0.1],
+        "extras": {},
+        "parameters": {name: {} for name in SPACE.families},
+    },
     "command": "python -m study.run",
     "began": "2026",
     "ended": None,
@@ -147,16 +154,18 @@ STUDIES: dict[str, list[Outcome]] = {
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_any_study_has_a_report(name: str, tmp_path: Path) -> None:
-    write_study(tmp_path / "s", STUDIES[name])
+    found = Findings.of(write_study(tmp_path / "s", STUDIES[name]))
     index = write_report(tmp_path / "s")
     page = index.read_text()
-    assert page.count("<img ") == len(PLOTS)
+    drawn = [section for section in SECTIONS if section.draw and section.shown(found)]
+    assert len(drawn) == 6
+    assert page.count("<img ") == len(drawn)
     assert "http" not in page.replace("http-equiv", ""), "it opens without a network"
-    for plot in PLOTS:
+    for section in drawn:
         for suffix in ("png", "svg"):
-            assert (index.parent / "figures" / f"{plot.name}.{suffix}").stat().st_size > 1_000
+            assert (index.parent / "figures" / f"{section.name}.{suffix}").stat().st_size > 1_000
     best = max(accuracy for _, status, accuracy in STUDIES[name] if status == "completed")
-    assert f"<strong>{100 * best:.2f}%</strong>" in page
+    assert f"{100 * best:.2f}% validation accuracy in one run" in page
     assert not plt.get_fignums(), "every figure is closed"
 
 
@@ -173,7 +182,7 @@ def test_another_metric_is_called_by_its_name_in_its_direction(
     page = write_report(tmp_path / "s").read_text()
     assert "accuracy" not in page.lower()
     best = max(values) if ranking is R2 else min(values)
-    assert f"<strong>{best:.4g}</strong> validation {ranking.name}" in page
+    assert f"{best:.4g} validation {ranking.name} in one run" in page
     family = figures.family_ranking(study.trials, study.scale).iloc[0]
     assert study.scale.value(float(family["best_cost"])) == best
     for path in (tmp_path / "s" / "report" / "figures").glob("*.svg"):
@@ -210,8 +219,7 @@ def test_a_cost_is_lower_for_what_is_better(ranking: Ranking) -> None:
 
 def test_the_range_test_is_drawn(tmp_path: Path) -> None:
     run = {"lr": [1e-6, 1e-3, 1.0], "train_loss": [2.3, 1.0, 90.0]}
-    space = {"search_space": {"peak_lr": [1e-3, 0.1]}, "range_test": [run, run, run]}
-    write_study(tmp_path / "s", MIXED, STUDY | space)
+    write_study(tmp_path / "s", MIXED, STUDY | {"range_test": [run, run, run]})
     index = write_report(tmp_path / "s")
     assert "Which peak rates were searched" in index.read_text()
     assert (index.parent / "figures" / "range_test.png").stat().st_size > 1_000
@@ -241,7 +249,10 @@ def test_the_report_is_a_command(mixed: Results, tmp_path: Path) -> None:
 
     done = run_command("analysis.report", tmp_path / "s")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"report: {tmp_path / 's' / 'report' / 'index.html'}\n"
+    lines = done.stdout.splitlines()
+    assert lines[-1] == f"report: {tmp_path / 's' / 'report' / 'index.html'}"
+    assert lines[-2].startswith("Code: python -m study.export")
+    assert 2 <= len(lines) - 1 <= 5
     assert not math.isnan(mixed.trials["peak_lr"].sum())
 
 

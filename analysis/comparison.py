@@ -1,0 +1,127 @@
+"""Which finalists are better than which, by how much, and how sure that is."""
+
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from analysis.scale import Scale
+from analysis.statistics import (
+    LEVEL,
+    detectable_difference,
+    groups,
+    holm,
+    mean_interval,
+    replicates_needed,
+    sign_flip,
+)
+
+
+class Comparison(NamedTuple):
+    """What the replicates of the finalists say."""
+
+    families: pd.DataFrame
+    """A row a finalist whose replicates all completed, best first: ``family``, ``trial``, and the
+    ``mean`` of its test metric with the ends of its 95% interval, ``low`` and ``high``."""
+    pairs: pd.DataFrame
+    """A row a pair of them: ``better``, ``worse``, the ``difference`` (how much better, in the
+    metric's own units) with ``low`` and ``high``, ``p`` of the sign-flip test and ``p_holm``."""
+    diverged: dict[str, int]
+    """Finalists left out, with the number of their replicates that diverged."""
+    replicates: int
+    """Those that every finalist completed."""
+    needed: int
+    """Replicates from which on a pair can be significant at all."""
+    winner: str | None
+    """The finalist that is better than every other, each at 5%.
+
+    The claim is only as strong as the weakest of its comparisons (intersection-union test, Berger
+    1982), so that it needs no correction for their number, as the pairs do."""
+    groups: list[tuple[str, ...]]
+    """Finalists that cannot be told apart, best first; the winner is alone."""
+    detectable: float
+    """The smallest difference between two that would have been found with 80% chance."""
+    noise: float
+    """Standard deviation of the validation metric over seeds."""
+
+    @property
+    def in_reach(self) -> bool:
+        """Whether any outcome could have been significant."""
+        return self.replicates >= self.needed
+
+
+def compare(finalists: pd.DataFrame, scale: Scale) -> Comparison | None:
+    """Compare finalists replicate by replicate; None with fewer than two replicates of any.
+
+    A finalist that diverged under some seed is no candidate, whatever its other replicates say. A
+    replicate that failed, which says nothing of its schedule, is left out for all.
+    """
+    if finalists.empty:
+        return None
+    values, diverged = _paired(finalists, scale)
+    replicates, names = len(values), list(values.columns)
+    if replicates < 2 or not names:
+        return None
+    intervals = [mean_interval(values[name].to_numpy()) for name in names]
+    trials = finalists.groupby("family")["trial"].first()
+    families = pd.DataFrame(intervals).assign(family=names, trial=[trials[name] for name in names])
+    pairs, deviation = _pairs(values, scale)
+    needed = replicates_needed(max(1, len(pairs)))
+    winner = _winner(names, pairs) if replicates >= needed else None
+    different = pairs[(pairs["p_holm"] <= 1 - LEVEL) & (replicates >= needed)]
+    apart = {frozenset(pair) for pair in zip(different["better"], different["worse"], strict=True)}
+    apart |= {frozenset((winner, other)) for other in names if winner and other != winner}
+    return Comparison(
+        families[["family", "trial", "mean", "low", "high"]],
+        pairs,
+        diverged,
+        replicates,
+        needed,
+        winner,
+        groups(names, apart),
+        detectable_difference(deviation, replicates, max(1, len(pairs))),
+        seed_noise(finalists, scale),
+    )
+
+
+def seed_noise(finalists: pd.DataFrame, scale: Scale) -> float:
+    """Standard deviation of the validation metric over seeds, pooled over the finalists.
+
+    In the metric's own units; NaN where no finalist has two completed replicates.
+    """
+    completed = finalists[finalists["status"] == "completed"]
+    variances = completed.groupby("family")[scale.column].var()
+    return float(np.sqrt(variances.mean()))
+
+
+def _paired(finalists: pd.DataFrame, scale: Scale) -> tuple[pd.DataFrame, dict[str, int]]:
+    """A row a replicate, a column a finalist, best first; and those that diverged."""
+    lost = finalists[finalists["status"] == "diverged"].groupby("family").size()
+    kept = finalists[~finalists["family"].isin(lost.index)]
+    values = kept.pivot(index="replicate", columns="family", values=scale.test_column).dropna()
+    # A stable order: of two with the same mean, the one that did better in the search.
+    values = values[[name for name in dict.fromkeys(kept["family"]) if name in values]]
+    order = values.mean().sort_values(ascending=not scale.higher_is_better, kind="stable").index
+    return values[order], {str(family): int(count) for family, count in lost.items()}
+
+
+def _pairs(values: pd.DataFrame, scale: Scale) -> tuple[pd.DataFrame, float]:
+    """A row a pair; and the standard deviation of their differences, pooled."""
+    sign = 1 if scale.higher_is_better else -1
+    rows, variances = [], []
+    for better, worse in combinations(values.columns, 2):
+        differences = sign * (values[better] - values[worse]).to_numpy()
+        variances.append(differences.var(ddof=1))
+        rows.append((better, worse, *mean_interval(differences), sign_flip(differences)))
+    pairs = pd.DataFrame(rows, columns=["better", "worse", "difference", "low", "high", "p"])
+    deviation = float(np.sqrt(np.mean(variances))) if variances else 0.0
+    return pairs.assign(p_holm=holm(pairs["p"].to_numpy(dtype=float))), deviation
+
+
+def _winner(names: list[str], pairs: pd.DataFrame) -> str | None:
+    of_best = pairs[pairs["better"] == names[0]]
+    beaten = (
+        len(of_best) and (of_best["p"] <= 1 - LEVEL).all() and (of_best["difference"] > 0).all()
+    )
+    return names[0] if beaten else None

@@ -1,0 +1,274 @@
+"""What a report shows, in its order: each section's figure, tables and remarks."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis import figures
+from analysis.comparison import Comparison, compare
+from analysis.load import Results
+from analysis.tuning import (
+    fairness,
+    forgiveness,
+    leaders,
+    tuning_curves,
+    unfair,
+    wrongly_condemned,
+)
+from analysis.verdict import joined
+
+
+class Findings(NamedTuple):
+    """A study, and what follows from it: computed once, drawn and written in several places."""
+
+    results: Results
+    comparison: Comparison | None
+    curves: pd.DataFrame
+    ledger: pd.DataFrame
+    condemned: pd.DataFrame
+
+    @classmethod
+    def of(cls, results: Results) -> "Findings":
+        """All of it."""
+        trials, scale = results.trials, results.scale
+        return cls(
+            results,
+            compare(results.finalists, scale),
+            tuning_curves(trials, scale),
+            fairness(trials, results.study["search_space"]),
+            wrongly_condemned(trials, scale),
+        )
+
+    @property
+    def completed(self) -> bool:
+        """Whether there is anything to draw."""
+        return bool((self.results.trials["status"] == "completed").any())
+
+
+def _always(found: Findings) -> bool:
+    return True
+
+
+def _completed(found: Findings) -> bool:
+    return found.completed
+
+
+class Section(NamedTuple):
+    """A part of the report. Words in braces are the metric's."""
+
+    name: str
+    """Of its figure's files."""
+    title: str
+    caption: str
+    draw: Callable[[Findings], Figure] | None = None
+    tables: Callable[[Findings], list[pd.DataFrame]] = lambda found: []
+    remarks: Callable[[Findings], list[str]] = lambda found: []
+    shown: Callable[[Findings], bool] = _completed
+
+
+def _compared(found: Findings) -> Comparison:
+    assert found.comparison, "the section is not shown without"
+    return found.comparison
+
+
+def _finalist_tables(found: Findings) -> list[pd.DataFrame]:
+    comparison, scale = _compared(found), found.results.scale
+    text, difference = scale.ranking.text, scale.difference
+    families = pd.DataFrame(
+        {
+            "finalist": comparison.families["family"],
+            "trial": comparison.families["trial"].astype(str),
+            f"mean test {scale.name}": comparison.families["mean"].map(text),
+            "95% interval": _intervals(comparison.families, text),
+        }
+    )
+    pairs = comparison.pairs
+    written = {
+        "better": pairs["better"],
+        "worse": pairs["worse"],
+        "difference": pairs["difference"].map(difference),
+        "95% interval": _intervals(pairs, difference),
+    }
+    if comparison.in_reach:
+        written["p"] = pairs["p"].map("{:.3f}".format)
+        written["p, corrected"] = pairs["p_holm"].map("{:.3f}".format)
+    return [families, pd.DataFrame(written)] if len(pairs) else [families]
+
+
+def _intervals(table: pd.DataFrame, text: Callable[[float], str]) -> "pd.Series[str]":
+    return table["low"].map(text) + " to " + table["high"].map(text)
+
+
+def _finalist_remarks(found: Findings) -> list[str]:
+    comparison, scale = _compared(found), found.results.scale
+    apart = "; ".join(joined(group) for group in comparison.groups)
+    openings = found.results.study.get("test_split", [])
+    times = ", ".join(f"{one['opened']} for {one['replicates']} seeds" for one in openings)
+    remarks = [
+        f"The test split was opened {len(openings)} time{'s' * (len(openings) > 1)}: {times}."
+    ]
+    if len(comparison.families) < 2:
+        return remarks
+    if comparison.in_reach:
+        remarks.append(f"Groups within which nothing can be told apart: {apart}.")
+    else:
+        remarks.append(
+            f"Significance is out of reach: no p-value of {comparison.replicates} pairs, times "
+            f"{len(comparison.pairs)} comparisons, can fall to 5%. It takes {comparison.needed} "
+            "seeds."
+        )
+    return [
+        *remarks,
+        f"The smallest difference that would have been found with 80% chance is "
+        f"{scale.difference(comparison.detectable)}.",
+    ]
+
+
+def _leads(found: Findings) -> list[str]:
+    remarks = []
+    for kind, name in (("expected", "the expected best"), ("best so far", "the best so far")):
+        changes = leaders(found.curves[found.curves["kind"] == kind])
+        if changes:
+            first, *others = changes
+            crossings = "".join(f", {family} from {k} on" for k, family in others)
+            plural = "s" * (first[0] > 1)
+            remarks.append(
+                f"By {name}, {first[1]} leads after {first[0]} trial{plural} of each family"
+                f"{crossings}."
+            )
+    return remarks
+
+
+def _ledger_table(found: Findings) -> list[pd.DataFrame]:
+    table = found.ledger.assign(seconds=found.ledger["seconds"].map("{:.0f}".format))
+    return [table.rename(columns={"dimensions": "searched parameters"}).astype(str)]
+
+
+def _condemned_remarks(found: Findings) -> list[str]:
+    total = found.condemned[["spared", "wrong", "epochs_saved"]].sum()
+    epochs = int(found.results.trials["epochs"].sum())
+    return [
+        f"{total['epochs_saved']} epochs were saved, where {epochs} were trained. Of "
+        f"{total['spared']} condemned trials that went on all the same, {total['wrong']} ended in "
+        "the better half of their family: these were condemned wrongly."
+    ]
+
+
+def _draw_forgiveness(found: Findings) -> Figure:
+    results, noise = found.results, _compared(found).noise
+    return figures.forgiveness(results.trials, forgiveness(results.trials, noise, results.scale))
+
+
+def _draw(figure: Callable[..., Figure], *tables: str) -> Callable[[Findings], Figure]:
+    """A figure of some of the study's tables."""
+
+    def draw(found: Findings) -> Figure:
+        arguments: list[Any] = [getattr(found.results, table) for table in tables]
+        return figure(*arguments, found.results.scale)
+
+    return draw
+
+
+SECTIONS = (
+    Section(
+        "schedules",
+        "Schedules and what they achieved",
+        "Every trial's learning rate as the optimizer used it, coloured by the {metric} it ended "
+        "with (darker is better). The strongest line is the best trial of all, the next strongest "
+        "the best of each family. Dotted grey lines diverged, failed or were stopped.",
+        _draw(figures.schedules_by_result, "trials", "schedules"),
+    ),
+    Section(
+        "finalists",
+        "Finalists on fresh seeds",
+        "The best trial of each of the best families, trained again under new seeds, the same ones "
+        "for all, and measured on the test split. Dots are seeds, bars the mean with its 95% "
+        "interval (BCa bootstrap). Pairs are compared seed by seed by sign-flip tests, corrected "
+        "for their number (Holm). A winner has to beat every other finalist, each at 5%.",
+        lambda found: figures.finalists(
+            found.results.finalists, _compared(found).families, found.results.scale
+        ),
+        _finalist_tables,
+        _finalist_remarks,
+        lambda found: found.comparison is not None,
+    ),
+    Section(
+        "tuning",
+        "What tuning brings",
+        "The best validation {metric} of a family after so many of its trials; the other families "
+        "in grey. Lines with a band: expected of as many independent draws, and the central 80% of "
+        "outcomes. Dotted: the best so far, in the order in which trials were run. What TPE "
+        "proposes depends on what it saw before, and an estimate for independent draws would be "
+        "wrong for it.",
+        lambda found: figures.tuning_budget(
+            found.results.trials, found.curves, found.results.scale
+        ),
+        remarks=_leads,
+        shown=lambda found: found.completed and not found.curves.empty,
+    ),
+    Section(
+        "forgiveness",
+        "Which family forgives a badly chosen peak rate",
+        "Bars: the peak rates between which trials came within seed noise of their family's best "
+        "(twice the standard deviation over the finalists' seeds). Ticks are the rates that were "
+        "tried, crosses diverged. A bar is a lower bound: more trials can only widen it.",
+        _draw_forgiveness,
+        shown=lambda found: found.comparison is not None and found.comparison.noise >= 0,
+    ),
+    Section(
+        "families",
+        "Final {metric} by family",
+        "Every trial a dot, families ordered by their best. Families whose clouds overlap cannot "
+        "be told apart by one run each.",
+        _draw(figures.result_by_family, "trials"),
+    ),
+    Section(
+        "peak_rates",
+        "Final {metric} against the peak rate",
+        "A family whose dots stay {good} over a wide range forgives a badly chosen rate.",
+        _draw(figures.result_by_peak_lr, "trials"),
+    ),
+    Section(
+        "learning_curves",
+        "Learning curves",
+        "Validation {metric} after each epoch, coloured by where it ended. A schedule that looks "
+        "poor in the middle may be the best at the end.",
+        _draw(figures.learning_curves, "trials", "epochs"),
+    ),
+    Section(
+        "search",
+        "How the search went",
+        "The line is the best {metric} so far; a line that is flat for long has found what it can.",
+        _draw(figures.best_by_trial, "trials"),
+    ),
+    Section(
+        "fairness",
+        "What each family was given",
+        "A family that got more trials had more chances to be lucky.",
+        tables=_ledger_table,
+        remarks=lambda found: unfair(found.ledger),
+        shown=_always,
+    ),
+    Section(
+        "condemned",
+        "Early stopping",
+        "Trials that fell behind their own family were condemned, and one in ten let run.",
+        tables=lambda found: [
+            found.condemned.rename(columns=lambda name: name.replace("_", " ")).astype(str)
+        ],
+        remarks=_condemned_remarks,
+        shown=lambda found: not found.condemned.empty,
+    ),
+    Section(
+        "range_test",
+        "Which peak rates were searched",
+        "The range test: three short runs whose rate rises exponentially from step to step. The "
+        "shaded range ends where the training loss was lowest, and begins two decades below.",
+        lambda found: figures.range_test(
+            found.results.study["range_test"], found.results.study["search_space"]["peak_lr"]
+        ),
+        shown=lambda found: bool(found.results.study.get("range_test")),
+    ),
+)

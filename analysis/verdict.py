@@ -1,0 +1,150 @@
+"""The answer in words: at most five lines, from the numbers alone."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.comparison import Comparison, compare
+from analysis.load import Results
+from analysis.tuning import fairness, forgiveness
+
+CONTROL = "constant"
+
+
+def verdict(results: Results, folder: Path) -> list[str]:
+    """Who wins or why nobody does, how good that is, how forgiving, what to beware of, the code.
+
+    Args:
+        results: of a study.
+        folder: where it lies, for the commands.
+    """
+    comparison = compare(results.finalists, results.scale)
+    where = shlex.quote(str(folder))
+    if comparison is None:
+        return _without_finalists(results, where)
+    best = comparison.families.iloc[0]
+    lines = [
+        _who(comparison, results, where),
+        _how_good(comparison, results),
+        _how_forgiving(comparison, results),
+        _beware(comparison, results),
+        f"Code: python -m study.export {where} --trial {best['trial']}",
+    ]
+    return [line for line in lines if line]
+
+
+def joined(names: Sequence[str], word: str = "and") -> str:
+    """``a, b and c``."""
+    return f" {word} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _without_finalists(results: Results, where: str) -> list[str]:
+    trials, scale = results.trials, results.scale
+    completed = trials[trials["status"] == "completed"]
+    if completed.empty:
+        return ["No trial has completed yet."]
+    best = completed.loc[[scale.cost(completed[scale.column]).idxmin()]].iloc[0]
+    lines = [
+        f"Best of {len(trials)} trials: {best['family']}, {_metric(best[scale.column], results)} "
+        f"validation {scale.name} in one run; the next best may be as good."
+    ]
+    if results.study["ended"]:
+        lines.append(
+            f"To know, train the best again on fresh seeds: python -m study.confirm {where}"
+        )
+    return [*lines, f"Code: python -m study.export {where} --trial {best['trial']}"]
+
+
+def _who(comparison: Comparison, results: Results, where: str) -> str:
+    scale, replicates = results.scale, comparison.replicates
+    names = list(comparison.families["family"])
+    if len(names) == 1:
+        return f"{names[0]} is the only finalist, so that there is nothing to compare it with."
+    if not comparison.in_reach:
+        more = comparison.needed - replicates
+        return (
+            f"No winner can be named: {names[0]} has the best mean, but with {replicates} seeds of "
+            f"{len(names)} families significance is out of reach. It takes {comparison.needed}: "
+            f"python -m study.confirm {where} --replicates {more}"
+        )
+    if comparison.winner:
+        nearest = comparison.pairs[comparison.pairs["better"] == names[0]].iloc[0]
+        others = "" if len(names) == 2 else ", and it beats every other finalist too"
+        return (
+            f"{names[0]} wins: its test {scale.name} is {_better(nearest, results)} than that of "
+            f"{nearest['worse']}, the next{others}."
+        )
+    of_best = [group for group in comparison.groups if names[0] in group]
+    tied = [name for name in names if any(name in group for group in of_best)]
+    beaten = [name for name in names if name not in tied]
+    rest = f", but it beats {joined(beaten)}" if beaten else ""
+    return (
+        f"No single winner: {replicates} seeds cannot tell {names[0]} from {joined(tied[1:], 'or')}"
+        f"{rest}. A difference of {scale.difference(comparison.detectable)} would have been found "
+        "with 80% chance."
+    )
+
+
+def _how_good(comparison: Comparison, results: Results) -> str:
+    families, scale = comparison.families, results.scale
+    best = families.iloc[0]
+    error = scale.ranking.percent and scale.higher_is_better
+    values = [1 - best[name] if error else best[name] for name in ("mean", "low", "high")]
+    mean, low, high = (_metric(value, results) for value in (values[0], *sorted(values[1:])))
+    line = (
+        f"Test {'error' if error else scale.name} of {best['family']}: {mean} (95% interval {low} "
+        f"to {high}), mean of {comparison.replicates} seeds"
+    )
+    against = comparison.pairs[
+        (comparison.pairs["better"] == best["family"]) & (comparison.pairs["worse"] == CONTROL)
+    ]
+    if len(against):
+        line += f"; {_better(against.iloc[0], results)} than the constant rate"
+    return f"{line}."
+
+
+def _how_forgiving(comparison: Comparison, results: Results) -> str:
+    ranges = forgiveness(results.trials, comparison.noise, results.scale).set_index("family")
+    best = comparison.families["family"].iloc[0]
+    if best not in ranges.index:
+        return ""
+    row, widest = ranges.loc[best], ranges.index[0]
+    rates = f"from peak rate {row['low']:.2g} to {row['high']:.2g} ({row['decades']:.1f} decades)"
+    if not row["decades"]:
+        rates = f"only at peak rate {row['low']:.2g}, of those that were tried"
+    line = f"Forgiving: {best} stays within seed noise of its best {rates}"
+    if widest != best:
+        line += f"; the most forgiving is {widest} ({ranges['decades'].iloc[0]:.1f})"
+    return f"{line}."
+
+
+def _beware(comparison: Comparison, results: Results) -> str:
+    """What weakens the verdict, the worst first."""
+    doubts = [
+        f"{family} diverged under {count} of its seeds and is out"
+        for family, count in comparison.diverged.items()
+    ]
+    looks = len({opening["replicates"] for opening in results.study.get("test_split", [])})
+    if looks > 1:
+        doubts.append(f"the test split was looked at {looks} times, for which no p-value allows")
+    counts = fairness(results.trials, results.study["search_space"])["trials"]
+    if counts.max() - counts.min() > 1:
+        doubts.append(f"families had {counts.min()} to {counts.max()} trials")
+    if CONTROL not in set(results.finalists["family"]):
+        doubts.append("no constant rate stands beside the finalists as a control")
+    return f"Beware: {'; '.join(doubts)}." if doubts else ""
+
+
+def _better(pair: "pd.Series[float]", results: Results) -> str:
+    scale = results.scale
+    low, high = scale.difference(pair["low"]), scale.difference(pair["high"])
+    return (
+        f"{scale.difference(pair['difference'])} better "
+        f"(95% interval {low.removesuffix(' points')} to {high.removesuffix(' points')})"
+    )
+
+
+def _metric(value: float, results: Results) -> str:
+    return results.scale.ranking.text(value)

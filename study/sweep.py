@@ -1,0 +1,81 @@
+"""The same study at several budgets: ``python -m study.sweep --epochs 1,2,4,8``."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+from study.cli import exit_status, parse
+from study.config import StudyConfig
+from study.description import stored_config
+from study.errors import InputError
+from study.results import STUDY_JSON, read_study_json
+from study.run import carry_out, refuse_differences, write_report
+
+COMMAND = "python -m study.sweep"
+FLAG = "--epochs"
+DEFAULT = "1,2,4,8"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a study for each number of epochs, into ``<out>/<name>/epochs-<number>``.
+
+    All other flags are those of study.run. With the name of a sweep that is there already, it goes
+    on with what is left of it.
+
+    Raises:
+        InputError: something that was typed cannot be.
+        StudyError: a study cannot go on.
+    """
+    budgets, flags = _budgets(arguments)
+    config = parse(StudyConfig, COMMAND, flags)
+    for flag in ("resume", "replay"):
+        if getattr(config, flag):
+            raise InputError(f"--{flag} is of one study; a sweep goes on by its --name")
+    config = replace(config, out=config.out.resolve())
+    for epochs in budgets:
+        print(f"budget: {epochs} epochs")
+        status = _run_at(epochs, config)
+        if status:
+            names = [] if "--name" in flags else ["--name", config.name]
+            print(f"go on with all of it: {COMMAND} {shlex.join([*arguments, *names])}")
+            return status
+    return 0 if config.dry_run else write_report(config.folder)
+
+
+def _run_at(epochs: int, config: StudyConfig) -> int:
+    """Run the study of one budget, or what is left of it; returns its exit status."""
+    config = replace(config, epochs=epochs, out=config.folder, name=f"epochs-{epochs}")
+    if not (config.folder / STUDY_JSON).exists():
+        return carry_out(config, None)
+    description = read_study_json(config.folder)
+    config = replace(config, resume=config.folder)
+    refuse_differences(config, stored_config(config.folder, description))
+    return 0 if description["ended"] else carry_out(config, description)
+
+
+def _budgets(arguments: Sequence[str]) -> tuple[list[int], list[str]]:
+    """The numbers of epochs, ascending, and all other arguments."""
+    rest, text = [part for one in arguments for part in _split(one)], DEFAULT
+    if FLAG in rest:
+        place = rest.index(FLAG)
+        text = "".join(rest[place + 1 : place + 2])
+        rest = rest[:place] + rest[place + 2 :]
+    try:
+        budgets = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        budgets = [0]
+    if budgets[0] < 1:
+        raise InputError(
+            f"{FLAG} must be whole numbers of at least 1, like {DEFAULT}, not {text!r}"
+        )
+    return budgets, rest
+
+
+def _split(argument: str) -> list[str]:
+    """``--epochs=1,2`` as two."""
+    return argument.split("=", 1) if argument.startswith(f"{FLAG}=") else [argument]
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main))
