@@ -302,7 +302,15 @@ def tuning_budget(trials: pd.DataFrame, curves: pd.DataFrame, scale: Scale = ACC
         axes.set_title(family)
     first = next(iter(panels.values()))
     first.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    scale.label(first.yaxis, curves["cost"])
+    # What a single draw may come to would leave no room for what tuning brings.
+    costs = curves.loc[curves["k"] > int(curves["k"].max() > 1), "cost"]
+    scale.label(first.yaxis, costs)
+    worst, best = float(costs.max()), float(costs.min())
+    if worst > best:
+        ratio, span = (worst / best) ** 0.1, 0.1 * (worst - best)
+        log = scale.is_log(costs)
+        ends = (worst * ratio, best / ratio) if log else (worst + span, best - span)
+        first.set_ylim(ends if scale.higher_is_better else ends[::-1])
     figure.supxlabel("trials of the family", size="medium")
     figure.supylabel(f"best validation {scale.name}", size="medium")
     return figure

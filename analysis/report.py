@@ -1,6 +1,7 @@
 """The report of a study, or of a sweep of them: ``python -m analysis.report results/NAME``."""
 
 import base64
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,11 +80,17 @@ def _part(section: Section, found: Findings, folder: Path) -> dict[str, Any]:
         "caption": section.caption.format(**words),
         "png": _drawn(section.name, section.draw(found), folder) if section.draw else None,
         "tables": [
-            {"head": list(table.columns), "rows": table.to_numpy().tolist()}
+            _table(list(table.columns), table.to_numpy().tolist())
             for table in section.tables(found)
         ],
         "remarks": section.remarks(found),
     }
+
+
+def _table(head: list[str], rows: list[list[str]]) -> dict[str, Any]:
+    """What the page needs of a table; columns whose first cell is a number are aligned as such."""
+    numbers = [bool(re.match(r"-?\d", cell)) for cell in rows[0]]
+    return {"head": head, "rows": rows, "numbers": numbers}
 
 
 def _drawn(name: str, figure: Figure, folder: Path) -> str:
@@ -132,7 +139,7 @@ def _sweep_page(folder: Path) -> str:
         budgets=budgets,
         metric=next(iter(sweep.values())).scale.name,
         png=_drawn("ranks", figures.rank_by_budget(ranks), folder / "report" / "figures"),
-        ranks={"head": ["family", *(f"--epochs {epochs}" for epochs in sweep)], "rows": rows},
+        ranks=_table(["family", *(f"--epochs {epochs}" for epochs in sweep)], rows),
     )
 
 

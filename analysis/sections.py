@@ -98,7 +98,7 @@ def _finalist_tables(found: Findings) -> list[pd.DataFrame]:
 
 
 def _intervals(table: pd.DataFrame, text: Callable[[float], str]) -> "pd.Series[str]":
-    return table["low"].map(text) + " to " + table["high"].map(text)
+    return table["low"].map(text).str.removesuffix(" points") + " to " + table["high"].map(text)
 
 
 def _finalist_remarks(found: Findings) -> list[str]:
@@ -106,9 +106,8 @@ def _finalist_remarks(found: Findings) -> list[str]:
     apart = "; ".join(joined(group) for group in comparison.groups)
     openings = found.results.study.get("test_split", [])
     times = ", ".join(f"{one['opened']} for {one['replicates']} seeds" for one in openings)
-    remarks = [
-        f"The test split was opened {len(openings)} time{'s' * (len(openings) > 1)}: {times}."
-    ]
+    often = "once" if len(openings) == 1 else f"{len(openings)} times"
+    remarks = [f"The test split was opened {often}: {times}."]
     if len(comparison.families) < 2:
         return remarks
     if comparison.in_reach:

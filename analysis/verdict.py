@@ -115,7 +115,7 @@ def _how_forgiving(comparison: Comparison, results: Results) -> str:
     if not row["decades"]:
         rates = f"only at peak rate {row['low']:.2g}, of those that were tried"
     line = f"Forgiving: {best} stays within seed noise of its best {rates}"
-    if widest != best:
+    if ranges["decades"].iloc[0] > row["decades"]:
         line += f"; the most forgiving is {widest} ({ranges['decades'].iloc[0]:.1f})"
     return f"{line}."
 

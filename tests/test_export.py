@@ -16,8 +16,8 @@ from study import export
 from study.errors import InputError
 from study.ledger import Proposal
 from study.metric import ACCURACY
-from study.results import ResultTables, write_study_json
-from study.training import EpochRecord, History
+from study.results import FinalistTable, ResultTables, write_study_json
+from study.training import EpochRecord, History, Status
 from tests.test_families import PEAK, WITH_WARMUP, every_family
 
 SPACE = SearchSpace(tuple(FAMILIES), PEAK)
@@ -98,6 +98,19 @@ def test_the_winner_is_exported(finished: Path, capsys: Any) -> None:
     snippet = printed(capsys, finished)
     assert snippet == export.code("rex", {"peak_lr": 0.2}, 50)
     assert "lr_lambda=RexShape(total_steps=50)" in snippet
+
+
+def test_the_winner_is_the_finalist_with_the_best_mean(finished: Path, capsys: Any) -> None:
+    """Not the best of the search; one that diverged under some seed is none."""
+    places = {number: (number % 3, number // 3) for number in range(6)}
+    table = FinalistTable(finished, ACCURACY, places)
+    for number, value in enumerate((0.98, 0.9, 0.99, 0.97, 0.91, 0.99)):
+        record = EpochRecord(1, 50, 0.1, 1.0, 1.0, 0.5, 1.0)
+        status: Status = "diverged" if number == 5 else "completed"
+        history = History(status, [record], test_metric=value, test_loss=1.0)
+        table.add(Proposal(number, "any", {}, 0), history)
+    table.write_in_time()
+    assert printed(capsys, finished).startswith("# cosine over 50 optimizer steps")
 
 
 def test_another_trial_at_another_length(finished: Path, capsys: Any) -> None:

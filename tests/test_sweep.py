@@ -1,0 +1,104 @@
+"""One study at several budgets: what is run, what goes on, and how families are ranked."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis.budgets import is_sweep, load_sweep, rank_by_budget
+from analysis.report import summary, write_report
+from study import sweep
+from study.errors import InputError
+from tests.test_figures import STUDY, Outcome, write_study
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    """A sweep in which cosine overtakes step."""
+    for epochs, cosine, step in ((2, 0.8, 0.9), (10, 0.99, 0.95)):
+        outcomes: list[Outcome] = [
+            *[("cosine", "completed", cosine - k / 1000) for k in range(5)],
+            *[("step", "completed", step - k / 1000) for k in range(5)],
+            ("rex", "diverged", 0.0),
+        ]
+        study = STUDY | {"ended": "2026", "config": {"epochs": epochs}}
+        write_study(tmp_path / f"epochs-{epochs}", outcomes, study)
+    (tmp_path / "epochs-20").mkdir()  # not begun yet
+    return tmp_path
+
+
+def test_families_are_ranked_at_each_budget(finished: Path) -> None:
+    assert is_sweep(finished)
+    assert not is_sweep(finished / "epochs-2")
+    ranks = rank_by_budget(load_sweep(finished)).set_index(["epochs", "family"])
+    assert list(ranks.index.unique("epochs")) == [2, 10]
+    assert ranks["rank"].to_dict() == {
+        (2, "step"): 1,
+        (2, "cosine"): 2,
+        (2, "rex"): 3,
+        (10, "cosine"): 1,
+        (10, "step"): 2,
+        (10, "rex"): 3,
+    }
+    assert (ranks["low"] == ranks["rank"]).all(), "clouds that do not overlap leave no doubt"
+    assert (ranks["high"] == ranks["rank"]).all()
+
+
+def test_ranks_of_clouds_that_overlap_are_in_doubt(tmp_path: Path) -> None:
+    values = [0.9, 0.8, 0.7, 0.6, 0.5]
+    outcomes: list[Outcome] = [("cosine", "completed", value) for value in values]
+    outcomes += [("step", "completed", value - 0.01) for value in values]
+    write_study(tmp_path / "epochs-3", outcomes)
+    ranks = rank_by_budget(load_sweep(tmp_path)).set_index("family")
+    assert ranks["rank"].to_dict() == {"cosine": 1, "step": 2}
+    assert (ranks["low"] == 1).all()
+    assert (ranks["high"] == 2).all()
+
+
+def test_a_sweep_has_a_page_with_links_to_its_studies(finished: Path) -> None:
+    page = write_report(finished).read_text()
+    assert (finished / "report" / "figures" / "ranks.png").stat().st_size > 1_000
+    assert 'href="../epochs-10/report/index.html"' in page
+    assert "1 (1 to 1)" in page
+    lines = summary(finished)
+    assert [line.split(":")[0] for line in lines] == ["--epochs 2", "--epochs 10"]
+    assert "cosine" in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--epochs 0,2", r"--epochs must be whole numbers of at least 1, like 1,2,4,8, not '0,2'"),
+        ("--epochs 1,x", r"--epochs must be whole numbers .* not '1,x'"),
+        ("--epochs", r"--epochs must be whole numbers .* not ''"),
+        ("--epochs=2, --name x", r"--epochs must be whole numbers .* not '2,'"),
+        ("--resume x", r"--resume is of one study; a sweep goes on by its --name"),
+        ("--epoch 2", r"did you mean --epochs\?"),
+    ],
+)
+def test_bad_input_is_named(
+    flags: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=message):
+        sweep.main(flags.split())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_sweep_runs_goes_on_and_does_nothing_twice(tmp_path: Path) -> None:
+    flags = ["--task", "digits", "--batch-size", "32", "--families", "constant,cosine"]
+    flags += ["--num-trials", "4", "--finalists", "2", "--replicates", "2", "--name", "s"]
+    command = [sys.executable, "-m", "study.sweep", *flags, "--out", str(tmp_path), "--epochs"]
+    subprocess.run([*command, "2"], check=True, capture_output=True)
+    first = tmp_path / "s" / "epochs-2"
+    before = (first / "trials.parquet").stat().st_mtime_ns
+    done = subprocess.run([*command, "1,2"], check=True, capture_output=True, text=True)
+    assert (first / "trials.parquet").stat().st_mtime_ns == before
+    assert done.stdout.splitlines()[-1] == f"report: {tmp_path / 's' / 'report' / 'index.html'}"
+    assert len(pd.read_parquet(tmp_path / "s" / "epochs-1" / "finalists.parquet")) == 4
+    refused = subprocess.run([*command, "1,2", "--seed", "3"], capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert "epochs-1' is a study with --seed 0, not 3" in refused.stderr

@@ -1,0 +1,275 @@
+"""Who wins, and when nobody does: comparisons of finalists, and what is said of them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.comparison import Comparison, compare
+from analysis.load import Results
+from analysis.report import write_report
+from analysis.scale import Scale
+from analysis.statistics import holm, mean_interval, sign_flip
+from analysis.verdict import joined, verdict
+from study.ledger import Proposal
+from study.metric import ACCURACY, RMSE, Ranking
+from study.results import FinalistTable, read_finalists
+from study.training import EpochRecord, History, Status
+from tests.test_figures import STUDY, write_study
+
+FAMILIES = ("one_cycle", "cosine", "step", "constant")
+REPLICATES = 10
+STUDIES = 500
+Values = Mapping[str, Sequence[float]]
+
+
+def table_of(
+    folder: Path, values: Values, ranking: Ranking = ACCURACY, lost: Mapping[int, Status] = {}
+) -> pd.DataFrame:
+    """finalists.parquet with these test values; ``lost`` are the runs that did not complete."""
+    runs = [
+        (trial, replicate, family, found[replicate])
+        for replicate in range(max(map(len, values.values())))
+        for trial, (family, found) in enumerate(values.items())
+    ]
+    table = FinalistTable(folder, ranking, {k: run[:2] for k, run in enumerate(runs)})
+    for number, (_, _, family, value) in enumerate(runs):
+        history = History(
+            lost.get(number, "completed"),
+            [EpochRecord(1, 9, 0.1, 1, 1, value, 1)],
+            test_metric=value,
+            test_loss=1.0,
+        )
+        table.add(Proposal(number, family, {"peak_lr": 0.1}, 0), history)
+    table.write_in_time()
+    written = read_finalists(folder)
+    assert written is not None
+    frame: pd.DataFrame = written.to_pandas()
+    return frame
+
+
+def frame_of(values: np.ndarray[Any, Any]) -> pd.DataFrame:
+    """The same without files: (families, replicates) of test accuracies."""
+    rows = [
+        {"family": family, "trial": trial, "replicate": replicate, "status": "completed"}
+        | {"test_accuracy": value, "val_accuracy": value}
+        for trial, (family, own) in enumerate(zip(FAMILIES, values, strict=True))
+        for replicate, value in enumerate(own)
+    ]
+    return pd.DataFrame(rows)
+
+
+def compared(finalists: pd.DataFrame, ranking: Ranking = ACCURACY) -> Comparison:
+    comparison = compare(finalists, Scale(ranking))
+    assert comparison
+    return comparison
+
+
+def noise(seed: int, count: int = STUDIES) -> list[np.ndarray[Any, Any]]:
+    """Studies of four families under ten seeds, some of the noise shared within a seed."""
+    random = np.random.default_rng(seed)
+    shape = (len(FAMILIES), REPLICATES)
+    return [
+        0.98 + 1e-3 * (random.normal(size=shape) + random.normal(size=REPLICATES))
+        for _ in range(count)
+    ]
+
+
+def test_where_nothing_differs_a_winner_is_named_in_few_studies() -> None:
+    winners = [compared(frame_of(values)).winner for values in noise(1)]
+    assert sum(map(bool, winners)) <= 0.05 * STUDIES
+
+
+@pytest.mark.slow
+def test_of_two_that_are_best_alike_neither_is_named_often() -> None:
+    """The hardest case: the others are far behind, so that one comparison decides."""
+    behind = np.array([[0.0], [0.0], [-0.01], [-0.01]])
+    winners = [compared(frame_of(values + behind)).winner for values in noise(2)]
+    assert 0 < sum(map(bool, winners)) <= 0.07 * STUDIES, "5%, and the chance of 500 studies"
+
+
+def test_a_planted_difference_of_five_standard_errors_is_found() -> None:
+    error = 1e-3 * np.sqrt(2 / REPLICATES)  # of the difference between two families' means
+    ahead = np.array([[5 * error], [0.0], [0.0], [0.0]])
+    winners = [compared(frame_of(values + ahead)).winner for values in noise(3)]
+    assert sum(winner == FAMILIES[0] for winner in winners) >= 0.8 * STUDIES
+    assert {winner for winner in winners if winner} == {FAMILIES[0]}
+
+
+def test_the_numbers_are_those_of_the_statistics() -> None:
+    values = noise(4, 1)[0] + np.array([[1e-3], [4e-3], [0.0], [2e-3]])
+    comparison = compared(frame_of(values))
+    assert list(comparison.families["family"]) == ["cosine", "constant", "one_cycle", "step"]
+    best = comparison.families.iloc[0]
+    assert (best["mean"], best["low"], best["high"]) == mean_interval(values[1])
+    assert best["trial"] == 1
+    pairs = comparison.pairs
+    assert list(zip(pairs["better"], pairs["worse"], strict=True))[:2] == [
+        ("cosine", "constant"),
+        ("cosine", "one_cycle"),
+    ]
+    differences = values[1] - values[3]
+    row = pairs.iloc[0]
+    assert (row["difference"], row["low"], row["high"]) == mean_interval(differences)
+    assert row["p"] == sign_flip(differences)
+    np.testing.assert_array_equal(pairs["p_holm"], holm(pairs["p"].to_numpy()))
+    assert comparison.noise == pytest.approx(np.sqrt(values.var(axis=1, ddof=1).mean()))
+    assert (comparison.replicates, comparison.needed, comparison.in_reach) == (10, 8, True)
+
+
+def test_lower_may_be_better(tmp_path: Path) -> None:
+    values = {"cosine": [0.5, 0.6, 0.55] * 3, "constant": [0.7, 0.75, 0.7] * 3}
+    comparison = compared(table_of(tmp_path, values, RMSE), RMSE)
+    assert comparison.winner == "cosine"
+    assert comparison.pairs.iloc[0]["difference"] == pytest.approx(2.15 / 3 - 0.55)
+
+
+def test_groups_agree_with_the_tests_and_the_winner_is_alone(tmp_path: Path) -> None:
+    jitter = np.linspace(-1e-3, 1e-3, REPLICATES)
+    values = {
+        "one_cycle": list(0.99 + jitter),
+        "cosine": list(0.989 - jitter),
+        "step": list(0.97 + jitter),
+        "constant": list(0.97 - jitter[::-1] / 2),
+    }
+    comparison = compared(table_of(tmp_path, values))
+    different = comparison.pairs[comparison.pairs["p_holm"] <= 0.05]
+    for better, worse in zip(different["better"], different["worse"], strict=True):
+        assert not any({better, worse} <= set(group) for group in comparison.groups)
+    assert sorted({name for group in comparison.groups for name in group}) == sorted(values)
+    assert comparison.groups[-1] == ("step", "constant")
+    if comparison.winner:
+        assert comparison.groups[0] == (comparison.winner,)
+
+
+def test_what_diverged_is_out_and_what_failed_is_left_out_for_all(tmp_path: Path) -> None:
+    values = {family: [0.9 + k / 100] * 3 for k, family in enumerate(FAMILIES)}
+    finalists = table_of(tmp_path, values, lost={3: "diverged", 4: "failed"})
+    comparison = compared(finalists)
+    assert comparison.diverged == {"constant": 1}
+    assert list(comparison.families["family"]) == ["step", "cosine", "one_cycle"]
+    assert comparison.replicates == 2, "replicate 1 failed for one_cycle"
+
+
+def test_with_too_few_replicates_there_is_nothing_to_compare(tmp_path: Path) -> None:
+    assert compare(pd.DataFrame(), Scale()) is None
+    assert compare(table_of(tmp_path, {"cosine": [0.9], "step": [0.8]}), Scale()) is None
+
+
+# In words
+
+
+def results_with(
+    folder: Path, values: Values, ranking: Ranking = ACCURACY, **study: Any
+) -> Results:
+    """A finished study whose families had one trial each, and these finalists."""
+    outcomes = [(family, "completed", float(np.mean(found))) for family, found in values.items()]
+    description = STUDY | {"ended": "2026", "test_split": [{"opened": "2026", "replicates": 10}]}
+    description["search_space"] = {**STUDY["search_space"], "families": list(values)}
+    results = write_study(folder, outcomes, description | study, ranking)  # type: ignore[arg-type]
+    return results._replace(finalists=table_of(folder, values, ranking))
+
+
+STEADY = [0.001 * (k % 5) for k in range(REPLICATES)]
+
+
+def shifted(by: float) -> list[float]:
+    return [round(0.98 + by + wobble, 4) for wobble in STEADY]
+
+
+def test_a_winner_is_named_with_margin_error_and_code(tmp_path: Path) -> None:
+    values = {"constant": shifted(-0.01), "one_cycle": shifted(0.005), "cosine": shifted(0.001)}
+    lines = verdict(results_with(tmp_path, values), Path("results/a b"))
+    assert lines == [
+        "one_cycle wins: its test accuracy is 0.40 points better (95% interval 0.40 to 0.40) than "
+        "that of cosine, the next, and it beats every other finalist too.",
+        "Test error of one_cycle: 1.30% (95% interval 1.19% to 1.40%), mean of 10 seeds; 1.50 "
+        "points better (95% interval 1.50 to 1.50) than the constant rate.",
+        "Forgiving: one_cycle stays within seed noise of its best only at peak rate 0.02, of those "
+        "that were tried.",
+        "Code: python -m study.export 'results/a b' --trial 1",
+    ]
+
+
+def test_where_seeds_cannot_tell_it_says_so(tmp_path: Path) -> None:
+    values = {"constant": shifted(-0.03), "one_cycle": shifted(0), "cosine": shifted(0)[::-1]}
+    lines = verdict(results_with(tmp_path, values), tmp_path)
+    assert lines[0].startswith(
+        "No single winner: 10 seeds cannot tell one_cycle from cosine, but it beats constant. "
+        "A difference of 0."
+    )
+
+
+def test_out_of_reach_is_said_instead_of_a_winner(tmp_path: Path) -> None:
+    values = {family: shifted(0.001 * k)[:6] for k, family in enumerate(FAMILIES)}
+    results = results_with(tmp_path, values)
+    lines = verdict(results, tmp_path)
+    assert lines[0] == (
+        "No winner can be named: constant has the best mean, but with 6 seeds of 4 families "
+        "significance is out of reach. It takes 8: "
+        f"python -m study.confirm {tmp_path} --replicates 2"
+    )
+    page = write_report(tmp_path).read_text()
+    assert "Significance is out of reach" in page
+    assert '<th class="number">p</th>' not in page, "no p-values are printed"
+
+
+def test_doubts_are_named(tmp_path: Path) -> None:
+    openings = [{"opened": "2026", "replicates": 6}, {"opened": "2027", "replicates": 10}]
+    values = {"one_cycle": shifted(0.005), "cosine": shifted(0.001)}
+    results = results_with(tmp_path, values, test_split=openings)
+    trials = pd.concat([results.trials, *[results.trials[:1]] * 3], ignore_index=True)
+    (line,) = (x for x in verdict(results._replace(trials=trials), tmp_path) if "Beware" in x)
+    assert line == (
+        "Beware: the test split was looked at 2 times, for which no p-value allows; families had 1 "
+        "to 4 trials; no constant rate stands beside the finalists as a control."
+    )
+
+
+def test_without_finalists_the_best_trial_is_no_more_than_that(tmp_path: Path) -> None:
+    results = write_study(tmp_path, [("cosine", "completed", 0.9)], STUDY | {"ended": "2026"})
+    lines = verdict(results, tmp_path)
+    assert lines[0].endswith(
+        "cosine, 90.00% validation accuracy in one run; the next best may be as good."
+    )
+    assert lines[1].endswith(f"python -m study.confirm {tmp_path}")
+
+
+@pytest.mark.parametrize("ranking", [ACCURACY, RMSE, Ranking("R²", "maximize")])
+@pytest.mark.parametrize("families", [1, 2, 4])
+@pytest.mark.parametrize("replicates", [2, 6, 10])
+def test_any_verdict_has_at_most_five_lines(
+    ranking: Ranking, families: int, replicates: int, tmp_path: Path
+) -> None:
+    values = {
+        family: [*shifted(0.002 * k)[: replicates - 1], 0.9]
+        for k, family in enumerate(FAMILIES[:families])
+    }
+    results = results_with(tmp_path, values, ranking)
+    lines = verdict(results, tmp_path)
+    assert 3 <= len(lines) <= 5
+    assert all("nan" not in line for line in lines)
+    assert ranking is ACCURACY or "accuracy" not in " ".join(lines)
+
+
+@pytest.mark.parametrize("ranking", [ACCURACY, RMSE])
+def test_the_page_shows_the_finalists(ranking: Ranking, tmp_path: Path) -> None:
+    values = {family: shifted(0.002 * k) for k, family in enumerate(FAMILIES)}
+    results_with(tmp_path, values, ranking)
+    page = write_report(tmp_path).read_text()
+    text = re.sub(r"data:image[^\"]*", "", page)
+    assert "The test split was opened once: 2026 for 10 seeds." in text
+    assert '<th class="number">p, corrected</th>' in text
+    assert "Groups within which nothing can be told apart" in text
+    assert "nan" not in text
+    assert ("accuracy" in text) == (ranking is ACCURACY)
+    for name in ("finalists", "forgiveness", "tuning"):
+        assert (tmp_path / "report" / "figures" / f"{name}.svg").exists()
+
+
+def test_names_are_joined_as_people_write_them() -> None:
+    assert [joined(list("abc")[:k]) for k in (1, 2, 3)] == ["a", "a and b", "a, b and c"]
