@@ -5,6 +5,7 @@ the best of each family is trained again; replicate j has the same initialisatio
 every family, so that families are compared in pairs.
 """
 
+import shlex
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -169,12 +170,16 @@ class Confirmation:
             "then measured on the test split"
         )
         self._record_opening()
+        try:
+            every = (*data, open_test_split(task, config.data_dir, data))
+        except InputError as error:  # which nobody could know before
+            report = f"python -m analysis.report {shlex.quote(str(config.folder))}"
+            raise InputError(f"{error}; the search is complete, its report: {report}") from error
         folder = config.folder / FINALISTS
         agenda = Replicates(self.finalists, self.replicates, config.seed, folder)
         table = FinalistTable(config.folder, self.ranking, agenda.places)
         total = len(agenda.places)
         display = Display(total, 0, None, config.epochs, self.ranking, console, "run")
-        every = (*data, open_test_split(task, config.data_dir, data))
         job = Job(agenda, total, folder, every, load_all_data, table, display)
         with interrupt.listening(), display:
             try:
@@ -223,7 +228,7 @@ def main(arguments: Sequence[str]) -> int:
         raise InputError(
             f"the search of {str(asked.folder)!r} has not ended, and nothing may be searched any "
             f"more once the test split is open; go on with it by: python -m study.run --resume "
-            f"{asked.folder}"
+            f"{shlex.quote(str(asked.folder))}"
         )
     config = replace(config, finalists=config.finalists or DEFAULT_FINALISTS, resume=asked.folder)
     planned = max(planned_replicates(description), default=0)

@@ -206,28 +206,25 @@ def _run(
     interrupt = Interrupt(config.budget_seconds())
     total, checkpoints = config.num_trials, config.folder / CHECKPOINTS
     display = Display(total, len(before), tables.best(), config.epochs, ranking, console)
-    with Machine(config, source, interrupt) as machine:
-        with interrupt.listening(), display:
+    with interrupt.listening(), Machine(config, source, interrupt) as machine:
+        with display:
             try:
                 load, stops = load_search_data, config.trial_scheduler != "fifo"
                 parts = (ledger, total, checkpoints, data, load, tables, display)
                 machine.run(Job(*parts, condemning=ledger if stops else None))
             finally:
                 tables.write()
-        left = _left(config, ledger, interrupt)
-        if ledger.finished_count:
+        done = ledger.finished_count
+        left = f"after {done} of {total} trials" if done < total else ""
+        if done:
             console.print(f"best: {display.best()}")
         if not left:
             description["searched"] = description.get("searched") or now()
             confirmation = Confirmation(config, ranking, description, tables.finished)
-            try:
-                if confirmation.left and not interrupt.stopping:
-                    confirmation.run(machine, task, data, interrupt, console)
-            except InputError:  # of the test split, which nobody may look at before
-                write_report(config.folder)
-                raise
+            if confirmation.left and not interrupt.stopping:
+                confirmation.run(machine, task, data, interrupt, console)
             left = f"with {confirmation.left} replicates left" if confirmation.left else ""
-    return _ended(config, interrupt, left, description, bool(ledger.finished_count))
+    return _ended(config, interrupt, left, description, any_trial=done > 0)
 
 
 def _plan(
@@ -245,19 +242,6 @@ def _plan(
     )
 
 
-def _left(config: StudyConfig, ledger: Ledger, interrupt: Interrupt) -> str:
-    """What the search has not done, in words; nothing if it is complete.
-
-    Raises:
-        StudyError: nobody has stopped it.
-    """
-    done = ledger.finished_count
-    left = f"after {done} of {config.num_trials} trials" if done < config.num_trials else ""
-    if left and not interrupt.stopping:
-        raise StudyError(f"the search ended {left}; go on with: {_resume_command(config)}")
-    return left
-
-
 def _ended(
     config: StudyConfig,
     interrupt: Interrupt,
@@ -265,10 +249,16 @@ def _ended(
     description: Mapping[str, Any],
     any_trial: bool,
 ) -> int:
-    """Say how it ended, and have the report written; returns the exit status."""
+    """Say how it ended, and have the report written; returns the exit status.
+
+    Raises:
+        StudyError: it has not, and nobody has stopped it.
+    """
     if left and interrupt.count:
         print(f"interrupted; go on with: {_resume_command(config)}")
         return 130
+    if left and not interrupt.stopping:
+        raise StudyError(f"the study ended {left}; go on with: {_resume_command(config)}")
     if left:
         print(
             f"the time budget of {config.time_budget} ended {left}; "

@@ -5,15 +5,18 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 
 import analysis
 from study import confirm, run
-from study.confirm import FINALISTS, Replicates, choose, replicate_seed
+from study.confirm import FINALISTS, Replicates, choose, open_test_split, replicate_seed
 from study.errors import InputError
 from study.ledger import Proposal, _seeds
 from study.metric import ACCURACY, RMSE
@@ -156,6 +159,25 @@ def test_nothing_is_confirmed_before_the_search_has_ended(study: Study, tmp_path
     (folder / "study.json").write_text(json.dumps({**description, "finalists": [{"trial": 9}]}))
     with pytest.raises(InputError, match=r"study\.json is damaged: finalists"):
         confirm.main([str(folder)])
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        (lambda: 1 / 0, r"load_test_data\(data_dir\) raised ZeroDivisionError"),
+        (
+            lambda: digits.load_test_data(Path())._replace(inputs=torch.tensor(1.0)),
+            "test inputs must be a tensor",
+        ),
+        (lambda: digits.load_search_data(Path()).train, "test samples are among the training"),
+        (lambda: digits.load_search_data(Path()).validation, "are among the validation samples"),
+        (lambda: 7, "the test split must be a Split of tensors, a Dataset or a function"),
+    ],
+)
+def test_a_bad_test_split_is_named(split: Callable[[], Any], message: str, tmp_path: Path) -> None:
+    task = replace(digits.make_task(), load_test_data=lambda data_dir: split())
+    with pytest.raises(InputError, match=message):
+        open_test_split(task, tmp_path, task.load_search_data(tmp_path))
 
 
 @pytest.mark.slow
