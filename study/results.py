@@ -27,8 +27,9 @@ VERSION = 2
 
 TRIALS_HEAD = {"trial": pa.int64(), "family": pa.string(), "status": pa.string()}
 TRIALS_TAIL = {
-    "peak_lr": pa.float64(),
     "sampler": pa.string(),
+    "condemned": pa.int64(),
+    "peak_lr": pa.float64(),
     "seed": pa.int64(),
     "val_metric": pa.float64(),
     "val_loss": pa.float64(),
@@ -37,7 +38,6 @@ TRIALS_TAIL = {
     "steps": pa.int64(),
     "train_seconds": pa.float64(),
     "wall_seconds": pa.float64(),
-    "condemned": pa.int64(),
     "node": pa.string(),
     "error": pa.string(),
 }

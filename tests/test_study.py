@@ -145,6 +145,7 @@ def test_a_worker_that_dies_costs_no_more_than_its_epoch(
     pd.testing.assert_frame_equal(undisturbed.trials[columns], killed.trials[columns])
 
 
+@pytest.mark.slow
 def test_a_worker_that_always_dies_is_a_failure_with_its_reason(
     study: Study, tmp_path: Path
 ) -> None:
@@ -312,6 +313,7 @@ def test_resuming_a_finished_study_changes_nothing(interrupted: Path) -> None:
         pd.testing.assert_frame_equal(getattr(before, name), getattr(after, name))
 
 
+@pytest.mark.slow
 def test_a_search_never_opens_the_test_files(data_dir: Path, tmp_path: Path) -> None:
     """Every process of a study tells by an audit hook what it opens.
 

@@ -79,6 +79,7 @@ def noise(seed: int, count: int = STUDIES) -> list[np.ndarray[Any, Any]]:
     ]
 
 
+@pytest.mark.slow
 def test_where_nothing_differs_a_winner_is_named_in_few_studies() -> None:
     winners = [compared(frame_of(values)).winner for values in noise(1)]
     assert sum(map(bool, winners)) <= 0.05 * STUDIES
@@ -92,6 +93,7 @@ def test_of_two_that_are_best_alike_neither_is_named_often() -> None:
     assert 0 < sum(map(bool, winners)) <= 0.07 * STUDIES, "5%, and the chance of 500 studies"
 
 
+@pytest.mark.slow
 def test_a_planted_difference_of_five_standard_errors_is_found() -> None:
     error = 1e-3 * np.sqrt(2 / REPLICATES)  # of the difference between two families' means
     ahead = np.array([[5 * error], [0.0], [0.0], [0.0]])
