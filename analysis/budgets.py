@@ -25,9 +25,9 @@ def load_sweep(folder: Path) -> dict[int, Results]:
         InputError: none has finished a trial, or a file is damaged.
     """
     finished = {
-        epochs: load(study)
+        epochs: results
         for epochs, study in _studies(folder).items()
-        if (study / "trials.parquet").exists()
+        if (study / "trials.parquet").exists() and len((results := load(study)).trials)
     }
     if not finished:
         raise InputError(f"{str(folder)!r} has no finished trial yet")

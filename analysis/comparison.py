@@ -27,8 +27,8 @@ class Comparison(NamedTuple):
     pairs: pd.DataFrame
     """A row a pair of them: ``better``, ``worse``, the ``difference`` (how much better, in the
     metric's own units) with ``low`` and ``high``, ``p`` of the sign-flip test and ``p_holm``."""
-    diverged: dict[str, int]
-    """Finalists left out, with the number of their replicates that diverged."""
+    lost: dict[str, str]
+    """Finalists left out, and why."""
     replicates: int
     """Those that every finalist completed."""
     needed: int
@@ -54,12 +54,13 @@ class Comparison(NamedTuple):
 def compare(finalists: pd.DataFrame, scale: Scale) -> Comparison | None:
     """Compare finalists replicate by replicate; None with fewer than two replicates of any.
 
-    A finalist that diverged under some seed is no candidate, whatever its other replicates say. A
-    replicate that failed, which says nothing of its schedule, is left out for all.
+    A finalist that diverged under some seed is no candidate, whatever its other replicates say, nor
+    is one that completed none. A replicate that failed, which says nothing of its schedule, is left
+    out for all.
     """
     if finalists.empty:
         return None
-    values, diverged = _paired(finalists, scale)
+    values, lost = _paired(finalists, scale)
     replicates, names = len(values), list(values.columns)
     if replicates < 2 or not names:
         return None
@@ -75,7 +76,7 @@ def compare(finalists: pd.DataFrame, scale: Scale) -> Comparison | None:
     return Comparison(
         families[["family", "trial", "mean", "low", "high"]],
         pairs,
-        diverged,
+        lost,
         replicates,
         needed,
         winner,
@@ -95,15 +96,20 @@ def seed_noise(finalists: pd.DataFrame, scale: Scale) -> float:
     return float(np.sqrt(variances.mean()))
 
 
-def _paired(finalists: pd.DataFrame, scale: Scale) -> tuple[pd.DataFrame, dict[str, int]]:
-    """A row a replicate, a column a finalist, best first; and those that diverged."""
-    lost = finalists[finalists["status"] == "diverged"].groupby("family").size()
-    kept = finalists[~finalists["family"].isin(lost.index)]
+def _paired(finalists: pd.DataFrame, scale: Scale) -> tuple[pd.DataFrame, dict[str, str]]:
+    """A row a replicate, a column a finalist, best first; and those that are left out."""
+    lost = {}
+    for family, statuses in finalists.groupby("family")["status"]:
+        if count := int((statuses == "diverged").sum()):
+            lost[str(family)] = f"diverged under {count} of its seeds"
+        elif not (statuses == "completed").any():
+            lost[str(family)] = "completed under none of its seeds"
+    kept = finalists[~finalists["family"].isin(list(lost))]
     values = kept.pivot(index="replicate", columns="family", values=scale.test_column).dropna()
     # A stable order: of two with the same mean, the one that did better in the search.
     values = values[[name for name in dict.fromkeys(kept["family"]) if name in values]]
     order = values.mean().sort_values(ascending=not scale.higher_is_better, kind="stable").index
-    return values[order], {str(family): int(count) for family, count in lost.items()}
+    return values[order], lost
 
 
 def _pairs(values: pd.DataFrame, scale: Scale) -> tuple[pd.DataFrame, float]:
@@ -121,7 +127,6 @@ def _pairs(values: pd.DataFrame, scale: Scale) -> tuple[pd.DataFrame, float]:
 
 def _winner(names: list[str], pairs: pd.DataFrame) -> str | None:
     of_best = pairs[pairs["better"] == names[0]]
-    beaten = (
-        len(of_best) and (of_best["p"] <= 1 - LEVEL).all() and (of_best["difference"] > 0).all()
-    )
-    return names[0] if beaten else None
+    # By the interval as well, so that no winner is named beside one that holds 0.
+    beaten = (of_best["p"] <= 1 - LEVEL) & (of_best["low"] > 0)
+    return names[0] if len(beaten) and beaten.all() else None

@@ -2,6 +2,7 @@
 
 import base64
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ def write_report(folder: Path) -> Path:
     except OSError as error:
         raise StudyError(
             f"{str(report)!r} cannot be written: {error.strerror or error}; mend that, then type "
-            f"{COMMAND} {folder}"
+            f"{COMMAND} {shlex.quote(str(folder))}"
         ) from error
     return report / "index.html"
 

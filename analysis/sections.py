@@ -110,17 +110,17 @@ def _finalist_remarks(found: Findings) -> list[str]:
     remarks = [f"The test split was opened {often}: {times}."]
     if len(comparison.families) < 2:
         return remarks
-    if comparison.in_reach:
-        remarks.append(f"Groups within which nothing can be told apart: {apart}.")
-    else:
-        remarks.append(
+    if not comparison.in_reach:
+        return [
+            *remarks,
             f"Significance is out of reach: no p-value of {comparison.replicates} pairs, times "
             f"{len(comparison.pairs)} comparisons, can fall to 5%. It takes {comparison.needed} "
-            "seeds."
-        )
+            "seeds.",
+        ]
     return [
         *remarks,
-        f"The smallest difference that would have been found with 80% chance is "
+        f"Groups within which nothing can be told apart: {apart}.",
+        f"The smallest difference that would have been found with 80% chance is about "
         f"{scale.difference(comparison.detectable)}.",
     ]
 
@@ -185,7 +185,8 @@ SECTIONS = (
         "The best trial of each of the best families, trained again under new seeds, the same ones "
         "for all, and measured on the test split. Dots are seeds, bars the mean with its 95% "
         "interval (BCa bootstrap). Pairs are compared seed by seed by sign-flip tests, corrected "
-        "for their number (Holm). A winner has to beat every other finalist, each at 5%.",
+        "for their number (Holm), which the intervals are not. A winner has to beat every other "
+        "finalist, each at 5%.",
         lambda found: figures.finalists(
             found.results.finalists, _compared(found).families, found.results.scale
         ),
@@ -210,9 +211,9 @@ SECTIONS = (
     Section(
         "forgiveness",
         "Which family forgives a badly chosen peak rate",
-        "Bars: the peak rates between which trials came within seed noise of their family's best "
-        "(twice the standard deviation over the finalists' seeds). Ticks are the rates that were "
-        "tried, crosses diverged. A bar is a lower bound: more trials can only widen it.",
+        "Bars: the peak rates between which good trials were found, within seed noise of their "
+        "family's best (twice the standard deviation over the finalists' seeds); others of another "
+        "shape may lie between. Ticks are the rates that were tried, crosses diverged.",
         _draw_forgiveness,
         shown=lambda found: found.comparison is not None and found.comparison.noise >= 0,
     ),

@@ -75,8 +75,9 @@ def forgiveness(trials: pd.DataFrame, noise: float, scale: Scale) -> pd.DataFram
     from low to high that are), ``trials`` (completed or diverged). A trial is good if its metric is
     no more than twice the ``noise`` (standard deviation over seeds, in the metric's own units)
     worse than that of its family's best. The range reaches from the best trial's rate to good ones
-    on either side, but never across a rate that diverged. Only rates that were tried count, so it
-    is a lower bound. Families that completed no trial are left out.
+    on either side, but never across a rate that diverged. It may span a trial that was worse, since
+    that may have been for its shape. Only rates that were tried count, and a better best may narrow
+    it. Families that completed no trial are left out.
     """
     rows = []
     for family, of_family in trials.groupby("family"):

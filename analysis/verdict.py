@@ -50,7 +50,11 @@ def _without_finalists(results: Results, where: str) -> list[str]:
         f"Best of {len(trials)} trials: {best['family']}, {_metric(best[scale.column], results)} "
         f"validation {scale.name} in one run; the next best may be as good."
     ]
-    if results.study["ended"]:
+    if len(results.finalists):
+        statuses = results.finalists["status"].value_counts()
+        counts = joined([f"{count} {status}" for status, count in statuses.items()])
+        lines.append(f"The finalists on fresh seeds say nothing: {counts}.")
+    elif results.study["ended"]:
         lines.append(
             f"To know, train the best again on fresh seeds: python -m study.confirm {where}"
         )
@@ -61,7 +65,7 @@ def _who(comparison: Comparison, results: Results, where: str) -> str:
     scale, replicates = results.scale, comparison.replicates
     names = list(comparison.families["family"])
     if len(names) == 1:
-        return f"{names[0]} is the only finalist, so that there is nothing to compare it with."
+        return f"{names[0]} is the only finalist left, with nothing to be compared with."
     if not comparison.in_reach:
         more = comparison.needed - replicates
         return (
@@ -82,8 +86,8 @@ def _who(comparison: Comparison, results: Results, where: str) -> str:
     rest = f", but it beats {joined(beaten)}" if beaten else ""
     return (
         f"No single winner: {replicates} seeds cannot tell {names[0]} from {joined(tied[1:], 'or')}"
-        f"{rest}. A difference of {scale.difference(comparison.detectable)} would have been found "
-        "with 80% chance."
+        f"{rest}. A difference of about {scale.difference(comparison.detectable)} would have been "
+        "found with 80% chance."
     )
 
 
@@ -114,7 +118,7 @@ def _how_forgiving(comparison: Comparison, results: Results) -> str:
     rates = f"from peak rate {row['low']:.2g} to {row['high']:.2g} ({row['decades']:.1f} decades)"
     if not row["decades"]:
         rates = f"only at peak rate {row['low']:.2g}, of those that were tried"
-    line = f"Forgiving: {best} stays within seed noise of its best {rates}"
+    line = f"Forgiving: trials of {best} came within seed noise of its best {rates}"
     if ranges["decades"].iloc[0] > row["decades"]:
         line += f"; the most forgiving is {widest} ({ranges['decades'].iloc[0]:.1f})"
     return f"{line}."
@@ -122,10 +126,7 @@ def _how_forgiving(comparison: Comparison, results: Results) -> str:
 
 def _beware(comparison: Comparison, results: Results) -> str:
     """What weakens the verdict, the worst first."""
-    doubts = [
-        f"{family} diverged under {count} of its seeds and is out"
-        for family, count in comparison.diverged.items()
-    ]
+    doubts = [f"{family} {why} and is out" for family, why in comparison.lost.items()]
     looks = len({opening["replicates"] for opening in results.study.get("test_split", [])})
     if looks > 1:
         doubts.append(f"the test split was looked at {looks} times, for which no p-value allows")

@@ -5,10 +5,11 @@ the best of each family is trained again; replicate j has the same initialisatio
 every family, so that families are compared in pairs.
 """
 
+import contextlib
 import shlex
 import sys
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,13 @@ from study.ledger import Proposal
 from study.metric import Ranking
 from study.preflight import load_search_data, load_test_split
 from study.progress import Display
-from study.results import FinalistTable, read_finalists, read_study_json, write_study_json
+from study.results import (
+    FinalistTable,
+    read_finalists,
+    read_study_json,
+    read_tables,
+    write_study_json,
+)
 from study.search import Job, Machine
 from study.task import Data, SearchData, Task
 from study.training import History
@@ -156,14 +163,19 @@ class Confirmation:
             self.finalists = [by_number[one["trial"]] for one in kept] or chosen
         except (KeyError, TypeError) as error:
             raise InputError(f"study.json is damaged: finalists: {error}") from error
-        self.replicates = max([config.replicates, *planned_replicates(self.description)])
-        table = read_finalists(config.folder) if kept else None
-        self.left = len(self.finalists) * self.replicates - (len(table) if table else 0)
+        asked = self.description.get("replicates")
+        self.replicates = asked or config.replicates
+        self.left = len(self.finalists) * self.replicates - self._recorded()
 
     def run(
         self, machine: Machine, task: Task, data: SearchData, interrupt: Interrupt, console: Console
     ) -> None:
-        """Train what is left of the replicates; :attr:`left` is 0 if none was interrupted."""
+        """Train what is left of the replicates; :attr:`left` is 0 if none was interrupted.
+
+        Raises:
+            InputError: the test split cannot be used.
+            StudyError: it cannot be fetched.
+        """
         config, names = self.config, [finalist.family for finalist in self.finalists]
         console.print(
             f"finalists: {', '.join(names)}; {self.replicates} fresh seeds each, "
@@ -188,6 +200,13 @@ class Confirmation:
                 table.write_in_time()
         self.left = total - agenda.finished_count
 
+    def _recorded(self) -> int:
+        """Runs in the table; none if it is damaged: the checkpoints write it again."""
+        with contextlib.suppress(InputError):
+            table = read_finalists(self.config.folder)
+            return len(table) if table else 0
+        return 0
+
     def _record_opening(self) -> None:
         """Before it is done: an opening that was killed is one too."""
         self.description["finalists"] = [
@@ -195,20 +214,8 @@ class Confirmation:
         ]
         opening = {"opened": now(), "replicates": self.replicates}
         self.description["test_split"] = [*self.description.get("test_split", []), opening]
-        self.description["ended"] = None
+        self.description |= {"replicates": self.replicates, "ended": None}
         write_study_json(self.config.folder, self.description)
-
-
-def planned_replicates(description: Mapping[str, Any]) -> list[int]:
-    """How many replicates there were to be at each opening of the test split.
-
-    Raises:
-        InputError: study.json is damaged.
-    """
-    try:
-        return [int(opening["replicates"]) for opening in description.get("test_split", [])]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"study.json is damaged: test_split: {error}") from error
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -230,12 +237,16 @@ def main(arguments: Sequence[str]) -> int:
             f"more once the test split is open; go on with it by: python -m study.run --resume "
             f"{shlex.quote(str(asked.folder))}"
         )
+    if "completed" not in read_tables(asked.folder).trials["status"].to_pylist():
+        raise InputError(f"{str(asked.folder)!r} has no completed trial to train again")
     config = replace(config, finalists=config.finalists or DEFAULT_FINALISTS, resume=asked.folder)
-    planned = max(planned_replicates(description), default=0)
-    if planned and description["ended"]:
-        config = replace(config, replicates=planned + asked.replicates)
-    elif not planned:
-        config = replace(config, replicates=asked.replicates)
+    before = description.get("replicates") or 0
+    if before and not description["ended"]:
+        print(
+            f"going on with what was interrupted: {before} replicates; to add some, ask again then"
+        )
+    else:
+        description["replicates"] = before + asked.replicates
     return carry_out(config, description)
 
 

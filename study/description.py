@@ -54,6 +54,7 @@ def describe(
         "began": now(),
         "searched": None,
         "finalists": [],
+        "replicates": None,
         "test_split": [],
         "ended": None,
     }

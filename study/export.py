@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -130,16 +129,22 @@ def _chosen(
 
 
 def _best_finalist(folder: Path, ranking: Ranking) -> int | None:
-    """The trial with the best mean on the test split, of those whose replicates all completed."""
+    """The trial with the best mean on the test split, as the verdict finds it.
+
+    Without those that diverged under some seed, over the replicates that all others completed.
+    """
     table = read_finalists(folder)
-    costs: dict[int, list[float]] = {}
-    for row in table.to_pylist() if table else ():
-        value = row[f"test_{ranking.column}"]
-        costs.setdefault(row["trial"], []).append(
-            math.inf if value is None else ranking.cost(value)
-        )
-    means = {trial: mean(found) for trial, found in costs.items() if math.inf not in found}
-    return min(means, key=lambda trial: means[trial], default=None)
+    rows = table.to_pylist() if table else []
+    diverged = {row["trial"] for row in rows if row["status"] == "diverged"}
+    costs: dict[int, dict[int, float]] = {}
+    for row in rows:
+        if row["status"] == "completed" and row["trial"] not in diverged:
+            cost = ranking.cost(row[f"test_{ranking.column}"])
+            costs.setdefault(row["trial"], {})[row["replicate"]] = cost
+    shared = set.intersection(*map(set, costs.values())) if costs else set()
+    if not shared:
+        return None
+    return min(costs, key=lambda trial: mean(costs[trial][one] for one in shared))
 
 
 def _horizon(rows: Sequence[dict[str, Any]], config: ExportConfig) -> int:

@@ -6,6 +6,7 @@ trial that is RUNNING in it without a process behind it is simply not finished y
 
 import json
 import logging
+import math
 import os
 import warnings
 import zlib
@@ -132,12 +133,11 @@ class Ledger:
         if history.status == "completed":
             self._study.tell(trial, history.epochs[-1].val_metric)
         elif history.status in ("diverged", "stopped"):
-            # TPE ranks a pruned trial below every complete one, by how far it came, and then by a
-            # value: of diverged ones the same for all.
-            last = history.epochs[-1]
+            # TPE ranks a pruned trial below every complete one, by how far it came, and then by its
+            # value; one that diverged came to nothing.
+            last, stopped = history.epochs[-1], history.status == "stopped"
             if not trial._get_latest_trial().intermediate_values:  # else a kill came after this
-                value = last.val_metric if history.status == "stopped" else 0.0
-                trial.report(value, step=last.step)
+                trial.report(last.val_metric if stopped else math.nan, last.step if stopped else 0)
             self._study.tell(trial, state=TrialState.PRUNED)
         else:
             self._study.tell(trial, state=TrialState.FAIL)

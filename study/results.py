@@ -5,6 +5,7 @@ The tables follow from the ledger and the checkpoints, and can be written again 
 
 import contextlib
 import json
+import shlex
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -289,7 +290,10 @@ def _read_table(path: Path) -> pa.Table:
     except FileNotFoundError as error:
         raise InputError(f"{str(path.parent)!r} has no finished trial yet") from error
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{str(path)!r} cannot be read: {error}") from error
+        again = f"python -m study.run --resume {shlex.quote(str(path.parent))}"
+        raise InputError(
+            f"{str(path)!r} cannot be read: {error}; {again} writes it anew"
+        ) from error
     # The first version wrote none.
     version = int((table.schema.metadata or {}).get(b"version", 1))
     if version > VERSION:

@@ -121,7 +121,7 @@ def refuse_differences(
         if (now.resolve() if isinstance(now, Path) else now) != before:
             raise InputError(
                 f"{str(folder)!r} is a study with --{field.name.replace('_', '-')} {before}, "
-                f"not {now}; leave the flag out, or start another study with another --name"
+                f"not {now}; it goes on as it began, or start another study with another --name"
             )
 
 
@@ -234,10 +234,11 @@ def _plan(
     low, high = space.peak_lr
     trials = f"{config.num_trials - done} more trials" if done else f"{config.num_trials} trials"
     finalists = min(config.finalists, len(space.families))
+    seeds = description.get("replicates") or config.replicates
     return (
         f"{trials} of {config.epochs} epochs on {description['task']['name']}, "
         f"{len(space.families)} schedule families, peak rates {low:g} to {high:g}"
-        + (f", then {finalists} finalists x {config.replicates} seeds" if finalists else "")
+        + (f", then {finalists} finalists x {seeds} seeds" if finalists else "")
         + f" -> {config.folder}"
     )
 

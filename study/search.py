@@ -405,11 +405,12 @@ class WithinFamily(FIFOScheduler):
         """Whether the trial goes on."""
         number, epoch = _number(trial), result["epoch"]
         family = trial.config["run"]["family"]
-        behind = self._falls_behind(family, number, epoch, result["metric"])
-        if not behind or number in self._condemned:
+        if self._falls_behind(family, number, epoch, result["metric"]):
+            if number not in self._condemned:
+                self._ledger.condemn(number, epoch)
+            self._condemned.setdefault(number, epoch)
+        if number not in self._condemned:
             return str(TrialScheduler.CONTINUE)
-        self._condemned[number] = epoch
-        self._ledger.condemn(number, epoch)
         return str(TrialScheduler.CONTINUE if self._spared(number) else TrialScheduler.STOP)
 
     def on_trial_complete(

@@ -28,15 +28,19 @@ def main(arguments: Sequence[str]) -> int:
         StudyError: a study cannot go on.
     """
     budgets, flags = _budgets(arguments)
+    if "--help" in flags:
+        print(f"{FLAG} takes several numbers here, like {DEFAULT}; all else is as in study.run.\n")
     config = parse(StudyConfig, COMMAND, flags)
     for flag in ("resume", "replay"):
         if getattr(config, flag):
             raise InputError(f"--{flag} is of one study; a sweep goes on by its --name")
     config = replace(config, out=config.out.resolve())
+    if (config.folder / STUDY_JSON).exists():
+        raise InputError(f"{str(config.folder)!r} holds one study; choose another --name")
     for epochs in budgets:
         print(f"budget: {epochs} epochs")
         status = _run_at(epochs, config)
-        if status:
+        if status or not (config.dry_run or _has_ended(epochs, config)):
             names = [] if "--name" in flags else ["--name", config.name]
             print(f"go on with all of it: {COMMAND} {shlex.join([*arguments, *names])}")
             return status
@@ -54,9 +58,16 @@ def _run_at(epochs: int, config: StudyConfig) -> int:
     return 0 if description["ended"] else carry_out(config, description)
 
 
+def _has_ended(epochs: int, config: StudyConfig) -> bool:
+    """Not if a time budget has stopped it: the budgets to come would begin with a new one."""
+    return bool(read_study_json(config.folder / f"epochs-{epochs}")["ended"])
+
+
 def _budgets(arguments: Sequence[str]) -> tuple[list[int], list[str]]:
     """The numbers of epochs, ascending, and all other arguments."""
     rest, text = [part for one in arguments for part in _split(one)], DEFAULT
+    if rest.count(FLAG) > 1:
+        raise InputError(f"{FLAG} must be given once, like {DEFAULT}")
     if FLAG in rest:
         place = rest.index(FLAG)
         text = "".join(rest[place + 1 : place + 2])

@@ -138,9 +138,30 @@ def test_finalists_are_what_the_training_loop_makes_of_them(study: Study, tmp_pa
     assert [opening["replicates"] for opening in more.study["test_split"]] == [2, 3]
     assert more.study["ended"] >= results.study["ended"]
     pd.testing.assert_frame_equal(more.trials, results.trials)
-    # With nothing left to do, a resume does not open it again.
+    # With nothing left to do, a resume does not open it again, whatever its own default is.
     assert run.main(["--resume", str(folder)]) == 0
     assert len(analysis.load(folder).study["test_split"]) == 2
+
+
+def test_a_study_without_finalists_is_confirmed_later_and_resumed(
+    study: Study, tmp_path: Path
+) -> None:
+    """What was asked of confirm is the plan from then on, and a spoiled table is written again."""
+    flags = ("--families", "constant,cosine", "--num-trials", 2, "--epochs", 2)
+    study(*flags, task="digits")
+    folder = tmp_path / "s"
+    assert confirm.main([str(folder), "--replicates", "2"]) == 0
+    finalists = analysis.load(folder).finalists
+    assert len(finalists) == 4
+    assert run.main(["--resume", str(folder)]) == 0
+    results = analysis.load(folder)
+    assert len(results.study["test_split"]) == 1
+    pd.testing.assert_frame_equal(results.finalists, finalists)
+    (folder / "finalists.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"finalists\.parquet.* --resume .* writes it anew"):
+        analysis.load(folder)
+    assert run.main(["--resume", str(folder)]) == 0
+    pd.testing.assert_frame_equal(analysis.load(folder).finalists, finalists)
 
 
 def test_nothing_is_confirmed_before_the_search_has_ended(study: Study, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.samplers._tpe.sampler import _split_trials
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
@@ -90,7 +91,7 @@ def test_proposals_hold_their_familys_parameters_only(tmp_path: Path) -> None:
     ("status", "state", "value"),
     [
         ("completed", TrialState.COMPLETE, 0.9),
-        ("diverged", TrialState.PRUNED, 0.0),
+        ("diverged", TrialState.PRUNED, None),
         ("failed", TrialState.FAIL, None),
         ("stopped", TrialState.PRUNED, 0.9),
     ],
@@ -103,6 +104,18 @@ def test_optuna_hears_only_finished_values(
     (trial,) = study_in(tmp_path).trials
     assert (trial.state, trial.value) == (state, value)
     assert trial.user_attrs["status"] == status
+
+
+@pytest.mark.parametrize("ranking", [ACCURACY, RMSE])
+def test_what_diverged_ranks_behind_what_was_stopped(ranking: Ranking, tmp_path: Path) -> None:
+    """However far it came, and in either direction: as Optuna's TPE splits good from bad."""
+    ledger = open_ledger(tmp_path, ranking=ranking)
+    late = [EpochRecord(9, 90, 0.1, 1.0, 1.0, 0.5, 1.0)]
+    ledger.finish(ledger.propose().number, History("diverged", late))
+    ledger.finish(ledger.propose().number, ended("stopped", 0.9))
+    study = study_in(tmp_path)
+    good, _ = _split_trials(study, study.trials, 1)
+    assert [trial.number for trial in good] == [1]
 
 
 def propose_and_finish(ledger: Ledger, count: int) -> list[Proposal]:

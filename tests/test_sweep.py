@@ -25,7 +25,7 @@ def finished(tmp_path: Path) -> Path:
         ]
         study = STUDY | {"ended": "2026", "config": {"epochs": epochs}}
         write_study(tmp_path / f"epochs-{epochs}", outcomes, study)
-    (tmp_path / "epochs-20").mkdir()  # not begun yet
+    write_study(tmp_path / "epochs-20", [])  # begun, with no trial finished yet
     return tmp_path
 
 
@@ -74,6 +74,7 @@ def test_a_sweep_has_a_page_with_links_to_its_studies(finished: Path) -> None:
         ("--epochs 1,x", r"--epochs must be whole numbers .* not '1,x'"),
         ("--epochs", r"--epochs must be whole numbers .* not ''"),
         ("--epochs=2, --name x", r"--epochs must be whole numbers .* not '2,'"),
+        ("--epochs 1 --epochs 2", r"--epochs must be given once"),
         ("--resume x", r"--resume is of one study; a sweep goes on by its --name"),
         ("--epoch 2", r"did you mean --epochs\?"),
     ],
@@ -85,6 +86,11 @@ def test_bad_input_is_named(
     with pytest.raises(InputError, match=message):
         sweep.main(flags.split())
     assert not list(tmp_path.iterdir())
+
+
+def test_a_sweep_has_a_folder_of_its_own(finished: Path) -> None:
+    with pytest.raises(InputError, match="epochs-2' holds one study; choose another --name"):
+        sweep.main(["--out", str(finished), "--name", "epochs-2"])
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Early stopping: within a family only, recorded before it is done, and never told as complete."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,11 +9,14 @@ import pytest
 from optuna.trial import TrialState
 
 from search_spaces import SearchSpace
+from study.checkpoint import trial_folder, write_checkpoint
 from study.config import StudyConfig
-from study.ledger import Ledger
+from study.interrupt import Interrupt
+from study.ledger import Ledger, Proposal
 from study.metric import ACCURACY, RMSE, Ranking
 from study.plan import Plan
-from study.search import SPARED, WithinFamily
+from study.preflight import load_search_data
+from study.search import SPARED, Execution, Job, WithinFamily
 from study.training import EpochRecord, History
 from tests.test_study import Study, journal, study
 
@@ -96,15 +100,93 @@ def test_a_resumed_study_stops_the_same_trials(tmp_path: Path) -> None:
     assert {epoch for epoch in whole if epoch} == {1}
 
 
+class Seen:
+    """What a job tells, kept."""
+
+    def __init__(self) -> None:
+        self.histories: dict[int, History] = {}
+
+    def add(self, proposal: Proposal, history: History) -> None:
+        self.histories[proposal.number] = history
+
+    def write_in_time(self) -> None: ...
+
+    def started(self, proposal: Proposal) -> None: ...
+
+    def advanced(self, samples: int) -> None: ...
+
+    def finished(self, proposal: Proposal, history: History) -> None: ...
+
+
+def resumed(config: StudyConfig, ledger: Ledger) -> tuple[Execution, Seen]:
+    """The study as a new process takes it up, before Ray is started."""
+    seen = Seen()
+    no_data: Any = ()
+    job = Job(ledger, 9, config.folder / "c", no_data, load_search_data, seen, seen, ledger)
+    execution = Execution(config, job, Interrupt())
+    execution.adopt_unfinished()
+    return execution, seen
+
+
 def test_a_condemned_trial_whose_stop_was_killed_is_stopped_by_the_resume(tmp_path: Path) -> None:
-    played = Played(tmp_path)
+    """If it left a checkpoint at once, else as soon as it comes by again."""
+    config = replace(CONFIG, out=tmp_path, name="s")
+    (tmp_path / "s" / "c").mkdir(parents=True)
+    played = Played(tmp_path / "s")
     played.play([0.5, 0.5])
-    number = played.ledger.propose().number
-    played.ledger.condemn(number, 1)
-    resumed = Played(tmp_path, resuming=True)
-    history = History()
-    resumed.scheduler.mark(number, history)
-    assert (history.status, history.condemned) == ("stopped", 1)
+    with_checkpoint, without = played.ledger.propose(), played.ledger.propose()
+    for proposal in (with_checkpoint, without):
+        played.ledger.condemn(proposal.number, 1)
+    folder = (
+        tmp_path
+        / "s"
+        / "c"
+        / "attempt-001"
+        / trial_folder(with_checkpoint.number)
+        / "checkpoint_000000"
+    )
+    folder.mkdir(parents=True)
+    history = History(epochs=[EpochRecord(1, 10, 0.1, 1, 1, 0.4, 1)])
+    write_checkpoint(folder, {}, history, with_checkpoint.run_config(config).digest())
+    again = Played(tmp_path / "s", resuming=True)
+    execution, seen = resumed(config, again.ledger)
+    assert [proposal for proposal, _ in execution.adopted] == [without]
+    assert {number: one.status for number, one in seen.histories.items()} == {2: "stopped"}
+    assert seen.histories[2].condemned == 1
+    trial: Any = SimpleNamespace(config={"trial": 3, "run": {"family": "step"}})
+    assert execution.scheduler is not None
+    result = {"epoch": 1, "metric": 0.9}
+    assert execution.scheduler.on_trial_result(None, trial, result) == "STOP"
+
+
+def test_what_an_unfinished_trial_has_shown_is_remembered(tmp_path: Path) -> None:
+    """Trials that begin after a resume are compared with those that go on, too."""
+    config = replace(CONFIG, out=tmp_path, name="s")
+    (tmp_path / "s" / "c").mkdir(parents=True)
+    running = Played(tmp_path / "s").ledger.propose()
+    folder = (
+        tmp_path / "s" / "c" / "attempt-001" / trial_folder(running.number) / "checkpoint_000000"
+    )
+    folder.mkdir(parents=True)
+    history = History(epochs=[EpochRecord(1, 10, 0.1, 1, 1, 0.9, 1)])
+    write_checkpoint(folder, {}, history, running.run_config(config).digest())
+    execution, _ = resumed(config, Played(tmp_path / "s", resuming=True).ledger)
+    assert [proposal for proposal, _ in execution.adopted] == [running]
+    assert execution.scheduler is not None
+    assert execution.scheduler._falls_behind(running.family, 8, 1, 0.5)
+
+
+def test_a_trial_that_diverged_is_one_that_others_are_compared_with(tmp_path: Path) -> None:
+    """Ray asks nothing of a trial that is done; it only says so."""
+    for name, diverged in (("with", True), ("without", False)):
+        (tmp_path / name).mkdir()
+        scheduler = Played(tmp_path / name).scheduler
+        assert not scheduler._falls_behind("cosine", 0, 1, 0.5)
+        if diverged:
+            trial: Any = SimpleNamespace(config={"trial": 1, "run": {"family": "cosine"}})
+            scheduler.on_trial_complete(None, trial, {"epoch": 1, "metric": 0.1})
+        # Of 0.5 alone, 0.4 is not among the best third; of 0.5 and 0.1 it is.
+        assert scheduler._falls_behind("cosine", 2, 1, 0.4) != diverged
 
 
 def test_in_a_study_what_is_stopped_is_never_told_as_complete(study: Study, tmp_path: Path) -> None:
