@@ -163,8 +163,7 @@ class Confirmation:
             self.finalists = [by_number[one["trial"]] for one in kept] or chosen
         except (KeyError, TypeError) as error:
             raise InputError(f"study.json is damaged: finalists: {error}") from error
-        asked = self.description.get("replicates")
-        self.replicates = asked or config.replicates
+        self.replicates = self.description.get("replicates") or config.replicates
         self.left = len(self.finalists) * self.replicates - self._recorded()
 
     def run(

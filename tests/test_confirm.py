@@ -78,6 +78,22 @@ def test_replicates_are_paired_and_their_seeds_are_fresh(tmp_path: Path) -> None
     assert seeds.isdisjoint({_seeds(7, number)[0] for number in range(10_000)})
 
 
+def test_a_replicate_begins_alike_in_every_family(tmp_path: Path) -> None:
+    """The same weights, then the same batches in the same order."""
+    task = digits.make_task()
+    data, seed = task.load_search_data(tmp_path), replicate_seed(0, 3)
+    shape = {"peak_lr": 0.1, "end_ratio": 0.1}
+    configs = [RunConfig("constant", {"peak_lr": 0.3}, seed, 2, 50)]
+    configs += [RunConfig("cosine", shape, seed, 2, 50)]
+    configs += [RunConfig("cosine", shape, replicate_seed(0, 4), 2, 50)]
+    first, paired, other = (TrainingRun(task, data, config) for config in configs)
+    weights = [list(run.model.state_dict().values()) for run in (first, paired, other)]
+    batches = [[inputs for inputs, _ in run._train] for run in (first, paired, other)]
+    for kind in (weights, batches):
+        assert all(map(torch.equal, kind[0], kind[1]))
+        assert not any(map(torch.equal, kind[0], kind[2]))
+
+
 def test_a_replicate_that_did_not_complete_has_no_result(tmp_path: Path) -> None:
     table = FinalistTable(tmp_path, ACCURACY, {0: (3, 0), 1: (6, 0)})
     proposal, history = FINISHED[3]
