@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -113,8 +114,9 @@ def test_finalists_are_what_the_training_loop_makes_of_them(study: Study, tmp_pa
     os.environ["LR_STUDY_TEST_FOLDER"] = str(tmp_path / "s")
     flags = ("--num-trials", 11, "--epochs", 4, "--finalists", 3, "--replicates", 2)
     results = study(*flags, task="tests.tasks:watched")
-    states = (tmp_path / "when-opened").read_text()
-    assert states.count('"state":1') + states.count('"state":2') >= 11, "all have ended"
+    (opened,) = tmp_path.glob("when-opened-*")
+    ended = re.findall(r'"op_code": ?6.*"state": ?[123]', opened.read_text())
+    assert len(ended) == 11, "every trial had ended before the split was opened, once"
     rows = results.finalists.to_dict("records")
     assert len(rows) == 6
     assert "constant" in {row["family"] for row in rows}
