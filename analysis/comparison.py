@@ -70,7 +70,9 @@ def compare(finalists: pd.DataFrame, scale: Scale) -> Comparison | None:
     pairs, deviation = _pairs(values, scale)
     needed = replicates_needed(max(1, len(pairs)))
     winner = _winner(names, pairs) if replicates >= needed else None
-    different = pairs[(pairs["p_holm"] <= 1 - LEVEL) & (replicates >= needed)]
+    # By the interval as well, as for the winner.
+    certain = (pairs["p_holm"] <= 1 - LEVEL) & (pairs["low"] > 0)
+    different = pairs[certain & (replicates >= needed)]
     apart = {frozenset(pair) for pair in zip(different["better"], different["worse"], strict=True)}
     apart |= {frozenset((winner, other)) for other in names if winner and other != winner}
     return Comparison(

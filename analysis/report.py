@@ -4,7 +4,7 @@ import base64
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from analysis import figures
 from analysis.budgets import is_sweep, load_sweep, rank_by_budget
-from analysis.load import load
+from analysis.load import Results, load
 from analysis.sections import SECTIONS, Findings, Section
 from analysis.verdict import verdict
 from study.cli import exit_status, parse
@@ -43,11 +43,16 @@ def write_report(folder: Path) -> Path:
         InputError: the folder holds no study with a finished trial.
         StudyError: the report cannot be written.
     """
+    read = load_sweep(folder) if is_sweep(folder) else Findings.of(load(folder))
     report = folder / "report"
     try:
         (report / "figures").mkdir(parents=True, exist_ok=True)
         with figures.house_style():
-            page = _sweep_page(folder) if is_sweep(folder) else _study_page(folder)
+            page = (
+                _study_page(folder, read)
+                if isinstance(read, Findings)
+                else _sweep_page(folder, read)
+            )
         write_atomically(report / "index.html", page.encode())
     except OSError as error:
         raise StudyError(
@@ -103,8 +108,7 @@ def _drawn(name: str, figure: Figure, folder: Path) -> str:
     return base64.b64encode((folder / f"{name}.png").read_bytes()).decode()
 
 
-def _study_page(folder: Path) -> str:
-    found = Findings.of(load(folder))
+def _study_page(folder: Path, found: Findings) -> str:
     results = found.results
     trials, scale = results.trials, results.scale
     shown = [section for section in SECTIONS if section.shown(found)]
@@ -122,8 +126,7 @@ def _study_page(folder: Path) -> str:
     )
 
 
-def _sweep_page(folder: Path) -> str:
-    sweep = load_sweep(folder)
+def _sweep_page(folder: Path, sweep: Mapping[int, Results]) -> str:
     ranks = rank_by_budget(sweep)
     written = ranks["rank"].map("{:g}".format) + ranks.apply(_interval, axis=1)
     table = ranks.assign(rank=written).pivot(index="family", columns="epochs", values="rank")

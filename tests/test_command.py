@@ -86,6 +86,7 @@ def test_bad_input_is_one_line_and_status_2() -> None:
     done = run_command("analysis.report", "/nowhere")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: '/nowhere' is no study: it has no study.json\n"
+    assert not Path("/nowhere").exists(), "and nothing is left behind"
 
 
 @pytest.fixture
