@@ -165,14 +165,7 @@ def result_by_family(trials: pd.DataFrame, scale: Scale = ACCURACY) -> Figure:
     lost = trials[trials["status"] != "completed"].groupby("family").size()
     for position, family in enumerate(ranking["family"]):
         if family in lost:
-            axes.annotate(
-                f"{lost[family]} not completed",
-                (1.01, position),
-                xycoords=axes.get_yaxis_transform(),
-                va="center",
-                color="0.45",
-                size="small",
-            )
+            _beside(axes, position, f"{lost[family]} not completed")
     return figure
 
 
@@ -223,12 +216,7 @@ def result_by_peak_lr(trials: pd.DataFrame, scale: Scale = ACCURACY) -> Figure:
         )
         axes.set_title(family)
     first = next(iter(panels.values()))
-    first.set_xscale("log")
-    first.xaxis.set(
-        major_locator=LogLocator(subs=(1, 3)),
-        major_formatter=FuncFormatter(lambda rate, _: f"{rate:g}"),
-        minor_locator=NullLocator(),
-    )
+    _scale_rates(first)
     scale.label(first.yaxis, completed["cost"])
     figure.supxlabel("peak learning rate", size="medium")
     figure.supylabel(f"final {scale.name} (cross: diverged)", size="medium")
@@ -330,21 +318,10 @@ def forgiveness(trials: pd.DataFrame, ranges: pd.DataFrame) -> Figure:
             axes.plot(rates, [position] * len(rates), marker, color="0.5", ms=7, zorder=1)
         ends = [row["low"], row["high"]]
         axes.plot(ends, [position] * 2, "o-", color=INK, lw=7, ms=7, mew=0)
-        axes.annotate(
-            f"{row['decades']:.1f} decades",
-            (1.01, position),
-            xycoords=axes.get_yaxis_transform(),
-            va="center",
-            color="0.45",
-            size="small",
-        )
-    axes.set(xscale="log", xlabel="peak learning rate", ylim=(len(ranges) - 0.5, -0.5))
+        _beside(axes, position, f"{row['decades']:.1f} decades")
+    axes.set(xlabel="peak learning rate", ylim=(len(ranges) - 0.5, -0.5))
     axes.set_yticks(range(len(ranges)), list(ranges["family"]))
-    axes.xaxis.set(
-        major_locator=LogLocator(subs=(1, 3)),
-        major_formatter=FuncFormatter(lambda rate, _: f"{rate:g}"),
-        minor_locator=NullLocator(),
-    )
+    _scale_rates(axes)
     return figure
 
 
@@ -384,6 +361,28 @@ def range_test(runs: Sequence[Mapping[str, Sequence[float]]], peak_lr: Sequence[
     axes.set_ylim(low - 0.05 * (first - low), first + 0.3 * (first - low))
     axes.set(xscale="log", xlabel="learning rate", ylabel="training loss, smoothed")
     return figure
+
+
+def _beside(axes: Axes, position: float, text: str) -> None:
+    """A remark on a family, to the right of its row."""
+    axes.annotate(
+        text,
+        (1.01, position),
+        xycoords=axes.get_yaxis_transform(),
+        va="center",
+        color="0.45",
+        size="small",
+    )
+
+
+def _scale_rates(axes: Axes) -> None:
+    """Peak rates along x, with round numbers."""
+    axes.set_xscale("log")
+    axes.xaxis.set(
+        major_locator=LogLocator(subs=(1, 3)),
+        major_formatter=FuncFormatter(lambda rate, _: f"{rate:g}"),
+        minor_locator=NullLocator(),
+    )
 
 
 def _family_panels(ranking: pd.DataFrame) -> tuple[Figure, dict[str, Axes]]:

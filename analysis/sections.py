@@ -47,14 +47,6 @@ class Findings(NamedTuple):
         return bool((self.results.trials["status"] == "completed").any())
 
 
-def _always(found: Findings) -> bool:
-    return True
-
-
-def _completed(found: Findings) -> bool:
-    return found.completed
-
-
 class Section(NamedTuple):
     """A part of the report. Words in braces are the metric's."""
 
@@ -65,7 +57,7 @@ class Section(NamedTuple):
     draw: Callable[[Findings], Figure] | None = None
     tables: Callable[[Findings], list[pd.DataFrame]] = lambda found: []
     remarks: Callable[[Findings], list[str]] = lambda found: []
-    shown: Callable[[Findings], bool] = _completed
+    shown: Callable[[Findings], bool] = lambda found: found.completed
 
 
 def _compared(found: Findings) -> Comparison:
@@ -249,7 +241,7 @@ SECTIONS = (
         "A family that got more trials had more chances to be lucky.",
         tables=_ledger_table,
         remarks=lambda found: unfair(found.ledger),
-        shown=_always,
+        shown=lambda found: True,
     ),
     Section(
         "condemned",

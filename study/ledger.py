@@ -148,13 +148,10 @@ class Ledger:
 
     def condemned(self) -> dict[int, int]:
         """The epoch of each such trial."""
-        attributes = {
-            trial.number: trial.user_attrs for trial in self._study.get_trials(deepcopy=False)
-        }
         return {
-            number: int(found["condemned"])
-            for number, found in attributes.items()
-            if "condemned" in found
+            trial.number: int(trial.user_attrs["condemned"])
+            for trial in self._study.get_trials(deepcopy=False)
+            if "condemned" in trial.user_attrs
         }
 
     def finished(self) -> Iterator[tuple[Proposal, History]]:

@@ -405,13 +405,12 @@ class WithinFamily(FIFOScheduler):
         """Whether the trial goes on."""
         number, epoch = _number(trial), result["epoch"]
         family = trial.config["run"]["family"]
-        if self._falls_behind(family, number, epoch, result["metric"]):
-            if number not in self._condemned:
-                self._ledger.condemn(number, epoch)
-            self._condemned.setdefault(number, epoch)
-        if number not in self._condemned:
-            return str(TrialScheduler.CONTINUE)
-        return str(TrialScheduler.CONTINUE if self._spared(number) else TrialScheduler.STOP)
+        behind = self._falls_behind(family, number, epoch, result["metric"])
+        if behind and number not in self._condemned:
+            self._ledger.condemn(number, epoch)
+            self._condemned[number] = epoch
+        stop = number in self._condemned and not self._spared(number)
+        return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
 
     def on_trial_complete(
         self, tune_controller: Any, trial: RayTrial, result: dict[str, Any]
