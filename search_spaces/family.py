@@ -101,10 +101,16 @@ class ScheduleFamily(ABC):
         return SGD, arguments | {"nesterov": momentum > 0}
 
     def make_optimizer(
-        self, weights: Weights, parameters: Parameters, total_steps: int
+        self, weights: Weights, parameters: Parameters, total_steps: int, fused: bool = False
     ) -> Optimizer:
-        """The optimizer at the peak rate, as :meth:`build` wants it."""
+        """The optimizer at the peak rate, as :meth:`build` wants it.
+
+        ``fused``: torch's own update all weights in one kernel, if all are floating-point numbers
+        with dense gradients.
+        """
         made_by, arguments = self.optimizer(parameters, total_steps)
+        if fused and made_by in (SGD, AdamW):
+            arguments = {**arguments, "fused": True}
         return made_by(weights, **arguments)
 
     @abstractmethod

