@@ -67,18 +67,24 @@ class ScheduleFamily(ABC):
     warms_up: ClassVar[bool] = False
     """Whether the shape begins with a warm-up of its own, so that none is composed before it."""
 
-    def suggest(
-        self, trial: BaseTrial, peak_lr: PeakRange, extras: Extras = NO_EXTRAS
-    ) -> dict[str, ParameterValue]:
-        """Sample parameters, each named ``<family>.<parameter>`` in the Optuna trial.
+    def ranges(self, peak_lr: PeakRange, extras: Extras = NO_EXTRAS) -> dict[str, BaseDistribution]:
+        """Of all parameters, each named ``<family>.<parameter>`` as in an Optuna trial.
 
-        The prefix keeps families apart: TPE's ``group`` option then models each family's parameters
-        together, and a good peak rate for one says nothing about another's.
+        The prefix keeps families apart: a good peak rate for one says nothing about another's.
         """
         low, high = peak_lr
         space = {"peak_lr": FloatDistribution(low, high, log=True), **self.space}
         space |= {name: range_ for name, range_ in extras.items() if self.takes(name)}
-        return {name: _suggest(trial, f"{self.name}.{name}", space[name]) for name in space}
+        return {f"{self.name}.{name}": range_ for name, range_ in space.items()}
+
+    def suggest(
+        self, trial: BaseTrial, peak_lr: PeakRange, extras: Extras = NO_EXTRAS
+    ) -> dict[str, ParameterValue]:
+        """Sample parameters, under the names of :meth:`ranges` in the trial."""
+        return {
+            name.removeprefix(f"{self.name}."): _suggest(trial, name, range_)
+            for name, range_ in self.ranges(peak_lr, extras).items()
+        }
 
     def takes(self, extra: str) -> bool:
         """Whether a parameter that is not part of the shape means something for this family."""

@@ -224,7 +224,10 @@ def _run(
             if confirmation.left and not interrupt.stopping:
                 confirmation.run(machine, task, data, interrupt, console)
             left = f"with {confirmation.left} replicates left" if confirmation.left else ""
-    return _ended(config, interrupt, left, description, any_trial=done > 0)
+        status = _ended(config, interrupt, left, description)
+        # While Ray shuts down.
+        report = start_report(config.folder) if done and not status else None
+    return finish_report(report, config.folder) if report else status
 
 
 def _plan(
@@ -244,13 +247,9 @@ def _plan(
 
 
 def _ended(
-    config: StudyConfig,
-    interrupt: Interrupt,
-    left: str,
-    description: Mapping[str, Any],
-    any_trial: bool,
+    config: StudyConfig, interrupt: Interrupt, left: str, description: Mapping[str, Any]
 ) -> int:
-    """Say how it ended, and have the report written; returns the exit status.
+    """Say how it ended; returns the exit status.
 
     Raises:
         StudyError: it has not, and nobody has stopped it.
@@ -267,13 +266,22 @@ def _ended(
         )
     else:
         write_study_json(config.folder, {**description, "ended": description["ended"] or now()})
-    return write_report(config.folder) if any_trial else 0
+    return 0
 
 
-def write_report(folder: Path) -> int:
+def start_report(folder: Path) -> subprocess.Popen[bytes]:
     """Have a folder's report written, by a process of its own: study never imports analysis."""
     command = [sys.executable, "-m", "analysis.report", str(folder)]
-    status = subprocess.run(command, env={**os.environ, "MPLBACKEND": "agg"}).returncode
+    return subprocess.Popen(command, env={**os.environ, "MPLBACKEND": "agg"})
+
+
+def finish_report(report: subprocess.Popen[bytes], folder: Path) -> int:
+    """Wait for it; returns its exit status.
+
+    Raises:
+        StudyError: it was killed.
+    """
+    status = report.wait()
     if status < 0:
         raise StudyError(
             f"the report was killed by signal {-status}; write it by: python -m analysis.report "

@@ -26,6 +26,8 @@ _ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     # Ray's own snapshots of the experiment: the ledger is the truth, and they are never read.
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    # Workers import it as they start, while the driver still gets ready.
+    "RAY_preload_python_modules": "study.trial",
     # glibc otherwise maps and unmaps every large activation: 5-15% of a training step.
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),

@@ -10,7 +10,7 @@ from study.config import StudyConfig
 from study.description import stored_config
 from study.errors import InputError
 from study.results import STUDY_JSON, read_study_json
-from study.run import carry_out, refuse_differences, write_report
+from study.run import carry_out, finish_report, refuse_differences, start_report
 
 COMMAND = "python -m study.sweep"
 FLAG = "--epochs"
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
             names = [] if "--name" in flags else ["--name", config.name]
             print(f"go on with all of it: {COMMAND} {shlex.join([*arguments, *names])}")
             return status
-    return 0 if config.dry_run else write_report(config.folder)
+    return 0 if config.dry_run else finish_report(start_report(config.folder), config.folder)
 
 
 def _run_at(epochs: int, config: StudyConfig) -> int:

@@ -257,7 +257,7 @@ def test_a_balanced_family_learns_from_its_own_trials_only(tmp_path: Path) -> No
     assert found == cosines("b", 1.0)
     assert len(found) == 60
     rates = [float(proposal.parameters["peak_lr"]) for proposal in found]
-    assert sum(rates[45:]) > 2 * sum(rates[:15]), "higher is better, and it has been learnt"
+    assert sum(rates[45:]) > 1.5 * sum(rates[:15]), "higher is better, and it has been learnt"
 
 
 def test_random_trials_are_independent_of_all_results(tmp_path: Path) -> None:

