@@ -97,6 +97,7 @@ class Ledger:
             journal.unlink(missing_ok=True)  # of a start that was killed before it began
         self._study = _opened(journal, ranking, resuming, sampler)
         self._open: dict[int, Trial] = {}
+        self._replaying = True  # an earlier process may have left some
 
     def replay(self, trials: Sequence[Mapping[str, Any]]) -> None:
         """Have these proposed first, in their order: parameters as Optuna recorded them."""
@@ -125,8 +126,9 @@ class Ledger:
     def propose(self) -> Proposal:
         """A new trial."""
         trials = self._study.get_trials(deepcopy=False)
-        waiting = any(trial.state == TrialState.WAITING for trial in trials)
-        if not waiting and (settled := self._plan.settled(len(trials))):
+        if self._replaying:
+            self._replaying = any(trial.state == TrialState.WAITING for trial in trials)
+        if not self._replaying and (settled := self._plan.settled(len(trials))):
             self._study.enqueue_trial(settled)
         return self._complete(self._study.ask())
 
@@ -264,10 +266,12 @@ class ResumableTPE(TPESampler):
                 seed=seed,
             )
         self._seed, self._plan = seed, plan
+        self._view: View | None = None
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Give the trial its own random stream."""
         super().before_trial(study, trial)
+        self._view = None
         _, tpe_seed, random_seed = _seeds(self._seed, trial.number)
         self._rng.rng.seed(tpe_seed)
         self._random_sampler._rng.rng.seed(random_seed)
@@ -303,7 +307,8 @@ class ResumableTPE(TPESampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """From the trials of one family where it is given; Optuna would rank it among all."""
-        return super()._sample(_View(study, self._plan.family(trial.number)), trial, search_space)
+        self._view = self._view or View(study, self._plan.family(trial.number))
+        return super()._sample(self._view, trial, search_space)
 
     def sample_independent(
         self,
@@ -322,22 +327,35 @@ class ResumableTPE(TPESampler):
         return sample(study, trial, param_name, param_distribution)
 
 
-class _View(Study):
-    """A study as its sampler sees it: one family's trials, if it is given; of many, a part."""
+class View(Study):
+    """A study as its sampler sees it: one family's trials, if it is given; of many, a part.
+
+    As it is when it is first looked at: a proposal is sampled in two parts from the same trials.
+    """
 
     def __init__(self, study: Study, family: str | None) -> None:
         vars(self).update(vars(study))
         self._family = family
+        self._seen: list[FrozenTrial] = []
 
     def _get_trials(self, *arguments: Any, **keywords: Any) -> list[FrozenTrial]:
-        trials = super()._get_trials(*arguments, **keywords)
-        if self._family:
-            trials = [trial for trial in trials if trial.params.get("family") == self._family]
+        if not self._seen:
+            trials = super()._get_trials(*arguments, **keywords)
+            if self._family:
+                trials = [trial for trial in trials if trial.params.get("family") == self._family]
+            self._seen = self._part(trials)
+        return self._seen
+
+    def _part(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
         old, latest = trials[:-REMEMBERED], trials[-REMEMBERED:]
-        sign = -1 if self.direction == StudyDirection.MAXIMIZE else 1
-        completed = (trial for trial in old if trial.state == TrialState.COMPLETE)
-        best = heapq.nsmallest(GOOD, completed, key=lambda trial: sign * trial.values[0])
         running = [trial for trial in old if trial.state == TrialState.RUNNING]
+        completed = {one.number: one.values[0] for one in old if one.state == TrialState.COMPLETE}
+        if self.direction == StudyDirection.MAXIMIZE:
+            good = heapq.nlargest(GOOD, completed, key=completed.__getitem__)
+        else:
+            good = heapq.nsmallest(GOOD, completed, key=completed.__getitem__)
+        kept = set(good)
+        best = [trial for trial in old if trial.number in kept]
         return sorted([*best, *running, *latest], key=lambda trial: trial.number)
 
 

@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import optuna
 import pytest
@@ -15,7 +16,7 @@ from optuna.trial import TrialState
 
 from search_spaces import FAMILIES, GROUPS, SearchSpace, select
 from search_spaces.preflight import draw
-from study.ledger import JOURNAL, Ledger, Proposal
+from study.ledger import GOOD, JOURNAL, REMEMBERED, Ledger, Proposal, View
 from study.metric import ACCURACY, RMSE, Ranking
 from study.plan import STARTUP_TRIALS, Allocation, Plan, Sampler
 from study.training import EpochRecord, History, Status
@@ -124,6 +125,32 @@ def propose_and_finish(ledger: Ledger, count: int) -> list[Proposal]:
         proposals.append(ledger.propose())
         ledger.finish(proposals[-1].number, value_of(proposals[-1]))
     return proposals
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_of_many_trials_the_best_and_the_latest_count(
+    direction: Literal["maximize", "minimize"],
+) -> None:
+    study = optuna.create_study(direction=direction)
+    values = [(7 * number) % 1000 / 1000 for number in range(REMEMBERED + 300)]
+    for value in values:
+        trial = optuna.create_trial(value=value, params={}, distributions={})
+        study.add_trial(trial)
+    seen = {trial.number for trial in View(study, None)._get_trials(deepcopy=False)}
+    ranked = sorted(range(len(values)), key=values.__getitem__, reverse=direction == "maximize")
+    good, latest = set(ranked[:GOOD]), set(range(300, len(values)))
+    assert good | latest <= seen, "all that TPE takes for good ones, and the latest"
+    assert len(seen) <= REMEMBERED + GOOD
+
+
+def test_a_proposal_models_the_family_and_its_parameters_only(tmp_path: Path) -> None:
+    """Each together, as Optuna's ``group`` does; what another family would take is not sampled."""
+    ledger = open_ledger(tmp_path, "all")
+    propose_and_finish(ledger, len(FAMILIES) + 10)
+    for trial in study_in(tmp_path).trials[len(FAMILIES) :]:
+        drawn = json.loads(trial.system_attrs["tpe:relative_params:0"])
+        own = {name for name in trial.params if name != "family"}
+        assert set(drawn) == own
 
 
 def test_the_seed_decides(tmp_path: Path) -> None:
@@ -258,6 +285,16 @@ def test_a_balanced_family_learns_from_its_own_trials_only(tmp_path: Path) -> No
     assert len(found) == 60
     rates = [float(proposal.parameters["peak_lr"]) for proposal in found]
     assert sum(rates[45:]) > 1.5 * sum(rates[:15]), "higher is better, and it has been learnt"
+
+
+def test_the_sampler_learns_which_family_is_good(tmp_path: Path) -> None:
+    ledger, found = open_ledger(tmp_path), []
+    for _ in range(60):
+        proposal = ledger.propose()
+        found.append(proposal.family)
+        value = 0.9 if proposal.family == "one_cycle" else 0.1
+        ledger.finish(proposal.number, ended("completed", value))
+    assert found[40:].count("one_cycle") > 10, "of 20; by chance 2"
 
 
 def test_random_trials_are_independent_of_all_results(tmp_path: Path) -> None:
