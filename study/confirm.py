@@ -192,7 +192,7 @@ class Confirmation:
         total = len(agenda.places)
         display = Display(total, 0, None, config.epochs, self.ranking, console, "run")
         job = Job(agenda, total, folder, every, load_all_data, table, display)
-        with interrupt.listening(), display:
+        with display:
             try:
                 machine.run(job)
             finally:

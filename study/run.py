@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -37,6 +37,9 @@ from study.results import (
 )
 from study.source import TaskSource
 from study.task import SearchData, Task
+
+if TYPE_CHECKING:
+    from study.search import Machine
 
 LOCK = ".lock"
 
@@ -71,14 +74,22 @@ def carry_out(config: StudyConfig, before: dict[str, Any] | None) -> int:
     else:
         description = describe(config, source, task, data, before)
     space = stored_space(description)
-    _check_families(space, horizon)
-    recorded = recorded_proposals(config.replay, space) if config.replay else []
-    if config.dry_run and not config.resume:
-        refuse_trials_without_description(config.folder)
-        print(_plan(config, space, description))
-        return 0
-    with _locked(config):
-        return _run(config, source, task, data, space, description, recorded[: config.num_trials])
+    # Here, not above: Ray takes seconds to import, and bad input should not wait for it.
+    from study.search import Machine
+
+    interrupt = Interrupt(config.budget_seconds())
+    with Machine(config, source, interrupt) as machine:
+        if not (config.dry_run or description["ended"]):
+            machine.start()  # while the families are drawn, for which torch imports a good deal
+        _check_families(space, horizon)
+        recorded = recorded_proposals(config.replay, space) if config.replay else []
+        if config.dry_run and not config.resume:
+            refuse_trials_without_description(config.folder)
+            print(_plan(config, space, description))
+            return 0
+        with _locked(config):
+            proposals = recorded[: config.num_trials]
+            return _run(config, machine, interrupt, task, data, space, description, proposals)
 
 
 def _parse(arguments: Sequence[str]) -> tuple[StudyConfig, dict[str, Any] | None]:
@@ -178,16 +189,16 @@ def _locked(config: StudyConfig) -> Iterator[None]:
 
 def _run(
     config: StudyConfig,
-    source: TaskSource,
+    machine: "Machine",
+    interrupt: Interrupt,
     task: Task,
     data: SearchData,
     space: SearchSpace,
     description: dict[str, Any],
     proposals: Sequence[Mapping[str, Any]],
 ) -> int:
-    # Here, not above: Ray takes seconds to import, and bad input should not wait for it.
-    from study.confirm import Confirmation
-    from study.search import Job, Machine
+    from study.confirm import Confirmation  # which imports Ray
+    from study.search import Job
 
     console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     ranking = read_ranking(description)
@@ -203,10 +214,9 @@ def _run(
     ledger.replay(proposals)
     write_study_json(config.folder, description)
     tables = ResultTables(config.folder, space, ranking, before)
-    interrupt = Interrupt(config.budget_seconds())
     total, checkpoints = config.num_trials, config.folder / CHECKPOINTS
     display = Display(total, len(before), tables.best(), config.epochs, ranking, console)
-    with interrupt.listening(), Machine(config, source, interrupt) as machine:
+    with interrupt.listening():
         with display:
             try:
                 load, stops = load_search_data, config.trial_scheduler != "fifo"
@@ -224,10 +234,12 @@ def _run(
             if confirmation.left and not interrupt.stopping:
                 confirmation.run(machine, task, data, interrupt, console)
             left = f"with {confirmation.left} replicates left" if confirmation.left else ""
-        status = _ended(config, interrupt, left, description)
-        # While Ray shuts down.
-        report = start_report(config.folder) if done and not status else None
-    return finish_report(report, config.folder) if report else status
+    status = _ended(config, interrupt, left, description)
+    if status or not done:
+        return status
+    report = start_report(config.folder)
+    machine.stop()  # while it is drawn
+    return finish_report(report, config.folder)
 
 
 def _plan(

@@ -5,6 +5,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,8 +27,6 @@ _ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     # Ray's own snapshots of the experiment: the ledger is the truth, and they are never read.
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
-    # Workers import it as they start, while the driver still gets ready.
-    "RAY_preload_python_modules": "study.trial",
     # glibc otherwise maps and unmaps every large activation: 5-15% of a training step.
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
@@ -55,9 +54,9 @@ from study.hardware import usable_cpus, usable_gpus
 from study.interrupt import Interrupt
 from study.ledger import Ledger, Proposal
 from study.source import TaskSource
-from study.task import Data
+from study.task import Data, Split
 from study.training import History
-from study.trial import Load, ScheduleTrial, to_arrays
+from study.trial import Load, ScheduleTrial, share
 
 KEPT = 3
 """One in so many goes on after a ninth and after a third of its horizon."""
@@ -125,16 +124,33 @@ class Job:
 
 
 class Machine:
-    """Executes jobs, on a Ray of our own that is started when there is something to run."""
+    """Executes jobs, on a Ray of our own."""
 
     def __init__(self, config: StudyConfig, source: TaskSource, interrupt: Interrupt) -> None:
         self._config, self._source, self._interrupt = config, source, interrupt
+        # Not the main thread, in which Ray would take SIGTERM for itself; and one that stays, since
+        # Ray's processes die with the thread that started them.
+        self._thread = ThreadPoolExecutor(1)
+        self._started: Future[None] | None = None
+        self._shared: dict[Split, ray.ObjectRef[Any]] = {}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        ray.shutdown()
+        self.stop()
+
+    def start(self) -> None:
+        """Start Ray, in the background; :meth:`run` waits for it."""
+        self._started = self._started or self._thread.submit(_start_ray)
+
+    def stop(self) -> None:
+        """End Ray, if it was started."""
+        if self._started:
+            wait([self._started])
+            ray.shutdown()
+        self._started = None
+        self._thread.shutdown()
 
     def run(self, job: Job) -> None:
         """Run a job until it is done or interrupted.
@@ -145,14 +161,37 @@ class Machine:
         execution.adopt_unfinished()
         left = job.total - job.agenda.finished_count
         if left > 0 and not self._interrupt.stopping:
-            if not ray.is_initialized():
-                _start_ray()
-            # Listening anew, since Ray answers SIGTERM by itself once it is started.
-            with self._interrupt.listening():
-                trainable = _trainable(self._config, self._source, job)
-                _tuner(trainable, execution, left).fit()
+            self.start()
+            assert self._started
+            self._started.result()
+            _tuner(self._trainable(job), execution, left).fit()
         if execution.error:
             raise execution.error
+
+    def _trainable(self, job: Job) -> type[tune.Trainable]:
+        config = self._config
+        trainable = tune.with_parameters(
+            ScheduleTrial,
+            source=self._source,
+            data=self._references(job.data),
+            load=job.load,
+            data_dir=config.data_dir.absolute(),
+            threads=config.cpus_per_trial,
+            device=config.device,
+        )
+        resources = {"cpu": config.cpus_per_trial, "gpu": config.gpu_share}
+        with_resources: type[tune.Trainable] = tune.with_resources(trainable, resources)
+        return with_resources
+
+    def _references(self, data: Sequence[Data]) -> list[ray.ObjectRef[Any]] | None:
+        """The splits in the object store, where each is put once; None if one is no tensors."""
+        splits = [split for split in data if isinstance(split, Split)]
+        if len(splits) < len(data):
+            return None
+        for split in splits:
+            if split not in self._shared:
+                self._shared[split] = share(split)
+        return [self._shared[split] for split in splits]
 
 
 class Execution:
@@ -222,21 +261,6 @@ class Execution:
         discard_superseded(self.checkpoints, proposal.number, self.digest(proposal))
         self.tables.add(proposal, history)
         self.progress.finished(proposal, history)
-
-
-def _trainable(config: StudyConfig, source: TaskSource, job: Job) -> type[tune.Trainable]:
-    trainable = tune.with_parameters(
-        ScheduleTrial,
-        source=source,
-        data=to_arrays(job.data),
-        load=job.load,
-        data_dir=config.data_dir.absolute(),
-        threads=config.cpus_per_trial,
-        device=config.device,
-    )
-    resources = {"cpu": config.cpus_per_trial, "gpu": config.gpu_share}
-    with_resources: type[tune.Trainable] = tune.with_resources(trainable, resources)
-    return with_resources
 
 
 def _tuner(trainable: type[tune.Trainable], execution: Execution, num_trials: int) -> tune.Tuner:

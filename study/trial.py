@@ -8,17 +8,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+import ray
 import torch
-from ray import tune
+from ray import ObjectRef, tune
 
 from study.checkpoint import read_checkpoint, write_checkpoint
 from study.source import TaskSource
 from study.task import Data, SearchData, Split, Task
 from study.training import History, RunConfig, TrainingRun
 
-Arrays = list[list[npt.NDArray[np.generic]]]
 Load = Callable[[Task, Path], Sequence[Data]]
 """Gives the training and the validation split, and the test split where it is to be opened."""
 
@@ -38,7 +36,7 @@ class ScheduleTrial(tune.Trainable):
         config: dict[str, Any],
         *,
         source: TaskSource,
-        data: Arrays | None,
+        data: Sequence[ObjectRef[Any]] | None,
         load: Load,
         data_dir: Path,
         threads: int,
@@ -46,11 +44,11 @@ class ScheduleTrial(tune.Trainable):
     ) -> None:
         """Keep what all trials of this actor share.
 
-        ``data`` are tensors that lie in the node's object store; without them, the task loads its
-        data here by ``load``, as much of it at a time as it likes.
+        ``data`` are splits that lie in the node's object store, by :func:`share`; without them, the
+        task loads its data here by ``load``, as much of it at a time as it likes.
         """
         torch.set_num_threads(threads)
-        self._source, self._arrays, self._load, self._data_dir = source, data, load, data_dir
+        self._source, self._shared, self._load, self._data_dir = source, data, load, data_dir
         self._device = device
         self.reset_config(config)
 
@@ -110,9 +108,9 @@ class ScheduleTrial(tune.Trainable):
     def _task_and_data(self) -> tuple[Task, Sequence[Data]]:
         """Made by the first trial, in :meth:`step`, where an exception is a trial's failure."""
         task = self._source.make()
-        if self._arrays is None:
+        if self._shared is None:
             return task, self._load(task, self._data_dir)
-        return task, _from_arrays(self._arrays)
+        return task, [_shared_split(reference) for reference in self._shared]
 
     def _build(self) -> TrainingRun:
         task, (train, validation, *test) = self._task_and_data
@@ -123,19 +121,13 @@ class ScheduleTrial(tune.Trainable):
         return run
 
 
-def to_arrays(data: Sequence[Data]) -> Arrays | None:
-    """As NumPy arrays, which Ray's workers map from the node's object store; tensors they copy.
-
-    None for data that are not tensors in memory.
-    """
-    splits = [split for split in data if isinstance(split, Split)]
-    if len(splits) < len(data):
-        return None
-    return [[tensor.cpu().numpy() for tensor in split] for split in splits]
+def share(split: Split) -> "ObjectRef[Any]":
+    """Put a split into the object store, as arrays, which workers map; tensors they would copy."""
+    return ray.put([tensor.cpu().numpy() for tensor in split])
 
 
-def _from_arrays(arrays: Arrays) -> list[Split]:
+def _shared_split(reference: "ObjectRef[Any]") -> Split:
     with warnings.catch_warnings():
         # torch warns that the memory is read-only; nobody writes to it.
         warnings.simplefilter("ignore", UserWarning)
-        return [Split(*map(torch.from_numpy, split)) for split in arrays]
+        return Split(*map(torch.from_numpy, ray.get(reference)))

@@ -33,3 +33,30 @@ def test_pooling_first_changes_nothing() -> None:
 def test_too_small_an_image_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 10 pixels, not 9"):
         LeNet(image_size=9)
+
+
+def test_first_of_equals_gets_the_gradient() -> None:
+    """As a pool does it: in flat parts of an image, whole windows are equal."""
+    model = LeNet()
+    images = torch.zeros(2, 1, 28, 28)
+    images[:, :, 8:20, 8:20] = torch.randn(2, 1, 12, 12)
+    weights = list(model.conv1.parameters())
+    plain = functional.relu(model.pool(functional.relu(model.conv1(images[..., :26, :26]))))
+    fast = model._first_features(images[..., :26, :26])
+    torch.testing.assert_close(fast, plain)
+    upstream = torch.randn(plain.shape)
+    expected = torch.autograd.grad(plain, weights, upstream)
+    torch.testing.assert_close(torch.autograd.grad(fast, weights, upstream), expected)
+
+
+@pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 32), (1, 10), (2, 13)])
+def test_every_gradient_is_the_plain_networks(channels: int, size: int) -> None:
+    fast = LeNet(channels, 10, size).double()
+    images = torch.randn(6, channels, size, size, dtype=torch.double)
+    features = fast.pool(functional.relu(fast.conv1(images)))
+    features = fast.pool(functional.relu(fast.conv2(features)))
+    hidden = functional.relu(fast.fc2(functional.relu(fast.fc1(features.flatten(1)))))
+    upstream = torch.randn(6, 10, dtype=torch.double)
+    plain = torch.autograd.grad(fast.fc3(hidden), list(fast.parameters()), upstream)
+    ours = torch.autograd.grad(fast(images), list(fast.parameters()), upstream)
+    torch.testing.assert_close(ours, plain)

@@ -42,6 +42,7 @@ Study = Callable[..., analysis.Results]
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Study]:
     """Runs a study of a small task in this process."""
     monkeypatch.setattr(run, "start_report", lambda _: None)
+    monkeypatch.setattr(run, "finish_report", lambda *_: 0)
 
     def run_study(
         *flags: object, name: str = "s", task: str = SMALL, model: str = ""
