@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study test test-slow check format clean
+.PHONY: help setup study test test-slow bench check format clean
 
 help:  ## show these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,10 @@ test: setup  ## run the tests (minutes)
 
 test-slow: setup  ## run the long tests as well
 	$(BIN)/python -m pytest -m 'slow or not slow' $(ARGS)
+
+bench: setup  ## measure speed beside other recipes (an hour)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m benchmarks $(ARGS)
 
 check: setup  ## lint, formatting and types
 	$(BIN)/ruff check .

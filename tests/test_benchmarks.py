@@ -1,0 +1,76 @@
+"""The benchmarks run, and what they compare with is the same thing done in another way."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.__main__ import SECTIONS, main
+from benchmarks.measure import Row, interleaved, ratio
+from benchmarks.peers.plain import PlainLeNet, loaders
+from benchmarks.stub import first_samples
+from benchmarks.throughput import WORKER_ENVIRONMENT
+from study.errors import InputError
+from study.lenet import LeNet
+from study.search import _ENVIRONMENT
+from study.task import SearchData
+
+
+@pytest.mark.parametrize(
+    "sections",
+    ["h", *(pytest.param(some, marks=pytest.mark.slow) for some in ("a,b", "c,d", "e,f,g"))],
+)
+def test_every_row_has_numbers(sections: str, tmp_path: Path) -> None:
+    files = tmp_path / "folder" / "bench.json", tmp_path / "bench.md"
+    flags = ["--quick", "--only", sections, "--out", files[0], "--markdown", files[1]]
+    assert main([str(flag) for flag in flags]) == 0
+    content = json.loads(files[0].read_text())
+    rows = content["rows"]
+    assert {row["section"] for row in rows} == set(sections.split(","))
+    for row in rows:
+        absent = "not installed" in row["detail"] or "No module named 'psutil'" in row["detail"]
+        assert absent or all(map(math.isfinite, [row["median"], *row["values"]])), row
+    assert content["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert content["hardware"]["cpus"] and "node" not in content["hardware"]
+    assert ("profile" in content) == ("a" in sections)
+    chosen = [row for row in rows if row["unit"] == "x" or row["at_least"] or row["at_most"]]
+    assert len(files[1].read_text().splitlines()) == 2 + len(chosen)
+
+
+def test_a_section_that_is_none_is_named() -> None:
+    with pytest.raises(InputError, match=f"--only must be among {','.join(SECTIONS)}, not 'z'"):
+        main(["--only", "a,z"])
+
+
+def test_the_plain_network_is_the_studys() -> None:
+    plain, ours, images = PlainLeNet(), LeNet(), torch.randn(8, 1, 28, 28)
+    plain.load_state_dict(ours.state_dict())
+    torch.testing.assert_close(plain(images), ours(images))
+
+
+def test_the_recipes_see_the_studys_samples(mnist: SearchData) -> None:
+    for split, loader in zip(first_samples(mnist, 50), loaders(50), strict=True):
+        seen = [loader.dataset[k] for k in range(len(split.targets))]
+        torch.testing.assert_close(torch.stack([image for image, _ in seen]), split.inputs)
+        assert [label for _, label in seen] == split.targets.tolist()
+
+
+def test_the_loop_has_the_environment_of_a_worker() -> None:
+    assert WORKER_ENVIRONMENT.items() <= _ENVIRONMENT.items()
+
+
+def test_measures_take_turns() -> None:
+    order: list[str] = []
+    found = interleaved({name: lambda name=name: order.append(name) for name in "abc"}, 2)  # type: ignore[misc]
+    assert order == list("abcabc") and [*found] == list("abc")
+
+
+def test_a_ratio_is_of_the_same_repeat() -> None:
+    ours, theirs = Row("a", "ours", "m", (2.0, 9.0, 8.0)), Row("a", "theirs", "m", (1.0, 3.0, 2.0))
+    row = ratio("a", "both", ours, theirs, at_least=3)
+    assert row.values == (2, 3, 4) and row.met
+    assert row.cells()[2:5] == ("3x (2 to 4)", ">= 3", "yes")
+    assert Row("a", "less", "s", (5.0,), at_most=4).met is False
+    assert Row("a", "nothing", detail="not installed", at_least=1).met is None
