@@ -30,6 +30,8 @@ test-slow: setup  ## run the long tests as well
 
 bench: setup  ## measure speed beside other recipes (an hour)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	@# Without what it asks for: that brings another NCCL, into the place of torch's.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps syne-tune
 	$(BIN)/python -m benchmarks $(ARGS)
 
 check: setup  ## lint, formatting and types

@@ -1,0 +1,1 @@
+"""What the study costs, beside what others' recipes cost: ``python -m benchmarks``."""

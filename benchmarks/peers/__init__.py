@@ -1,0 +1,1 @@
+"""MNIST as the tutorials of others train it, each with its own defaults."""
