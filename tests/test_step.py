@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader
 
 from search_spaces import FAMILIES
@@ -209,6 +210,76 @@ def test_a_capture_leaves_all_as_it_was(device: str, small_mnist: SearchData) ->
     assert all(map(torch.equal, before, now()))
     for state in run.optimizer.state.values():
         assert not state["momentum_buffer"].any()
+
+
+class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """What a CUDA graph does, on a CPU: the kernels of a step again, on the very same memory."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.calls: list[tuple[Any, Any, Any, list[Tensor]]] = []
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, arguments: Any = (), keywords: Any = None
+    ) -> Any:
+        given = function(*arguments, **(keywords or {}))
+        memory = {x.untyped_storage().data_ptr() for x in of_tensors((arguments, keywords))}
+        fresh = [x for x in of_tensors(given) if x.untyped_storage().data_ptr() not in memory]
+        if fresh or function._schema.is_mutable:  # else it is a view, which stays what it is
+            self.calls.append((function, arguments, keywords or {}, of_tensors(given)))
+        return given
+
+    @torch.no_grad()
+    def replay(self) -> None:
+        for function, arguments, keywords, outputs in self.calls:
+            again = of_tensors(function(*arguments, **keywords))
+            for output, value in zip(outputs, again, strict=True):
+                if output.data_ptr() != value.data_ptr():
+                    output.copy_(value)
+
+
+def of_tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+@pytest.fixture
+def recording(capturing: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps on a CPU that are captured as they are on a GPU."""
+    del capturing
+    once = CapturedSteps._step
+
+    def record(steps: CapturedSteps) -> None:
+        steps._graph = graph = Recording()  # type: ignore[assignment]
+        with graph:
+            once(steps)
+
+    monkeypatch.setattr(CapturedSteps, "_step", record)
+
+
+@pytest.mark.parametrize("model", [LeNet, WithDropout, WithState])
+@pytest.mark.parametrize("family", SHAPES)
+def test_nothing_is_captured_that_changes(
+    family: str, model: type[nn.Module], small_mnist: SearchData, request: pytest.FixtureRequest
+) -> None:
+    """Steps that repeat kernels on the same memory are those that Python takes one by one."""
+    parameters = {**SHAPES[family], "peak_lr": 0.02, "warmup_fraction": 0.1}
+    config = replace(CONFIG, family=family, parameters=parameters, epochs=2)
+    runs = []
+    for how in ("capturing", "recording"):
+        request.getfixturevalue(how)
+        runs.append(finish(TrainingRun(capturable(model), small_mnist, config)))
+    steps = runs[1]._steps
+    assert isinstance(steps, CapturedSteps)
+    assert isinstance(steps._graph, Recording)
+    assert all(map(torch.equal, *map(everything, runs)))
+    assert [record.train_loss for record in runs[0].history.epochs] == [
+        record.train_loss for record in runs[1].history.epochs
+    ]
+
+
+@pytest.mark.usefixtures("recording")
+def test_what_was_captured_is_given_up_where_a_state_is_loaded(small_mnist: SearchData) -> None:
+    test_a_captured_run_resumes_bit_for_bit(1, LeNet, "cpu", small_mnist)
 
 
 @every_device
