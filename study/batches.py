@@ -36,7 +36,7 @@ def batches(data: Data, size: int, order: Generator | None, device: str = "cpu")
     be repeated from their states.
     """
     if isinstance(data, Split):
-        return _TensorBatches(data, size, order, device)
+        return TensorBatches(data, size, order, device)
     if isinstance(data, Dataset):
         shuffled = order is not None
         loader = DataLoader(data, size, shuffled, generator=order, drop_last=shuffled)
@@ -44,30 +44,43 @@ def batches(data: Data, size: int, order: Generator | None, device: str = "cpu")
     return _LoaderBatches(data(size, order), device)
 
 
-class _TensorBatches:
+def on_device(data: Data, device: str) -> Data:
+    """Tensors moved to the device, unless they lie there; any other data as they are."""
+    return Split(*(tensor.to(device) for tensor in data)) if isinstance(data, Split) else data
+
+
+class TensorBatches:
     """The whole split lies on the device."""
 
     def __init__(self, split: Split, size: int, order: Generator | None, device: str) -> None:
-        self._split = Split(*(tensor.to(device) for tensor in split))
-        self._size, self._order = size, order
+        self.split = Split(*(tensor.to(device) for tensor in split))
+        self.size, self._order = size, order
 
     def __len__(self) -> int:
-        samples = len(self._split.targets)
-        return samples // self._size if self._order else -(-samples // self._size)
+        samples = len(self.split.targets)
+        return samples // self.size if self._order else -(-samples // self.size)
 
     def __iter__(self) -> Iterator[Pair]:
-        inputs, targets = self._split
         if self._order is None:
-            parts = (torch.split(part, self._size) for part in self._split)
+            parts = (torch.split(part, self.size) for part in self.split)
             for some, their_targets in zip(*parts, strict=True):
                 # A copy, since a model may work in place, and others read these tensors too.
                 yield some.clone(), their_targets
             return
-        order = torch.randperm(len(targets), generator=self._order)
-        picked = order[: len(self) * self._size].to(targets.device)
-        for batch in picked.view(len(self), -1):
-            # A third of the time of inputs[batch].
-            yield inputs.index_select(0, batch), targets.index_select(0, batch)
+        for places in self.places():
+            yield self.at(places)
+
+    def places(self) -> Iterator[Tensor]:
+        """One shuffled epoch: for each batch, where in the split its samples lie."""
+        order = torch.randperm(len(self.split.targets), generator=self._order)
+        picked = order[: len(self) * self.size].to(self.split.targets.device)
+        return iter(picked.view(len(self), -1))
+
+    def at(self, places: Tensor) -> Pair:
+        """The samples that lie there."""
+        inputs, targets = self.split
+        # A third of the time of inputs[places].
+        return inputs.index_select(0, places), targets.index_select(0, places)
 
 
 class _LoaderBatches:

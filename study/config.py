@@ -87,8 +87,9 @@ class StudyConfig:
     """Trials at a time. Default: as many as the machine has room for."""
     cpus_per_trial: int = 1
     """CPU threads a trial. One is best for small models."""
-    gpus_per_trial: float | None = None
-    """GPUs a trial, a fraction to share one. Default: a quarter where there is a GPU."""
+    gpus_per_trial: float | Literal["auto"] | None = None
+    """GPUs a trial, a fraction to share one; auto measures how many trials a GPU takes. Default: a
+    quarter where there is a GPU."""
     max_failures: int = 3
     """Times that a trial whose worker died goes on from its checkpoint. Errors in the code of a
     task would come again and are not retried."""
@@ -122,8 +123,9 @@ class StudyConfig:
         _at_least("seed", self.seed, 0)
         if self.seed >= 2**32:
             raise InputError(f"--seed must be below 2**32, not {self.seed}")
-        _at_least("gpus_per_trial", self.gpus_per_trial, 0)
-        share = self.gpus_per_trial or 0
+        asked = self.gpus_per_trial
+        share = 0.0 if asked is None or asked == "auto" else asked
+        _at_least("gpus_per_trial", share, 0)
         if share != round(share, 4) or (share > 1 and share != int(share)):
             raise InputError(
                 f"--gpus-per-trial must be a whole number or a share of one GPU with at most four "
@@ -192,8 +194,8 @@ class StudyConfig:
 
     @property
     def gpu_share(self) -> float:
-        """GPUs that a trial gets on this machine."""
-        if self.gpus_per_trial is None:
+        """GPUs that a trial gets on this machine; until ``auto`` is measured, the default."""
+        if self.gpus_per_trial is None or self.gpus_per_trial == "auto":
             return GPU_SHARE if usable_gpus() else 0.0
         return self.gpus_per_trial
 

@@ -21,6 +21,7 @@ from study.cli import exit_status, parse
 from study.config import MACHINE, OF_ONE_RUN, StudyConfig
 from study.description import COMMAND, describe, stored_config, stored_space
 from study.errors import InputError, StudyError
+from study.gpu_share import measured_share
 from study.hardware import now, usable_cpus, usable_gpus
 from study.interrupt import Interrupt
 from study.ledger import Ledger, recorded_proposals, refuse_trials_without_description
@@ -69,10 +70,12 @@ def carry_out(config: StudyConfig, before: dict[str, Any] | None) -> int:
     horizon = _check_room(config, task, data)
     torch.set_num_threads(config.cpus_per_trial)  # as in the trials, whose sums are checked here
     check_task(task, data, config.batch_size, config.device)
+    typed, config = config, _with_gpu_share(config, task, data)
     if before and config.resume:
         description = before
     else:
-        description = describe(config, source, task, data, before)
+        # As typed: where the study goes on, another share may be right.
+        description = describe(typed, source, task, data, before)
     space = stored_space(description)
     # Here, not above: Ray takes seconds to import, and bad input should not wait for it.
     from study.search import Machine
@@ -140,7 +143,7 @@ def _check_room(config: StudyConfig, task: Task, data: SearchData) -> int:
     """The horizon of a run, in steps; or InputError where machine or data have no room for it."""
     for flag, asked, there in (
         ("--cpus-per-trial", config.cpus_per_trial, usable_cpus()),
-        ("--gpus-per-trial", config.gpus_per_trial or 0, usable_gpus()),
+        ("--gpus-per-trial", config.gpu_share, usable_gpus()),
     ):
         if asked > there:  # Ray would wait for more of them for ever
             raise InputError(
@@ -153,6 +156,15 @@ def _check_room(config: StudyConfig, task: Task, data: SearchData) -> int:
             f"optimizer steps, and a schedule needs {MIN_STEPS}; raise the one or lower the other"
         )
     return horizon
+
+
+def _with_gpu_share(config: StudyConfig, task: Task, data: SearchData) -> StudyConfig:
+    """With a number where ``auto`` was typed."""
+    if config.gpus_per_trial != "auto":
+        return config
+    share = measured_share(task, data, config.batch_size, config.optimizer)
+    print(f"a trial gets {share:g} of a GPU" if share else "no GPU is found: trials run on the CPU")
+    return replace(config, gpus_per_trial=share)
 
 
 def _check_families(space: SearchSpace, horizon: int) -> None:

@@ -69,6 +69,10 @@ class Task:
     chance_loss: float | None = None
     """The loss of a guess, ln(classes) for cross entropy: a run that ends no better has diverged.
     None where no such loss is known."""
+    capturable: bool = False
+    """Whether a training step is the same work on the device every time: model and loss draw
+    nothing on the host, look at no values (``.item()``, a mask that picks) and keep no state but
+    in buffers. Steps with SGD on tensors in memory are then replayed as one CUDA graph on a GPU."""
 
     def __post_init__(self) -> None:
         """Check what can be checked without data.

@@ -10,7 +10,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -22,6 +22,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from search_spaces import FAMILIES, Parameters
 from search_spaces.family import applied_rate, momentum, switch
 from study.batches import Batches, batches
+from study.step import training_steps
 from study.task import Data, SearchData, Task
 
 Status = Literal["running", "completed", "diverged", "failed", "stopped"]
@@ -111,7 +112,8 @@ class History:
 class _Evaluation(NamedTuple):
     loss: float
     metric: float
-    collapsed: bool
+    collapsed: float
+    """1 or 0."""
 
 
 class TrainingRun:
@@ -154,6 +156,7 @@ class TrainingRun:
             self.model.parameters(), parameters, self.total_steps, can_fuse(self.model)
         )
         self.schedule = family.build(self.optimizer, parameters, self.total_steps)
+        self._steps = training_steps(task, self.model, self.optimizer, self._train)
 
     def run_epoch(self) -> EpochRecord:
         """Train one epoch, evaluate, and add the record to the history.
@@ -163,14 +166,17 @@ class TrainingRun:
         """
         started = time.perf_counter()
         losses, lr = self._train_epoch()
-        evaluation = self._evaluate(self._validation)
+        seen = [losses.mean().double(), *self._evaluate(self._validation)]
+        # One transfer an epoch: to read a number from a GPU is to wait for all that it has to do.
+        train_loss, *measured = torch.stack(seen).tolist()
+        evaluation = _Evaluation(*measured)
         if isinstance(self.schedule, ReduceLROnPlateau):
             self.schedule.step(evaluation.loss)
         record = EpochRecord(
             epoch=len(self.history.epochs) + 1,
             step=(len(self.history.epochs) + 1) * self.steps_per_epoch,
             lr=lr,
-            train_loss=float(losses.mean()),
+            train_loss=train_loss,
             val_loss=evaluation.loss,
             val_metric=evaluation.metric,
             seconds=time.perf_counter() - started,
@@ -181,7 +187,7 @@ class TrainingRun:
         elif record.epoch == self.config.epochs:
             self.history.status = "completed"
             if self._test:
-                test = self._evaluate(self._test)
+                test = _Evaluation(*torch.stack(self._evaluate(self._test)).tolist())
                 self.history.test_loss, self.history.test_metric = test.loss, test.metric
         return record
 
@@ -194,32 +200,26 @@ class TrainingRun:
 
     def _train_epoch(self) -> tuple[Tensor, float]:
         """The loss of every step, and the last rate applied."""
-        model, optimizer, schedule = self.model, self.optimizer, self.schedule
-        loss, transform = self.task.loss, self.task.transform
-        group = optimizer.param_groups[0]
-        losses: list[Tensor] = []
-        first_step = len(self.history.epochs) * self.steps_per_epoch
-        lr = math.nan
+        losses, rates = zip(*self.steps(), strict=True)
+        return torch.stack(losses), rates[-1]
 
-        model.train()
-        switch(optimizer, "train")
-        for k, (inputs, targets) in enumerate(self._train):
-            if transform:
-                inputs, targets = transform(inputs, targets)
-            batch_loss = loss(model(inputs), targets)
-            optimizer.zero_grad()
-            torch.autograd.backward(batch_loss)
-            optimizer.step()
+    def steps(self) -> Iterator[tuple[Tensor, float]]:
+        """Train one epoch, a step at a time: its loss, on the device, and the rate applied."""
+        group = self.optimizer.param_groups[0]
+        first_step = len(self.history.epochs) * self.steps_per_epoch
+
+        self.model.train()
+        switch(self.optimizer, "train")
+        for k, loss in enumerate(self._steps):
             lr = applied_rate(group)
             if first_step + k in self._recorded:
                 self.history.curve.append((first_step + k, lr, momentum(group)))
-            schedule.step()
-            losses.append(batch_loss.detach())
-        return torch.stack(losses).cpu(), lr
+            self.schedule.step()
+            yield loss, lr
 
     @torch.inference_mode()
-    def _evaluate(self, split: Batches) -> _Evaluation:
-        """Look at a split, and whether the network has collapsed.
+    def _evaluate(self, split: Batches) -> list[Tensor]:
+        """The fields of an :class:`_Evaluation`, on the device, as numbers of one type.
 
         It has where it puts out the same for every input, as too high a rate leaves it. Its loss is
         finite then, so that no check for NaN finds it, and about that of a network which has not
@@ -237,11 +237,12 @@ class TrainingRun:
         low, high = torch.stack(lowest).amin(0), torch.stack(highest).amax(0)
         # The metric is of the whole split at once, since few are means over batches.
         outputs, targets = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-        return _Evaluation(
-            float(torch.stack(losses).sum()) / len(targets),
-            float(self.task.metric.compute(outputs, targets)),
-            collapsed=len(outputs) > 1 and is_constant(low, high),
-        )
+        metric = self.task.metric.compute(outputs, targets)
+        if not isinstance(metric, Tensor):
+            metric = torch.tensor(float(metric), dtype=torch.float64)
+        collapsed = is_constant(low, high) & (len(outputs) > 1)
+        loss = torch.stack(losses).sum() / len(targets)
+        return [value.to(low.device, torch.float64).view(()) for value in (loss, metric, collapsed)]
 
     def state(self) -> dict[str, Any]:
         """All that a run needs to go on, besides its history: tensors and plain values only."""
@@ -266,6 +267,7 @@ class TrainingRun:
         # The schedule alone would not do: the rates live in the optimizer.
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
+        self._steps = training_steps(self.task, self.model, self.optimizer, self._train)
         self._order.set_state(state["order"])
         torch.set_rng_state(state["torch"])
         if state["cuda"] is not None and self._cuda:
@@ -287,9 +289,9 @@ def evaluation_batch(batch_size: int) -> int:
     return min(EVALUATION_BATCH, 4 * batch_size)
 
 
-def is_constant(low: Tensor, high: Tensor) -> bool:
+def is_constant(low: Tensor, high: Tensor) -> Tensor:
     """Whether outputs between these do not differ, each by its own size, from input to input."""
-    return bool((high - low <= 1e-6 * torch.maximum(low.abs(), high.abs())).all())
+    return (high - low <= 1e-6 * torch.maximum(low.abs(), high.abs())).all()
 
 
 def seed_everything(seed: int) -> None:

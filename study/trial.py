@@ -12,6 +12,7 @@ import ray
 import torch
 from ray import ObjectRef, tune
 
+from study.batches import on_device
 from study.checkpoint import read_checkpoint, write_checkpoint
 from study.source import TaskSource
 from study.task import Data, SearchData, Split, Task
@@ -106,11 +107,17 @@ class ScheduleTrial(tune.Trainable):
 
     @cached_property
     def _task_and_data(self) -> tuple[Task, Sequence[Data]]:
-        """Made by the first trial, in :meth:`step`, where an exception is a trial's failure."""
+        """Made by the first trial, in :meth:`step`, where an exception is a trial's failure.
+
+        Tensors go to the device here, once for all trials of this actor.
+        """
         task = self._source.make()
+        data: Sequence[Data]
         if self._shared is None:
-            return task, self._load(task, self._data_dir)
-        return task, [_shared_split(reference) for reference in self._shared]
+            data = self._load(task, self._data_dir)
+        else:
+            data = [_shared_split(reference) for reference in self._shared]
+        return task, [on_device(split, self._device) for split in data]
 
     def _build(self) -> TrainingRun:
         task, (train, validation, *test) = self._task_and_data

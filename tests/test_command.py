@@ -31,6 +31,7 @@ BAD_FLAGS = [
     ("--seed -1", r"--seed must be at least 0, not -1"),
     ("--seed 4294967296", r"--seed must be below 2\*\*32, not 4294967296"),
     ("--gpus-per-trial 1.5", r"--gpus-per-trial must be a whole number or a share .* not 1.5"),
+    ("--gpus-per-trial lots", r"--gpus-per-trial: must be .*auto.* not 'lots'"),
     ("--gpus-per-trial 0.00001", r"--gpus-per-trial must be a whole number or .* not 1e-05"),
     ("--warmup often", r"--warmup must be search, none, or a number from .* not 'often'"),
     ("--warmup 1.5", r"--warmup must be search, none, or a number .* to 0.9, not '1.5'"),
@@ -141,6 +142,19 @@ def test_a_moved_study_is_resumed_where_it_is(stored: Path, tmp_path: Path) -> N
     config, _ = _parse(["--resume", str(moved), "--max-concurrent", "1"])
     assert config.folder == moved
     assert (config.epochs, config.seed, config.max_concurrent) == (2, 5, 1)
+
+
+def test_a_share_of_a_gpu_belongs_to_the_machine(stored: Path) -> None:
+    """It may be another for a resume, and ``auto`` is kept as it was typed."""
+    from study.run import _parse
+
+    config, description = _parse(["--resume", str(stored), "--gpus-per-trial", "auto"])
+    assert config.gpus_per_trial == "auto"
+    assert description
+    description["config"]["gpus_per_trial"] = "auto"
+    write_study_json(stored, description)
+    assert _parse(["--resume", str(stored)])[0].gpus_per_trial == "auto"
+    assert _parse(["--resume", str(stored), "--gpus-per-trial", "0"])[0].gpus_per_trial == 0
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,16 @@ def test_training_knows_no_search() -> None:
     assert not {name.split(".")[0] for name in names} & {"ray", "optuna", "pathlib", "os"}
     assert {name for name in names if name.count(".") == 1 and name.startswith("study.")} == {
         "study.batches",
+        "study.step",
+        "study.task",
+    }
+
+
+def test_a_step_knows_only_what_it_trains() -> None:
+    names = imported((ROOT / "study/step.py").read_text())
+    assert not {name.split(".")[0] for name in names} & {"ray", "optuna", "pathlib", "os"}
+    assert {name for name in names if name.count(".") == 1 and name.startswith("study.")} == {
+        "study.batches",
         "study.task",
     }
 

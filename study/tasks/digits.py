@@ -47,4 +47,5 @@ def make_task() -> Task:
         make_model=make_model,
         peak_lr=(0.01, 1.0),
         chance_loss=math.log(10),
+        capturable=True,
     )

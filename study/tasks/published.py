@@ -177,6 +177,7 @@ def lenet_task(
         make_model=make_model,
         peak_lr=(3e-3, 0.3),
         chance_loss=math.log(10),
+        capturable=True,
     )
 
 
