@@ -30,6 +30,7 @@ SECTIONS = {
     "g": "memory:worker_memory",
     "h": "proposals:proposals",
     "i": "whole_study:share_of_training",
+    "j": "gpu:trials_an_hour",
 }
 HEAD = ("", "what", "median (range)", "target", "met", "")
 
@@ -46,7 +47,8 @@ class Benchmarks:
     """Times that everything is measured. Default: 3."""
     only: str = ",".join(SECTIONS)
     """Sections, separated by commas: a training, b evaluation, c cost of a trial, d end to end,
-    e start-up, f many trials, g memory of a worker, h proposals, i a default study."""
+    e start-up, f many trials, g memory of a worker, h proposals, i a default study,
+    j a GPU."""
     quick: bool = False
     """Tiny sizes, to see that everything works."""
 

@@ -76,7 +76,7 @@ def _study(scale: Scale) -> dict[str, float]:
         until_report = (folder / STUDY_JSON).stat().st_mtime - done.began
     found = {"whole": done.seconds, "until report": until_report}
     rates = {name: 3600 * scale.trials / value for name, value in found.items()}
-    return {**rates, "running": _rate(ends, CORES)}
+    return {**rates, "running": rate(ends, CORES)}
 
 
 def _recipe(peer: str, scale: Scale) -> dict[str, float]:
@@ -87,9 +87,9 @@ def _recipe(peer: str, scale: Scale) -> dict[str, float]:
         lines = [path.read_text() for path in Path(out).rglob(ENDED)]
     ends = sorted(float(line) for line in "".join(lines).split())
     # Those that it did: Syne Tune may start one more than it was asked for.
-    return {"whole": 3600 * done.json["trials"] / done.seconds, "running": _rate(ends, cores)}
+    return {"whole": 3600 * done.json["trials"] / done.seconds, "running": rate(ends, cores)}
 
 
-def _rate(ends: Sequence[float], slots: int) -> float:
+def rate(ends: Sequence[float], slots: int) -> float:
     """Trials an hour, but for the first of each slot and the start before them."""
     return 3600 * (len(ends) - slots) / (ends[-1] - ends[slots - 1])

@@ -42,6 +42,7 @@ class Recipe:
     """Of the training split; a fifth as many of the validation split."""
     workers: int = 2
     """Trials at a time."""
+    device: str = "cpu"
 
 
 class PlainLeNet(nn.Module):
@@ -114,16 +115,21 @@ def train(recipe: Recipe, peak_lr: float, after_epoch: AfterEpoch) -> float:
     """One trial, on one thread; gives its last accuracy."""
     torch.set_num_threads(1)
     train_batches, validation = loaders(recipe.samples)
-    model = PlainLeNet()
+    model = PlainLeNet().to(recipe.device)
     parts = optimizer_and_schedule(model, peak_lr, recipe.epochs * len(train_batches))
     accuracy = 0.0
     for _ in range(recipe.epochs):
-        train_epoch(model, train_batches, *parts)
-        accuracy = evaluate(model, validation)
+        train_epoch(model, moved(train_batches, recipe.device), *parts)
+        accuracy = evaluate(model, moved(validation, recipe.device))
         after_epoch(model, parts[0], accuracy)
     with (recipe.out / ENDED).open("a") as file:
         file.write(f"{time.time()}\n")
     return accuracy
+
+
+def moved(batches: Batches, device: str) -> Batches:
+    """To the device, one by one."""
+    return ((images.to(device), labels.to(device)) for images, labels in batches)
 
 
 def save(model: nn.Module, optimizer: Optimizer, path: Path) -> None:
