@@ -115,7 +115,7 @@ class CapturedSteps:
                 self._graph.replay()
             else:
                 self._step()
-            yield self._loss  # the next replay writes to the same place
+            yield self._loss.clone()  # the next replay writes to the same place
 
     def _prepare(self) -> None:
         """Warm up and capture; weights, buffers and random states are left as they were found."""
