@@ -128,8 +128,7 @@ class Machine:
 
     def __init__(self, config: StudyConfig, source: TaskSource, interrupt: Interrupt) -> None:
         self._config, self._source, self._interrupt = config, source, interrupt
-        # Not the main thread, in which Ray would take SIGTERM for itself; and one that stays, since
-        # Ray's processes die with the thread that started them.
+        # A thread that stays, since Ray's processes die with the one that started them.
         self._thread = ThreadPoolExecutor(1)
         self._started: Future[None] | None = None
         self._shared: dict[Split, ray.ObjectRef[Any]] = {}
@@ -164,7 +163,9 @@ class Machine:
             self.start()
             assert self._started
             self._started.result()
-            _tuner(self._trainable(job), execution, left).fit()
+            # Listening anew, since Ray's core has put its own handler of SIGTERM into our place.
+            with self._interrupt.listening():
+                _tuner(self._trainable(job), execution, left).fit()
         if execution.error:
             raise execution.error
 
