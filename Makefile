@@ -28,7 +28,7 @@ test: setup  ## run the tests (minutes)
 test-slow: setup  ## run the long tests as well
 	$(BIN)/python -m pytest -m 'slow or not slow' $(ARGS)
 
-bench: setup  ## measure speed beside other recipes (an hour)
+bench: setup  ## measure speed beside other recipes (half an hour)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	@# Without what it asks for: that brings another NCCL, into the place of torch's.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps syne-tune

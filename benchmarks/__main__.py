@@ -88,7 +88,7 @@ def main(arguments: Sequence[str]) -> int:
         except Exception as error:  # whatever it is, the other sections are worth having
             rows.append(Row(letter, "not measured", detail=said(error)))
             failed |= not isinstance(error, ModuleNotFoundError)
-        # After each, since all of them take more than an hour.
+        # After each, since all of them take half an hour.
         content |= {"ended": now(), "rows": [row.to_json() for row in rows]}
         options.out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(options.out, json.dumps(content, indent=1).encode())

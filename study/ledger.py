@@ -98,6 +98,7 @@ class Ledger:
         self._study = _opened(journal, ranking, resuming, sampler)
         self._open: dict[int, Trial] = {}
         self._replaying = True  # an earlier process may have left some
+        self._next = 0
 
     def replay(self, trials: Sequence[Mapping[str, Any]]) -> None:
         """Have these proposed first, in their order: parameters as Optuna recorded them."""
@@ -125,12 +126,15 @@ class Ledger:
 
     def propose(self) -> Proposal:
         """A new trial."""
-        trials = self._study.get_trials(deepcopy=False)
         if self._replaying:
+            trials = self._study.get_trials(deepcopy=False)
             self._replaying = any(trial.state == TrialState.WAITING for trial in trials)
-        if not self._replaying and (settled := self._plan.settled(len(trials))):
+            self._next = len(trials)
+        if not self._replaying and (settled := self._plan.settled(self._next)):
             self._study.enqueue_trial(settled)
-        return self._complete(self._study.ask())
+        proposal = self._complete(self._study.ask())
+        self._next = proposal.number + 1
+        return proposal
 
     def finish(self, number: int, history: History) -> None:
         """Record how a trial ended. Only a completed one is told to Optuna as complete."""

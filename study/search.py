@@ -274,7 +274,7 @@ def _tuner(trainable: type[tune.Trainable], execution: Execution, num_trials: in
             num_samples=num_trials,
             # Without a limit, Ray asks a searcher of one's own for one trial at a time.
             max_concurrent_trials=_slots(execution.config),
-            scheduler=execution.scheduler,
+            scheduler=execution.scheduler or FirstComeFirstServed(),  # type: ignore[no-untyped-call]
             reuse_actors=True,
             trial_name_creator=_name,
             trial_dirname_creator=_name,
@@ -396,7 +396,20 @@ class LedgerCallback(tune.Callback):
         self._execution.finish(_number(trial), history)
 
 
-class WithinFamily(FIFOScheduler):
+class FirstComeFirstServed(FIFOScheduler):
+    """Ray's, which goes through all trials that ever were, twice, whenever it looks for one."""
+
+    def choose_trial_to_run(self, tune_controller: Any) -> RayTrial | None:
+        """The first that waits."""
+        live: list[RayTrial] = sorted(tune_controller.get_live_trials(), key=_number)
+        for status in (RayTrial.PENDING, RayTrial.PAUSED):
+            for trial in live:
+                if trial.status == status:
+                    return trial
+        return None
+
+
+class WithinFamily(FirstComeFirstServed):
     """Ray's ASHA, one for each family, so that a trial is compared with its own kind only.
 
     Among all families, schedules that anneal late would be stopped while those that anneal early
