@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.measure import Row, Scale, interleaved, ratio
 from benchmarks.peers.plain import ENDED
-from benchmarks.processes import CORES, STUB, ended_trials, mnist, on_cores, run, study
+from benchmarks.processes import CORES, ended_trials, mnist, on_cores, run, samples_of_mnist, study
 from benchmarks.stub import MARK
 from study.results import STUDY_JSON
 
@@ -57,11 +57,10 @@ def start_up(scale: Scale) -> list[Row]:
     After a run that does not count, so that all files lie in the memory of the system.
     """
     seconds = []
-    task = ("--task", f"{STUB}:make_mnist", "--task-args", f"samples={scale.samples}")
     for _ in range(1 + scale.repeats):
         with tempfile.TemporaryDirectory() as folder:
             mark = Path(folder, "mark")
-            flags = (*task, "--num-trials", CORES, "--epochs", 1)
+            flags = (*samples_of_mnist(scale), "--num-trials", CORES, "--epochs", 1)
             with study(*flags, environment={MARK: str(mark)}) as (done, _):
                 seconds.append(float(mark.read_text()) - done.began)
     return [Row("e", "command to first training step", "s", tuple(seconds[1:]), at_most=12)]

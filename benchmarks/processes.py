@@ -90,11 +90,15 @@ def study(
         yield run("study.run", *arguments, watch=watch, environment=environment), Path(out, "study")
 
 
+def samples_of_mnist(scale: Scale) -> tuple[object, ...]:
+    """The flags for the task of so many samples, whose first training step can be watched."""
+    return "--task", f"{STUB}:make_mnist", "--task-args", f"samples={scale.samples}"
+
+
 def mnist(scale: Scale) -> tuple[object, ...]:
     """The flags of a study of MNIST, or of a part of it, in which no trial diverges."""
-    task: tuple[object, ...] = ("--task", "mnist")
-    if scale.samples < FULL.samples:
-        task = ("--task", f"{STUB}:make_mnist", "--task-args", f"samples={scale.samples}")
+    whole = scale.samples == FULL.samples
+    task = ("--task", "mnist") if whole else samples_of_mnist(scale)
     return *task, "--peak-lr", ",".join(map(str, PEAK_RATES))
 
 

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.measure import FULL, Row, Scale, text
-from benchmarks.processes import CORES, STUB, on_cores, run
+from benchmarks.processes import CORES, on_cores, run, samples_of_mnist
 from study.checkpoint import HISTORY
 from study.training import History
 
@@ -17,8 +17,7 @@ def share_of_training(scale: Scale) -> list[Row]:
     """
     flags: tuple[object, ...] = ()
     if scale.samples < FULL.samples:
-        task = ("--task", f"{STUB}:make_mnist", "--task-args", f"samples={scale.samples}")
-        flags = (*task, "--num-trials", scale.trials, "--replicates", 2)
+        flags = (*samples_of_mnist(scale), "--num-trials", scale.trials, "--replicates", 2)
     with tempfile.TemporaryDirectory() as out, on_cores(CORES) as cores:
         seconds = run("study.run", "--out", out, "--name", "study", *flags).seconds
         # Of trials and replicates alike, their last checkpoint is what is left of them.

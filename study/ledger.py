@@ -353,13 +353,9 @@ class View(Study):
     def _part(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
         old, latest = trials[:-REMEMBERED], trials[-REMEMBERED:]
         running = [trial for trial in old if trial.state == TrialState.RUNNING]
-        completed = {one.number: one.values[0] for one in old if one.state == TrialState.COMPLETE}
-        if self.direction == StudyDirection.MAXIMIZE:
-            good = heapq.nlargest(GOOD, completed, key=completed.__getitem__)
-        else:
-            good = heapq.nsmallest(GOOD, completed, key=completed.__getitem__)
-        kept = set(good)
-        best = [trial for trial in old if trial.number in kept]
+        completed = (trial for trial in old if trial.state == TrialState.COMPLETE)
+        pick = heapq.nlargest if self.direction == StudyDirection.MAXIMIZE else heapq.nsmallest
+        best = pick(GOOD, completed, key=lambda trial: trial.values[0])
         return sorted([*best, *running, *latest], key=lambda trial: trial.number)
 
 
