@@ -3,7 +3,6 @@
 from itertools import combinations
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from analysis.scale import Scale
@@ -41,9 +40,9 @@ class Comparison(NamedTuple):
     groups: list[tuple[str, ...]]
     """Finalists that cannot be told apart, best first; the winner is alone."""
     detectable: float
-    """The smallest difference between two that would have been found with 80% chance."""
+    """The smallest difference between the two best that would have been found with 80% chance."""
     noise: float
-    """Standard deviation of the validation metric over seeds."""
+    """Standard deviation of the validation metric over seeds, of a typical finalist."""
 
     @property
     def in_reach(self) -> bool:
@@ -89,13 +88,13 @@ def compare(finalists: pd.DataFrame, scale: Scale) -> Comparison | None:
 
 
 def seed_noise(finalists: pd.DataFrame, scale: Scale) -> float:
-    """Standard deviation of the validation metric over seeds, pooled over the finalists.
+    """Standard deviation of the validation metric over seeds, the median of the finalists'.
 
-    In the metric's own units; NaN where no finalist has two completed replicates.
+    The median, since a seed under which a finalist collapsed is no noise. In the metric's own
+    units; NaN where no finalist has two completed replicates.
     """
     completed = finalists[finalists["status"] == "completed"]
-    variances = completed.groupby("family")[scale.column].var()
-    return float(np.sqrt(variances.mean()))
+    return float(completed.groupby("family")[scale.column].std().median())
 
 
 def _paired(finalists: pd.DataFrame, scale: Scale) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -115,15 +114,15 @@ def _paired(finalists: pd.DataFrame, scale: Scale) -> tuple[pd.DataFrame, dict[s
 
 
 def _pairs(values: pd.DataFrame, scale: Scale) -> tuple[pd.DataFrame, float]:
-    """A row a pair; and the standard deviation of their differences, pooled."""
+    """A row a pair; and the standard deviation of the differences between the two best."""
     sign = 1 if scale.higher_is_better else -1
-    rows, variances = [], []
-    for better, worse in combinations(values.columns, 2):
-        differences = sign * (values[better] - values[worse]).to_numpy()
-        variances.append(differences.var(ddof=1))
-        rows.append((better, worse, *mean_interval(differences), sign_flip(differences)))
+    differences = {
+        (better, worse): sign * (values[better] - values[worse]).to_numpy()
+        for better, worse in combinations(values.columns, 2)
+    }
+    deviation = float(next(iter(differences.values())).std(ddof=1)) if differences else 0.0
+    rows = [(*pair, *mean_interval(own), sign_flip(own)) for pair, own in differences.items()]
     pairs = pd.DataFrame(rows, columns=["better", "worse", "difference", "low", "high", "p"])
-    deviation = float(np.sqrt(np.mean(variances))) if variances else 0.0
     return pairs.assign(p_holm=holm(pairs["p"].to_numpy(dtype=float))), deviation
 
 

@@ -1,92 +1,44 @@
-"""The figures: each a function of DataFrames, its numbers computed by a function of their own.
+"""The figures: each a function of DataFrames, whose numbers are computed by functions elsewhere.
 
-All share one house style: families are ordered by their best trial, best first; what is good is
-dark, since it is what should be seen. Every figure takes the :class:`~analysis.scale.Scale` of the
-study's metric, accuracy by default.
+Families are ordered by their best trial, best first; what is good is dark, since it is what should
+be seen. Every figure takes the :class:`~analysis.scale.Scale` of the study's metric, accuracy by
+default, and is made inside :func:`~analysis.style.house_style`.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patheffects import Normal, Stroke
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 
+from analysis.curves import FRACTIONS, RATE_DECADES, CurveMap, realised_curves
+from analysis.outcomes import ACCURACY, edge_of_bulk, family_ranking, with_cost
 from analysis.scale import Scale
+from analysis.style import (
+    COLORMAP,
+    COLUMN,
+    INK,
+    QUIET,
+    WIDTH,
+    beside,
+    family_panels,
+    rows_figure,
+    scale_rates,
+)
 
-COLORMAP = "viridis"  # perceptually even, and safe for the colour-blind
-INK = "#31688e"  # of dots that carry no colour scale; from the same map
-DIVERGED = "0.7"
-RATE_DECADES = 4  # shown below the highest rate; what falls further is as good as zero
-PANEL_WIDTH, PANEL_HEIGHT, MAX_COLUMNS = 2.9, 2.3, 4
-ACCURACY = Scale()
-
-
-@contextmanager
-def house_style() -> Iterator[None]:
-    """Seaborn's ticks style in small type; figures are made inside it."""
-    style: dict[Any, Any] = {
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.titlesize": "medium",
-        "figure.constrained_layout.use": True,
-        "legend.frameon": False,
-        "svg.fonttype": "none",
-    }
-    context = sns.plotting_context("notebook", font_scale=0.85)
-    with sns.axes_style("ticks"), context, plt.rc_context(style):
-        yield
-
-
-# What is drawn
-
-
-def with_cost(trials: pd.DataFrame, scale: Scale = ACCURACY) -> pd.DataFrame:
-    """Trials that completed, with ``cost``: lower is better."""
-    completed = trials[trials["status"] == "completed"].copy()
-    completed["cost"] = scale.cost(completed[scale.column])
-    return completed
-
-
-def family_ranking(trials: pd.DataFrame, scale: Scale = ACCURACY) -> pd.DataFrame:
-    """A row a family, best first: ``family``, ``best_cost`` (NaN if none completed), ``trial``."""
-    completed = with_cost(trials, scale)
-    best = completed.loc[completed.groupby("family")["cost"].idxmin(), ["family", "cost", "trial"]]
-    ranking = best.rename(columns={"cost": "best_cost"}).sort_values(["best_cost", "trial"])
-    others = sorted(set(trials["family"]) - set(ranking["family"]))
-    return pd.concat([ranking, pd.DataFrame({"family": others})], ignore_index=True)
-
-
-def realised_curves(
-    trials: pd.DataFrame, schedules: pd.DataFrame, scale: Scale = ACCURACY
-) -> pd.DataFrame:
-    """The rates that were applied, with what the trial came to.
-
-    Columns ``trial``, ``family``, ``fraction`` (of the horizon, 0 to 1), ``lr``, ``cost`` (NaN for
-    trials that did not complete). The horizon is the longest run's number of steps.
-    """
-    costs = with_cost(trials, scale).set_index("trial")["cost"]
-    curves = schedules.merge(trials[["trial", "family"]], on="trial")
-    curves["fraction"] = curves["step"] / max(1, curves["step"].max())
-    curves["cost"] = curves["trial"].map(costs)
-    return curves[["trial", "family", "fraction", "lr", "cost"]]
-
-
-def best_so_far(trials: pd.DataFrame, scale: Scale = ACCURACY) -> pd.DataFrame:
-    """Completed trials in the order they were proposed, with ``best_cost`` up to each."""
-    completed = with_cost(trials, scale).sort_values("trial")
-    completed["best_cost"] = completed["cost"].cummin()
-    return completed[["trial", "family", "cost", "best_cost"]]
-
-
-# How it is drawn
+LOST = "0.7"  # trials that did not complete
+POINTS = 200_000
+"""Of all curves of a figure together; more of them only take time."""
 
 
 def schedules_by_result(
@@ -99,73 +51,74 @@ def schedules_by_result(
     ranking = family_ranking(trials, scale)
     curves = realised_curves(trials, schedules, scale)
     norm = scale.norm(curves["cost"])
-    colour = plt.get_cmap(COLORMAP)
-    figure, panels = _family_panels(ranking)
-    for row, (family, axes) in zip(ranking.itertuples(), panels.items(), strict=True):
+    figure, panels = family_panels(list(ranking["family"]))
+    winner = ranking["trial"].iloc[0]
+    every = max(1, len(curves) // POINTS)
+    for best, (family, axes) in zip(ranking.to_dict("records"), panels.items(), strict=True):
         of_family = curves[curves["family"] == family]
+        lost = of_family[of_family["cost"].isna()]
+        axes.add_collection(
+            LineCollection(_lines(lost, every), colors=LOST, linewidths=0.6, linestyles=":")
+        )
         # The worst first, so that the best lies on top.
-        for trial, curve in sorted(
-            of_family.groupby("trial"), key=lambda pair: -pair[1]["cost"].fillna(math.inf).iloc[0]
-        ):
-            cost = curve["cost"].iloc[0]
-            if math.isnan(cost):
-                axes.plot(curve["fraction"], curve["lr"], color=DIVERGED, lw=1, ls=":", zorder=1)
-                continue
-            best, winner = trial == row.trial, trial == ranking["trial"].iloc[0]
-            (line,) = axes.plot(
-                curve["fraction"],
-                curve["lr"],
-                color=colour(norm(cost)),
-                lw=3.2 if winner else 2 if best else 1,
-                zorder=4 if winner else 3 if best else 2,
-            )
-            if winner:
-                line.set_path_effects([Stroke(linewidth=5.6, foreground="white"), Normal()])
-                axes.set_title(f"{family}: {scale.text(cost)}, the best of all", weight="bold")
-            elif best:
-                axes.set_title(f"{family}: best {scale.text(cost)}")
+        ended = of_family.dropna(subset="cost").sort_values("cost", ascending=False, kind="stable")
+        costs = ended.groupby("trial", sort=False)["cost"].first()
+        lines = LineCollection(_lines(ended, every), cmap=COLORMAP, norm=norm, linewidths=0.7)
+        lines.set_array(costs.to_numpy())
+        axes.add_collection(lines)
+        axes.set_title(family)
+        if best["trial"] in costs.index:
+            of_all = best["trial"] == winner
+            _mark_best(axes, ended[ended["trial"] == best["trial"]], norm, of_all)
+            value = scale.text(best["best_cost"])
+            words = f"{value}, best of all" if of_all else f"best {value}"
+            axes.set_title(f"{family}\n{words}", weight="bold" if of_all else None)
     first = next(iter(panels.values()))
     first.set_yscale("log")
+    first.yaxis.set_minor_locator(NullLocator())
     first.set_xlim(0, 1)
     top = float(curves["lr"].max())
     first.set_ylim(max(float(curves["lr"].min()), top / 10**RATE_DECADES) / 1.5, top * 1.5)
-    first.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.0%}"))
+    first.xaxis.set(major_locator=MaxNLocator(2), major_formatter=PercentFormatter(1, 0))
     figure.supxlabel("fraction of training", size="medium")
     figure.supylabel("learning rate", size="medium")
-    bar = figure.colorbar(
-        ScalarMappable(norm, COLORMAP),
-        ax=list(panels.values()),
-        label=f"final {scale.name}",
-        pad=0.01,
-        aspect=35,
-    )
-    scale.label(bar.ax.yaxis, pd.Series([norm.vmin, norm.vmax]))
+    _colour_bar(figure, list(panels.values()), norm, scale)
     return figure
 
 
-def result_by_family(trials: pd.DataFrame, scale: Scale = ACCURACY) -> Figure:
-    """Every completed trial a dot; trials that did not complete are counted at the side."""
-    ranking = family_ranking(trials, scale)
-    completed = with_cost(trials, scale)
-    figure, axes = plt.subplots(figsize=(7.5, 0.42 * len(ranking) + 1.2))
-    sns.stripplot(
-        completed,
-        x="cost",
-        y="family",
-        order=list(ranking["family"]),
-        color=INK,
-        ax=axes,
-        size=6,
-        alpha=0.7,
-        jitter=0.15,
-    )
-    scale.label(axes.xaxis, completed["cost"])
-    axes.set(ylabel="", xlabel=f"final {scale.name}")
-    axes.grid(axis="y", color="0.92")
-    lost = trials[trials["status"] != "completed"].groupby("family").size()
-    for position, family in enumerate(ranking["family"]):
-        if family in lost:
-            _beside(axes, position, f"{lost[family]} not completed")
+def curve_map(found: CurveMap, rates: pd.DataFrame, scale: Scale = ACCURACY) -> Figure:
+    """Trials placed by their curves, coloured by their final metric, with some curves drawn there.
+
+    ``found`` and ``rates`` as :func:`~analysis.curves.curve_map` and
+    :func:`~analysis.curves.log_rates` make them. Each family's best is drawn and named, beside its
+    place if that is taken; then others, as far as there is room.
+    """
+    points = found.points.sort_values(["cost", "trial"])
+    norm = scale.norm(points["cost"])
+    figure, axes = plt.subplots(figsize=(WIDTH, 4.2))
+    axes.scatter(points["x"], points["y"], c=points["cost"], cmap=COLORMAP, norm=norm, s=7, lw=0)
+    axes.margins(0.06, 0.1)
+    axes.set(xticks=[], yticks=[])
+    for name, label, share in zip("xy", ("first", "second"), found.explained, strict=True):
+        axes.set(
+            **{f"{name}label": f"{label} component of the curves ({share:.0%} of their variance)"}
+        )
+    _colour_bar(figure, [axes], norm, scale)
+    figure.canvas.draw()  # so that places are known
+    places = axes.transAxes.inverted().transform(axes.transData.transform(points[["x", "y"]]))
+    colours = plt.get_cmap(COLORMAP)(norm(points["cost"].to_numpy()))
+    low, high = float(rates.min().min()), float(rates.max().max())
+    for k, name, (x, y) in _glyphs(points, places):
+        axes.plot(
+            *zip(places[k], (x, y), strict=True), color="0.8", transform=axes.transAxes, lw=0.6
+        )
+        glyph = axes.inset_axes((x - GLYPH[0] / 2, y - GLYPH[1] / 2, *GLYPH))
+        curve = rates.loc[points["trial"].iloc[k]]
+        glyph.plot(FRACTIONS, curve, color=colours[k], lw=1.4 if name else 1)
+        glyph.set(xlim=(-0.03, 1.03), ylim=(low - 0.1, high + 0.1), xticks=[], yticks=[])
+        for spine in glyph.spines.values():
+            spine.set(visible=True, color="0.85")
+        glyph.set_title(name, size="small", pad=1.5, loc="center")
     return figure
 
 
@@ -176,25 +129,27 @@ def learning_curves(trials: pd.DataFrame, epochs: pd.DataFrame, scale: Scale = A
     curves = epochs.merge(completed, on="trial")
     curves["epoch_cost"] = scale.cost(curves[scale.column])
     norm = scale.norm(completed["cost"])
-    colour = plt.get_cmap(COLORMAP)
-    figure, panels = _family_panels(ranking)
+    figure, panels = family_panels(list(ranking["family"]))
+    single = curves["epoch"].max() == 1
     for family, axes in panels.items():
         axes.set_title(family)
-        of_family = curves[curves["family"] == family].sort_values(["cost", "epoch"])
-        for _, curve in reversed(list(of_family.groupby(["cost", "trial"]))):
-            axes.plot(
-                curve["epoch"],
-                curve["epoch_cost"],
-                color=colour(norm(curve["cost"].iloc[0])),
-                marker="o",
-                ms=3,
-                lw=1.2,
+        own = curves[curves["family"] == family].sort_values(["cost", "trial"], ascending=False)
+        ended = own.groupby("trial", sort=False)
+        lines = [curve[["epoch", "epoch_cost"]].to_numpy() for _, curve in ended]
+        drawn = LineCollection(lines, cmap=COLORMAP, norm=norm, linewidths=0.8)
+        drawn.set_array(ended["cost"].first().to_numpy())
+        axes.add_collection(drawn)
+        if single:  # which makes no line
+            axes.scatter(
+                own["epoch"], own["epoch_cost"], c=own["cost"], cmap=COLORMAP, norm=norm, s=8
             )
     first = next(iter(panels.values()))
-    first.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    first.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    first.set_xlim(curves["epoch"].min() - 0.3, curves["epoch"].max() + 0.3)
     scale.label(first.yaxis, curves["epoch_cost"])
     figure.supxlabel("epoch", size="medium")
     figure.supylabel(f"validation {scale.name}", size="medium")
+    _colour_bar(figure, list(panels.values()), norm, scale)
     return figure
 
 
@@ -202,69 +157,53 @@ def result_by_peak_lr(trials: pd.DataFrame, scale: Scale = ACCURACY) -> Figure:
     """The final metric against the peak rate, a panel a family; crosses diverged."""
     ranking = family_ranking(trials, scale)
     completed = with_cost(trials, scale)
-    figure, panels = _family_panels(ranking)
+    figure, panels = family_panels(list(ranking["family"]))
     for family, axes in panels.items():
         dots = completed[completed["family"] == family]
-        axes.scatter(dots["peak_lr"], dots["cost"], s=26, color=INK, alpha=0.8, lw=0)
+        axes.scatter(dots["peak_lr"], dots["cost"], s=9, color=INK, alpha=0.8, lw=0)
         lost = trials[(trials["family"] == family) & (trials["status"] == "diverged")]
         axes.plot(
             lost["peak_lr"],
             [0.05 if scale.higher_is_better else 0.95] * len(lost),
             "x",
-            color="0.4",
+            color=QUIET,
+            ms=3.5,
             transform=axes.get_xaxis_transform(),
         )
         axes.set_title(family)
     first = next(iter(panels.values()))
-    _scale_rates(first)
+    scale_rates(first)
     scale.label(first.yaxis, completed["cost"])
     figure.supxlabel("peak learning rate", size="medium")
     figure.supylabel(f"final {scale.name} (cross: diverged)", size="medium")
     return figure
 
 
-def best_by_trial(trials: pd.DataFrame, scale: Scale = ACCURACY) -> Figure:
-    """How the best became better as trials were proposed; the last new bests have their family."""
-    progress = best_so_far(trials, scale)
-    records = progress[progress["cost"] == progress["best_cost"]]
-    records = records.drop_duplicates("best_cost").tail(10)  # a legend of more leaves no room
-    names = records["family"] + [f" {scale.text(cost)}" for cost in records["cost"]]
-    figure, axes = plt.subplots(figsize=(8.5, 4))
-    axes.step(progress["trial"], progress["best_cost"], where="post", color="0.3", lw=1.5)
-    axes.scatter(progress["trial"], progress["cost"], s=20, color="0.75", lw=0)
-    sns.scatterplot(
-        x=records["trial"],
-        y=records["cost"],
-        hue=names,
-        palette="viridis_r",
-        s=60,
-        ax=axes,
-        zorder=3,
-    )
-    scale.label(axes.yaxis, progress["cost"])
-    axes.set(xlabel="trial", ylabel=f"final {scale.name}")
-    sns.move_legend(axes, "center left", bbox_to_anchor=(1, 0.5), title="new best", reverse=True)
-    return figure
-
-
 def finalists(replicates: pd.DataFrame, families: pd.DataFrame, scale: Scale = ACCURACY) -> Figure:
     """Every replicate a dot, and each finalist's mean with its interval, best on top.
 
-    ``families`` as in :class:`~analysis.comparison.Comparison`.
+    ``families`` as in :class:`~analysis.comparison.Comparison`. Replicates far worse than the rest
+    are written at the side, since they would leave no room for the others.
     """
     order = list(families["family"])
     dots = replicates[replicates["family"].isin(order)].dropna(subset=scale.test_column)
     dots = dots.assign(cost=scale.cost(dots[scale.test_column]))
-    figure, axes = plt.subplots(figsize=(7.5, 0.6 * len(order) + 1.2))
-    sns.stripplot(
-        dots, x="cost", y="family", order=order, color="0.7", size=5, jitter=0.2, ax=axes, zorder=1
-    )
+    edge = edge_of_bulk(dots["cost"])
+    shown = dots[dots["cost"] <= edge]
+    figure, axes = rows_figure(len(order), 0.34)
+    style: dict[str, Any] = {"color": "0.7", "size": 3, "jitter": 0.2, "zorder": 1}
+    sns.stripplot(shown, x="cost", y="family", order=order, ax=axes, **style)
     ends = {name: scale.cost(families[name]) for name in ("mean", "low", "high")}
-    for position in range(len(order)):
+    for position, family in enumerate(order):
         span = [ends["low"].iloc[position], ends["high"].iloc[position]]
-        axes.plot(span, [position] * 2, color=INK, lw=3, solid_capstyle="butt", zorder=2)
-    axes.plot(ends["mean"], range(len(order)), "o", color=INK, ms=8, mec="white", zorder=3)
-    scale.label(axes.xaxis, dots["cost"])
+        axes.plot(span, [position] * 2, color=INK, lw=2, solid_capstyle="butt", zorder=2)
+        off = dots.loc[(dots["family"] == family) & (dots["cost"] > edge), "cost"]
+        if len(off):
+            beside(axes, position, "and " + ", ".join(map(scale.text, off.sort_values())))
+    axes.plot(ends["mean"], range(len(order)), "o", color=INK, ms=5, mec="white", zorder=3)
+    near = pd.concat([shown["cost"], *ends.values()])
+    scale.label(axes.xaxis, near[near <= edge])
+    scale.limit(axes.xaxis, near[near <= edge])
     axes.set(ylabel="", xlabel=f"test {scale.name}", ylim=(len(order) - 0.5, -0.5))
     axes.grid(axis="y", color="0.92")
     return figure
@@ -278,27 +217,23 @@ def tuning_budget(trials: pd.DataFrame, curves: pd.DataFrame, scale: Scale = ACC
     """
     ranking = family_ranking(trials, scale)
     ranking = ranking[ranking["family"].isin(curves["family"])]
-    figure, panels = _family_panels(ranking)
+    figure, panels = family_panels(list(ranking["family"]))
+    every = [own[["k", "cost"]].to_numpy() for _, own in curves.groupby(["family", "kind"])]
     for family, axes in panels.items():
-        for _, other in curves.groupby(["family", "kind"]):
-            axes.plot(other["k"], other["cost"], color="0.9", lw=1, zorder=1)
+        axes.add_collection(LineCollection(every, colors="0.9", linewidths=0.7, zorder=1))
         for kind, own in curves[curves["family"] == family].groupby("kind"):
             if kind == "expected":
                 axes.fill_between(own["k"], own["low"], own["high"], color=INK, alpha=0.2, lw=0)
             style = "-" if kind == "expected" else ":"
-            axes.plot(own["k"], own["cost"], style, color=INK, lw=2, marker="o", ms=3, zorder=3)
+            marker = "o" if len(own) < 30 else ""
+            axes.plot(own["k"], own["cost"], style, color=INK, lw=1.3, marker=marker, ms=2)
         axes.set_title(family)
     first = next(iter(panels.values()))
     first.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     # What a single draw may come to would leave no room for what tuning brings.
     costs = curves.loc[curves["k"] > int(curves["k"].max() > 1), "cost"]
     scale.label(first.yaxis, costs)
-    worst, best = float(costs.max()), float(costs.min())
-    if worst > best:
-        ratio, span = (worst / best) ** 0.1, 0.1 * (worst - best)
-        log = scale.is_log(costs)
-        ends = (worst * ratio, best / ratio) if log else (worst + span, best - span)
-        first.set_ylim(ends if scale.higher_is_better else ends[::-1])
+    scale.limit(first.yaxis, costs)
     figure.supxlabel("trials of the family", size="medium")
     figure.supylabel(f"best validation {scale.name}", size="medium")
     return figure
@@ -310,50 +245,95 @@ def forgiveness(trials: pd.DataFrame, ranges: pd.DataFrame) -> Figure:
     ``ranges`` as :func:`~analysis.tuning.forgiveness` makes them; ticks are all rates tried,
     crosses those that diverged.
     """
-    figure, axes = plt.subplots(figsize=(7.5, 0.42 * len(ranges) + 1.2))
+    figure, axes = rows_figure(len(ranges))
     for position, row in enumerate(ranges.to_dict("records")):
         of_family = trials[trials["family"] == row["family"]]
         for status, marker in (("completed", "|"), ("diverged", "x")):
             rates = of_family.loc[of_family["status"] == status, "peak_lr"]
-            axes.plot(rates, [position] * len(rates), marker, color="0.5", ms=7, zorder=1)
+            axes.plot(rates, [position] * len(rates), marker, color="0.3", ms=4.5, mew=0.7)
         ends = [row["low"], row["high"]]
-        axes.plot(ends, [position] * 2, "o-", color=INK, lw=7, ms=7, mew=0)
-        _beside(axes, position, f"{row['decades']:.1f} decades")
-    axes.set(xlabel="peak learning rate", ylim=(len(ranges) - 0.5, -0.5))
+        axes.plot(ends, [position] * 2, "o-", color=INK, lw=3, ms=3, mew=0, alpha=0.7)
+        beside(axes, position, f"{row['decades']:.1f} decades")
+    axes.set(xlabel="peak learning rate")
     axes.set_yticks(range(len(ranges)), list(ranges["family"]))
-    _scale_rates(axes)
+    scale_rates(axes)
     return figure
 
 
-def rank_by_budget(ranks: pd.DataFrame) -> Figure:
-    """Each family's rank against the epochs a trial, with its interval; the best on top.
+def importances(found: pd.DataFrame) -> Figure:
+    """Each parameter's share in whether a trial of its family is good, a panel a family.
 
-    ``ranks`` as :func:`~analysis.budgets.rank_by_budget` makes them.
+    ``found`` as :func:`~analysis.importance.importances` makes it; what chance could have given is
+    grey, and the tick is how far chance came.
     """
-    budgets = sorted(ranks["epochs"].unique())
-    order = ranks[ranks["epochs"] == budgets[-1]].sort_values("rank")["family"]
-    figure, axes = plt.subplots(figsize=(2 * len(budgets) + 3.5, 0.4 * len(order) + 1.5))
+    families = list(dict.fromkeys(found["family"]))
+    most = int(found.groupby("family").size().max())
+    figure, panels = family_panels(families, 0.3 + 0.16 * most)
+    for family, axes in panels.items():
+        own = found[found["family"] == family]
+        colours = [INK if sure else LOST for sure in own["share"] > own["chance"]]
+        axes.barh(range(len(own)), own["share"], color=colours, alpha=0.55, height=0.7)
+        axes.plot(own["chance"].clip(upper=1), range(len(own)), "|", color="0.3", ms=6)
+        for position, name in enumerate(own["parameter"]):
+            axes.annotate(name, (0.02, position), va="center", size="small")
+        axes.set_title(f"{family} ({own['trials'].iloc[0]} trials)")
+        axes.set_yticks([])
+    first = next(iter(panels.values()))
+    first.set(xlim=(0, 1), ylim=(most - 0.5, -0.5))
+    first.xaxis.set(major_locator=MaxNLocator(2), major_formatter=PercentFormatter(1, 0))
+    figure.supxlabel("share of the importance within the family", size="medium")
+    return figure
+
+
+def rank_by_study(ranks: pd.DataFrame) -> Figure:
+    """Each family's rank in each study, with its interval; the best of the last on top.
+
+    ``ranks`` as :func:`~analysis.studies.rank_by_study` makes them.
+    """
+    studies = list(dict.fromkeys(ranks["study"]))
+    last = ranks.drop_duplicates("family", keep="last").sort_values(["rank", "family"])
+    order = list(last["family"])
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.2 * len(order) + 0.9))
     colours = sns.color_palette(COLORMAP, len(order))
     for k, (family, colour) in enumerate(zip(order, colours, strict=True)):
-        own = ranks[ranks["family"] == family].sort_values("epochs")
+        own = ranks[ranks["family"] == family]
         # Beside each other, so that no interval hides another.
-        places = [budgets.index(epochs) + 0.3 * (k / len(order) - 0.5) for epochs in own["epochs"]]
-        axes.plot(places, own["rank"], "o-", color=colour, lw=1.8, ms=6)
-        axes.vlines(places, own["low"], own["high"], color=colour, lw=1.2, alpha=0.6)
+        places = [studies.index(one) + 0.3 * (k / len(order) - 0.5) for one in own["study"]]
+        axes.plot(places, own["rank"], "o-", color=colour, lw=1.2, ms=3.5)
+        axes.vlines(places, own["low"], own["high"], color=colour, lw=0.9, alpha=0.6)
         # At whole ranks, since those that tie would be written over each other.
-        axes.annotate(family, (len(budgets) - 0.75, k + 1), va="center", color=colour)
-    axes.set_xticks(range(len(budgets)), [str(epochs) for epochs in budgets])
+        axes.annotate(family, (len(studies) - 0.75, k + 1), va="center", color=colour)
+    axes.set_xticks(range(len(studies)), studies)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel="epochs a trial", ylabel="rank", xlim=(-0.5, len(budgets) + 0.3))
+    axes.set(ylabel="rank", xlim=(-0.5, len(studies) + 0.05 * len(studies)))
     axes.invert_yaxis()
+    return figure
+
+
+def winners(curves: pd.DataFrame) -> Figure:
+    """The best trial of each study: its rate against the fraction of training.
+
+    ``curves`` as :func:`~analysis.studies.winning_curves` makes them.
+    """
+    figure, axes = plt.subplots(figsize=(WIDTH, 2.2))
+    studies = list(curves.groupby(["study", "family"], sort=False))
+    colours = sns.color_palette(COLORMAP, len(studies))
+    for ((study, family), own), colour in zip(studies, colours, strict=True):
+        axes.plot(own["fraction"], own["lr"], color=colour, lw=1.5, label=f"{study}: {family}")
+    top = float(curves["lr"].max())
+    low = max(float(curves["lr"].min()), top / 10**RATE_DECADES)
+    axes.set(yscale="log", xlim=(0, 1), ylim=(low / 1.5, top * 1.5))
+    axes.set(xlabel="fraction of training", ylabel="learning rate")
+    axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
 def range_test(runs: Sequence[Mapping[str, Sequence[float]]], peak_lr: Sequence[float]) -> Figure:
     """The range test's runs, each its ``lr`` and smoothed ``train_loss``, and the range found."""
-    figure, axes = plt.subplots(figsize=(7, 3.6))
+    figure, axes = plt.subplots(figsize=(COLUMN, 1.9))
     for run in runs:
-        axes.plot(run["lr"], run["train_loss"], color=INK, lw=1.2, alpha=0.8)
+        axes.plot(run["lr"], run["train_loss"], color=INK, lw=0.8, alpha=0.8)
     axes.axvspan(*peak_lr, color="0.93", lw=0)
     # Not as far as where it blows up.
     first = max(run["train_loss"][0] for run in runs)
@@ -363,43 +343,84 @@ def range_test(runs: Sequence[Mapping[str, Sequence[float]]], peak_lr: Sequence[
     return figure
 
 
-def _beside(axes: Axes, position: float, text: str) -> None:
-    """A remark on a family, to the right of its row."""
-    axes.annotate(
-        text,
-        (1.01, position),
-        xycoords=axes.get_yaxis_transform(),
-        va="center",
-        color="0.45",
-        size="small",
+GLYPH = (0.085, 0.085)  # of a curve drawn in the map, in fractions of its axes
+NAME = (0.0072, 0.045)  # of a letter of its name, and the height of that
+
+
+def _glyphs(
+    points: pd.DataFrame, places: "np.ndarray[Any, Any]"
+) -> list[tuple[int, str, tuple[float, float]]]:
+    """Which curves of the map to draw: the point, a name to write, and where the middle is.
+
+    The best of a family (the first of its points) is moved to where there is room, others are drawn
+    in their place or not at all.
+    """
+    first = ~points["family"].duplicated().to_numpy()
+    drawn: list[tuple[int, str, tuple[float, float]]] = []
+    boxes: list[tuple[float, float, float, float]] = []
+    for k in [*np.flatnonzero(first).tolist(), *np.flatnonzero(~first).tolist()]:
+        name = str(points["family"].iloc[k]) if first[k] else ""
+        half = max(GLYPH[0], NAME[0] * len(name)) / 2 + 0.005
+        above = GLYPH[1] / 2 + NAME[1] * bool(name)
+        for x, y in _near(places[k], PATIENCE if name else 1):
+            box = (x - half, y - GLYPH[1] / 2 - 0.01, x + half, y + above)
+            inside = min(box) >= 0 and max(box) <= 1
+            if inside and not any(_overlap(box, other) for other in boxes):
+                boxes.append(box)
+                drawn.append((k, name, (x, y)))
+                break
+    return drawn
+
+
+PATIENCE = 400
+"""Places to try for a curve: the last of them is most of the map away."""
+
+
+def _near(place: "np.ndarray[Any, Any]", count: int) -> Iterator[tuple[float, float]]:
+    """The place itself, then others around it ever further away, evenly spread (a sunflower's)."""
+    for k in range(count):
+        distance, angle = 0.03 * math.sqrt(k), k * math.pi * (3 - math.sqrt(5))
+        x, y = place.tolist()
+        yield x + distance * math.cos(angle), y + distance * math.sin(angle)
+
+
+def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _lines(curves: pd.DataFrame, every: int) -> "list[np.ndarray[Any, Any]]":
+    """(points, 2) of fraction and rate for each trial, in the order of the rows."""
+    return [
+        own[["fraction", "lr"]].to_numpy()[_thinned(len(own), every)]
+        for _, own in curves.groupby("trial", sort=False)
+    ]
+
+
+def _thinned(count: int, every: int) -> "np.ndarray[Any, Any]":
+    """Every so many, and the last."""
+    return np.unique([*range(0, count, every), count - 1])
+
+
+def _mark_best(axes: Axes, curve: pd.DataFrame, norm: Normalize, of_all: bool) -> None:
+    """Draw the best of a family stronger, the best of all strongest."""
+    (line,) = axes.plot(
+        curve["fraction"],
+        curve["lr"],
+        color=plt.get_cmap(COLORMAP)(norm(curve["cost"].iloc[0])),
+        lw=2 if of_all else 1.3,
+        zorder=4 if of_all else 3,
     )
+    if of_all:
+        line.set_path_effects([Stroke(linewidth=3.4, foreground="white"), Normal()])
 
 
-def _scale_rates(axes: Axes) -> None:
-    """Peak rates along x, with round numbers."""
-    axes.set_xscale("log")
-    axes.xaxis.set(
-        major_locator=LogLocator(subs=(1, 3)),
-        major_formatter=FuncFormatter(lambda rate, _: f"{rate:g}"),
-        minor_locator=NullLocator(),
+def _colour_bar(figure: Figure, panels: Sequence[Axes], norm: Normalize, scale: Scale) -> None:
+    bar = figure.colorbar(
+        ScalarMappable(norm, COLORMAP),
+        ax=list(panels),
+        label=f"final {scale.name}",
+        pad=0.01,
+        aspect=35,
     )
-
-
-def _family_panels(ranking: pd.DataFrame) -> tuple[Figure, dict[str, Axes]]:
-    """A grid of small panels that share their axes, one a family, in the order of the ranking."""
-    families = list(ranking["family"])
-    columns = min(MAX_COLUMNS, math.ceil(math.sqrt(len(families))))
-    rows = math.ceil(len(families) / columns)
-    figure, grid = plt.subplots(
-        rows,
-        columns,
-        figsize=(PANEL_WIDTH * columns + 0.8, PANEL_HEIGHT * rows + 0.3),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-    )
-    for axes in grid.flat[len(families) :]:
-        axes.remove()
-    for axes in grid.flat[max(0, len(families) - columns) : len(families)]:
-        axes.tick_params(labelbottom=True)  # what stands above an empty place is at the bottom too
-    return figure, dict(zip(families, grid.flat, strict=False))
+    bar.outline.set_visible(False)
+    scale.label(bar.ax.yaxis, pd.Series([norm.vmin, norm.vmax]))

@@ -12,12 +12,11 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures import INK, MAX_COLUMNS, PANEL_HEIGHT, PANEL_WIDTH, house_style
+from analysis.style import COLORMAP, INK, MAX_COLUMNS, PANEL_HEIGHT, WIDTH, house_style, save
 from search_spaces import FAMILIES, Parameters, ScheduleFamily, nearest
 from search_spaces.preflight import draw, samples
 from study.cli import exit_status, parse
 from study.errors import InputError, StudyError
-from study.files import replacing
 
 COMMAND = "python -m analysis.gallery"
 STEPS = 1_000
@@ -64,7 +63,7 @@ class GalleryConfig:
 
 def tutorial() -> Figure:
     """The tutorial's six plots, a panel each: the rate against the step."""
-    figure, grid = plt.subplots(2, 3, figsize=(3 * PANEL_WIDTH, 2 * PANEL_HEIGHT), sharex=True)
+    figure, grid = plt.subplots(2, 3, figsize=(WIDTH, 2 * PANEL_HEIGHT), sharex=True)
     for axes, (title, (family, parameters)) in zip(grid.flat, TUTORIAL.items(), strict=True):
         axes.plot(draw(FAMILIES[family], parameters, TUTORIAL_STEPS)[:, 0], color=INK)
         axes.set_title(title)
@@ -77,7 +76,7 @@ def tutorial() -> Figure:
 def every_family() -> Figure:
     """A panel a family, several samples in each: the ratio to the peak rate."""
     rows = -(-len(FAMILIES) // MAX_COLUMNS)
-    size = (MAX_COLUMNS * PANEL_WIDTH, rows * 0.75 * PANEL_HEIGHT)
+    size = (WIDTH, rows * 0.75 * PANEL_HEIGHT)
     figure, grid = plt.subplots(rows, MAX_COLUMNS, figsize=size, sharex=True, sharey=True)
     for axes in grid.flat[len(FAMILIES) :]:
         axes.remove()
@@ -92,7 +91,9 @@ def every_family() -> Figure:
 
 def one_family(name: str) -> Figure:
     """One family from close by: several samples, the rate above and the momentum below."""
-    figure, (rate, momentum) = plt.subplots(2, 1, figsize=(7, 5), sharex=True, height_ratios=(3, 1))
+    figure, (rate, momentum) = plt.subplots(
+        2, 1, figsize=(WIDTH, 4.5), sharex=True, height_ratios=(3, 1)
+    )
     for axes, column in ((rate, 0), (momentum, 1)):
         _draw_samples(axes, FAMILIES[name], column)
     rate.set(title=name, ylabel="share of the peak rate", ylim=(0, 1.05), xlim=(0, 1))
@@ -102,12 +103,12 @@ def one_family(name: str) -> Figure:
 
 def _draw_samples(axes: Axes, family: ScheduleFamily, column: int) -> None:
     fraction = np.arange(STEPS) / STEPS
-    colours = sns.color_palette("viridis", SAMPLES)
+    colours = sns.color_palette(COLORMAP, SAMPLES)
     for colour, parameters in zip(colours, samples(family, (1.0, 1.0001), SAMPLES), strict=True):
         values = draw(family, parameters, STEPS)[:, column]
         if column == 0:
             values = values / float(parameters["peak_lr"])
-        axes.plot(fraction, values, color=colour, lw=1.4)
+        axes.plot(fraction, values, color=colour, lw=1)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -132,12 +133,9 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _save(figure: Figure, path: Path) -> None:
-    for suffix in ("png", "svg"):
-        with replacing(path.with_suffix(f".{suffix}")) as temporary:
-            figure.savefig(temporary, format=suffix, dpi=160)
-        print(path.with_suffix(f".{suffix}"))
-    plt.close(figure)
+def _save(figure: Figure, stem: Path) -> None:
+    for path in save(figure, stem):
+        print(path)
 
 
 if __name__ == "__main__":

@@ -29,12 +29,15 @@ class Results(NamedTuple):
 def load(folder: str | Path) -> Results:
     """Read a study, also one that still runs.
 
+    The tables have no rows before the first trial has finished.
+
     Raises:
-        InputError: the folder holds no study, or no trial has finished yet, or a file is damaged.
+        InputError: the folder holds no study, or a file is damaged.
     """
     folder = Path(folder)
     study = read_study_json(folder)
+    ranking = read_ranking(study)
     trials, epochs, schedules = (table.to_pandas() for table in read_tables(folder))
-    replicates = read_finalists(folder)
+    replicates = read_finalists(folder, ranking)
     finalists = replicates.to_pandas() if replicates else pd.DataFrame()
-    return Results(trials, epochs, schedules, study, Scale(read_ranking(study)), finalists)
+    return Results(trials, epochs, schedules, study, Scale(ranking), finalists)

@@ -1,82 +1,83 @@
 """The report of a study, or of a sweep of them: ``python -m analysis.report results/NAME``."""
 
-import base64
-import re
-import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import tyro
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from matplotlib.figure import Figure
 
-from analysis import figures
-from analysis.budgets import is_sweep, load_sweep, rank_by_budget
-from analysis.load import Results, load
-from analysis.sections import SECTIONS, Findings, Section
+from analysis import compare
+from analysis.findings import Findings
+from analysis.load import load
+from analysis.page import Pictures, Style, render, table, typed, writing
+from analysis.sections import SECTIONS, Section
+from analysis.studies import is_sweep, load_studies, sweep_folders
 from analysis.verdict import verdict
 from study.cli import exit_status, parse
-from study.errors import StudyError
-from study.files import replacing, write_atomically
+from study.errors import InputError
+from study.export import ExportConfig, export
+from study.files import write_atomically
 
 COMMAND = "python -m analysis.report"
 
 
 @dataclass(frozen=True)
 class ReportConfig:
-    """Write the report of a study: report/index.html, and every figure as PNG and SVG."""
+    """Write the report of a study, which may still run: report/index.html, and every figure."""
 
     folder: tyro.conf.Positional[Path]
     """The study's folder, results/NAME."""
+    style: Style = "screen"
+    """Figures as PNG and SVG, or for a paper as PDF too."""
 
 
-def write_report(folder: Path) -> Path:
+def write_report(folder: Path, style: Style = "screen") -> tuple[Path, list[str]]:
     """Write ``report/index.html`` and ``report/figures/`` into the folder of a study or a sweep.
 
-    Raises:
-        InputError: the folder holds no study with a finished trial.
-        StudyError: the report cannot be written.
-    """
-    read = load_sweep(folder) if is_sweep(folder) else Findings.of(load(folder))
-    report = folder / "report"
-    try:
-        (report / "figures").mkdir(parents=True, exist_ok=True)
-        with figures.house_style():
-            page = (
-                _study_page(folder, read)
-                if isinstance(read, Findings)
-                else _sweep_page(folder, read)
-            )
-        write_atomically(report / "index.html", page.encode())
-    except OSError as error:
-        raise StudyError(
-            f"{str(report)!r} cannot be written: {error.strerror or error}; mend that, then type "
-            f"{COMMAND} {shlex.quote(str(folder))}"
-        ) from error
-    return report / "index.html"
-
-
-def summary(folder: Path) -> list[str]:
-    """The verdict of a study; of a sweep, the first line of each of its studies'.
+    Returns:
+        The page; and the verdict of a study, or the first line of it of each study of a sweep.
 
     Raises:
-        InputError: the folder holds no study with a finished trial.
+        InputError: the folder holds no study, a file is damaged, or nothing may be written there.
+        StudyError: the disk is full or broken.
     """
-    if not is_sweep(folder):
-        return verdict(load(folder), folder)
-    return [
-        f"--epochs {epochs}: {verdict(results, folder / f'epochs-{epochs}')[0]}"
-        for epochs, results in load_sweep(folder).items()
-    ]
+    command, report = typed(COMMAND, folder), folder / "report"
+    if is_sweep(folder):
+        studies = load_studies(sweep_folders(folder))
+        title = f"{folder.resolve().name}: which learning-rate schedule?"
+        page = compare.write_comparison(studies, report, style, title, command)
+        return page, compare.summary(studies)
+    found = Findings.of(load(folder))
+    lines = verdict(found, folder)
+    with writing(report, style, command) as pictures:
+        text = _study_page(found, folder, lines, pictures)
+        write_atomically(report / "index.html", text.encode())
+    return report / "index.html", lines
 
 
-def _part(section: Section, found: Findings, folder: Path) -> dict[str, Any]:
+def _study_page(found: Findings, folder: Path, lines: list[str], pictures: Pictures) -> str:
+    results = found.results
+    return render(
+        "report.html",
+        title=f"{folder.resolve().name}: which learning-rate schedule?",
+        study=results.study,
+        verdict=[line for line in lines if not line.startswith("Code: ")],
+        parts=[_part(section, found, pictures) for section in SECTIONS if section.shown(found)],
+        counts=results.trials["status"].value_counts().to_dict(),
+        metric=results.scale.name,
+        trials=_rows(found),
+        curves=_curves(found),
+        code=_code(found, folder),
+        made=_made(found, folder),
+    )
+
+
+def _part(section: Section, found: Findings, pictures: Pictures) -> dict[str, Any]:
     """What the page needs of a section."""
     scale = found.results.scale
     words = {"metric": scale.name, "good": "high" if scale.higher_is_better else "low"}
@@ -84,99 +85,95 @@ def _part(section: Section, found: Findings, folder: Path) -> dict[str, Any]:
         "name": section.name,
         "title": section.title.format(**words),
         "caption": section.caption.format(**words),
-        "png": _drawn(section.name, section.draw(found), folder) if section.draw else None,
+        "picture": pictures.draw(section.name, section.draw(found)) if section.draw else None,
         "tables": [
-            _table(list(table.columns), table.to_numpy().tolist())
-            for table in section.tables(found)
+            table(list(shown.columns), shown.to_numpy().tolist())
+            for shown in section.tables(found)
+            if len(shown)
         ],
         "remarks": section.remarks(found),
     }
 
 
-def _table(head: list[str], rows: list[list[str]]) -> dict[str, Any]:
-    """What the page needs of a table; columns whose first cell is a number are aligned as such."""
-    numbers = [bool(re.match(r"-?\d", cell)) for cell in rows[0]]
-    return {"head": head, "rows": rows, "numbers": numbers}
-
-
-def _drawn(name: str, figure: Figure, folder: Path) -> str:
-    """Save a figure as PNG and SVG; returns the former as base64."""
-    for suffix in ("png", "svg"):
-        with replacing(folder / f"{name}.{suffix}") as path:
-            figure.savefig(path, format=suffix, dpi=160)
-    plt.close(figure)
-    return base64.b64encode((folder / f"{name}.png").read_bytes()).decode()
-
-
-def _study_page(folder: Path, found: Findings) -> str:
-    results = found.results
-    trials, scale = results.trials, results.scale
-    shown = [section for section in SECTIONS if section.shown(found)]
-    return _rendered(
-        "report.html",
-        folder,
-        study=results.study,
-        verdict=verdict(results, folder),
-        parts=[_part(section, found, folder / "report" / "figures") for section in shown],
-        counts=trials["status"].value_counts().to_dict(),
-        scale=scale,
-        trials=_rows(
-            trials.assign(cost=scale.cost(trials[scale.column])).sort_values(["cost", "trial"])
-        ),
-    )
-
-
-def _sweep_page(folder: Path, sweep: Mapping[int, Results]) -> str:
-    ranks = rank_by_budget(sweep)
-    written = ranks["rank"].map("{:g}".format) + ranks.apply(_interval, axis=1)
-    table = ranks.assign(rank=written).pivot(index="family", columns="epochs", values="rank")
-    last = ranks[ranks["epochs"] == max(sweep)].sort_values("rank")["family"]
-    rows = [[family, *table.loc[family].fillna("")] for family in last]
-    budgets = [
-        {"epochs": epochs, "href": f"../epochs-{epochs}/report/index.html", "line": lines[0]}
-        for epochs, results in sweep.items()
-        for lines in [verdict(results, folder / f"epochs-{epochs}")]
-    ]
-    return _rendered(
-        "sweep.html",
-        folder,
-        budgets=budgets,
-        metric=next(iter(sweep.values())).scale.name,
-        png=_drawn("ranks", figures.rank_by_budget(ranks), folder / "report" / "figures"),
-        ranks=_table(["family", *(f"--epochs {epochs}" for epochs in sweep)], rows),
-    )
-
-
-def _interval(row: "pd.Series[float]") -> str:
-    return f" ({row['low']:g} to {row['high']:g})"
-
-
-def _rendered(template: str, folder: Path, **values: Any) -> str:
-    environment = Environment(
-        loader=PackageLoader("analysis"), autoescape=True, undefined=StrictUndefined
-    )
-    return environment.get_template(template).render(name=folder.resolve().name, **values)
-
-
-def _rows(trials: pd.DataFrame) -> list[dict[str, Any]]:
-    """Trials for the table, each with the parameters that its family has."""
+def _rows(found: Findings) -> list[dict[str, Any]]:
+    """Trials for the table: the completed ones first, best first, each with its own parameters."""
+    trials, scale = found.results.trials, found.results.scale
+    completed = trials["status"] == "completed"
+    costs = scale.cost(trials[scale.column]).where(completed)
+    ordered = trials.assign(cost=costs).sort_values(["cost", "trial"], na_position="last")
     parameters = [name for name in map(str, trials.columns) if name.startswith("params.")]
-    rows = [{str(key): value for key, value in row.items()} for row in trials.to_dict("records")]
-    for row in rows:
-        row["parameters"] = {
-            column.removeprefix("params."): row[column]
-            for column in parameters
-            if pd.notna(row[column])
+    return [
+        {
+            **{str(key): value for key, value in row.items()},
+            "value": scale.ranking.text(row[scale.column]) if pd.notna(row["cost"]) else "",
+            "parameters": {
+                column.removeprefix("params."): row[column]
+                for column in parameters
+                if pd.notna(row[column])
+            },
         }
-    return rows
+        for row in ordered.to_dict("records")
+    ]
+
+
+def _curves(found: Findings) -> dict[str, Any]:
+    """Every trial's curve for the page: its height in percent at equal steps of the run."""
+    rates, best = found.rates, found.best
+    low, high = rates.min().min(), rates.max().max()
+    heights = (100 * (rates - low) / max(high - low, 1e-9)).round()
+    return {
+        "low": f"{10**low:.2g}",
+        "high": f"{10**high:.2g}",
+        "best": None if best is None else int(best["trial"]),
+        "trials": {
+            int(trial): [int(one) for one in own[np.isfinite(own)]]
+            for trial, own in zip(heights.index, heights.to_numpy(), strict=True)
+        },
+    }
+
+
+def _code(found: Findings, folder: Path) -> dict[str, str] | None:
+    """The winner's code, or why there is none of it."""
+    if found.best is None:
+        return None
+    number = int(found.best["trial"])
+    made = {"trial": str(number), "command": typed("python -m study.export", folder)}
+    try:
+        return made | {"text": export(ExportConfig(folder, number)).code, "error": ""}
+    except InputError as error:  # a family of one's own that is not here
+        return made | {"text": "", "error": str(error)}
+
+
+def _made(found: Findings, folder: Path) -> list[tuple[str, list[tuple[str, str]]]]:
+    """How the study was made, in groups of names and values."""
+    study, finalists = found.results.study, found.results.finalists
+    groups = [
+        (part, [(name, _said(value)) for name, value in study[part].items()])
+        for part in ("config", "versions", "hardware")
+    ]
+    seeds = [("search", _said(study["config"].get("seed")))]
+    if len(finalists):
+        seeds.append(("finalists", _said(sorted(set(finalists["seed"].tolist())))))
+    times = [("began", _said(study["began"])), ("ended", _said(study["ended"]))]
+    repeat = [
+        ("as it was typed", study["command"]),
+        ("the same proposals", typed("python -m study.run --replay", folder)),
+    ]
+    return [("command", repeat), ("seeds", seeds), ("times", times), *groups]
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    return "none" if value in (None, "") else str(value)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Write a report and say where it is."""
     mpl.use("agg")
     config = parse(ReportConfig, COMMAND, arguments)
-    page = write_report(config.folder)
-    for line in summary(config.folder):
+    page, lines = write_report(config.folder, config.style)
+    for line in lines:
         print(line)
     print(f"report: {page}")
     return 0

@@ -5,6 +5,7 @@ a share that should be high (they crowd near 100%, and the logarithm spreads the
 for what should be low, its negative for anything else.
 """
 
+import math
 from dataclasses import dataclass
 
 import pandas as pd
@@ -98,9 +99,24 @@ class Scale:
         if self.higher_is_better and not axis.get_inverted():
             (axes.invert_yaxis if vertical else axes.invert_xaxis)()
         if len(costs):
-            ticks = self._ticks(float(costs.min()), float(costs.max()), self.is_log(costs))
+            ends = float(costs.min()), float(costs.max())
+            ticks = self._ticks(*ends, self.is_log(costs))
+            # Written along an axis, values need more room than above each other.
+            ticks = self._apart(ticks, *ends, 0.06 if vertical else 0.18)
             axis.set_ticks(ticks, [self._written(tick) for tick in ticks])
         axis.set_minor_locator(NullLocator())
+
+    def limit(self, axis: Axis, costs: "pd.Series[float]") -> None:
+        """Have a labelled axis end with these costs and a margin, whatever else is drawn."""
+        best, worst = float(costs.min()), float(costs.max())
+        if not best < worst:
+            return
+        ratio, span = (worst / best) ** 0.08, 0.08 * (worst - best)
+        low, high = (
+            (best / ratio, worst * ratio) if self.is_log(costs) else (best - span, worst + span)
+        )
+        axes, ends = axis.axes, (high, low) if self.higher_is_better else (low, high)
+        (axes.set_ylim if axis is axes.yaxis else axes.set_xlim)(ends)
 
     def _ticks(self, low: float, high: float, log: bool) -> list[float]:
         """Costs between two, at round numbers."""
@@ -114,6 +130,19 @@ class Scale:
         ticks = [self.value(float(value)) for value in values]  # value() is its own inverse
         margin = 0.01 * (high - low)
         return [tick for tick in ticks if low - margin <= tick <= high + margin] or [low]
+
+    def _apart(self, ticks: list[float], low: float, high: float, gap: float) -> list[float]:
+        """Those that keep a distance, as a share of the axis, from the last; from the best on."""
+        log = self.is_log(pd.Series([low]))
+
+        def place(cost: float) -> float:
+            return math.log(cost / low) if log else cost - low
+
+        kept: list[float] = []
+        for tick in sorted(ticks):
+            if not kept or place(tick) - place(kept[-1]) >= gap * place(high):
+                kept.append(tick)
+        return kept
 
     def _written(self, cost: float) -> str:
         value = self.value(cost)

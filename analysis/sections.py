@@ -7,44 +7,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import figures
-from analysis.comparison import Comparison, compare
-from analysis.load import Results
-from analysis.tuning import (
-    fairness,
-    forgiveness,
-    leaders,
-    tuning_curves,
-    unfair,
-    wrongly_condemned,
-)
+from analysis.comparison import Comparison
+from analysis.findings import Findings
+from analysis.importance import LEAST_TRIALS
+from analysis.tuning import leaders, unfair
 from analysis.verdict import joined
-
-
-class Findings(NamedTuple):
-    """A study, and what follows from it: computed once, drawn and written in several places."""
-
-    results: Results
-    comparison: Comparison | None
-    curves: pd.DataFrame
-    ledger: pd.DataFrame
-    condemned: pd.DataFrame
-
-    @classmethod
-    def of(cls, results: Results) -> "Findings":
-        """All of it."""
-        trials, scale = results.trials, results.scale
-        return cls(
-            results,
-            compare(results.finalists, scale),
-            tuning_curves(trials, scale),
-            fairness(trials, results.study["search_space"]),
-            wrongly_condemned(trials, scale),
-        )
-
-    @property
-    def completed(self) -> bool:
-        """Whether there is anything to draw."""
-        return bool((self.results.trials["status"] == "completed").any())
 
 
 class Section(NamedTuple):
@@ -112,7 +79,8 @@ def _finalist_remarks(found: Findings) -> list[str]:
     return [
         *remarks,
         f"Groups within which nothing can be told apart: {apart}.",
-        f"The smallest difference that would have been found with 80% chance is about "
+        "The smallest difference between the two best that would have been found with 80% chance "
+        "is about "
         f"{scale.difference(comparison.detectable)}.",
     ]
 
@@ -147,9 +115,26 @@ def _condemned_remarks(found: Findings) -> list[str]:
     ]
 
 
-def _draw_forgiveness(found: Findings) -> Figure:
-    results, noise = found.results, _compared(found).noise
-    return figures.forgiveness(results.trials, forgiveness(results.trials, noise, results.scale))
+def _alike_remarks(found: Findings) -> list[str]:
+    """Which families' best trials are the same schedule under two names."""
+    pairs = [
+        f"{row['family']} and {row['other']} ({10 ** row['decades'] - 1:.0%})"
+        for row in found.alike.to_dict("records")
+    ]
+    shown = [*pairs[:5], f"{len(pairs) - 5} more pairs"] if len(pairs) > 5 else pairs
+    if not pairs:
+        return []
+    return [
+        f"Nearly the same curve in the best trials of {joined(shown)}: so far are their rates "
+        "apart on average."
+    ]
+
+
+def _importance_remarks(found: Findings) -> list[str]:
+    trials = found.results.trials
+    families = trials.groupby("family").size()
+    few = sorted(set(families.index) - set(found.importances["family"]))
+    return [f"Not shown, with fewer than {LEAST_TRIALS} trials: {joined(few)}."] if few else []
 
 
 def _draw(figure: Callable[..., Figure], *tables: str) -> Callable[[Findings], Figure]:
@@ -170,6 +155,16 @@ SECTIONS = (
         "with (darker is better). The strongest line is the best trial of all, the next strongest "
         "the best of each family. Dotted grey lines diverged, failed or were stopped.",
         _draw(figures.schedules_by_result, "trials", "schedules"),
+    ),
+    Section(
+        "curve_map",
+        "Map of the curves",
+        "Every dot is a trial, placed by its curve: near each other are trials that trained with "
+        "nearly the same rates, whatever their family is called. Some curves are drawn in their "
+        "place (logarithm of the rate over the run); named are the best of the families.",
+        lambda found: figures.curve_map(found.map, found.rates, found.results.scale),
+        remarks=_alike_remarks,
+        shown=lambda found: len(found.map.points) > 1,
     ),
     Section(
         "finalists",
@@ -204,17 +199,10 @@ SECTIONS = (
         "forgiveness",
         "Which family forgives a badly chosen peak rate",
         "Bars: the peak rates between which good trials were found, within seed noise of their "
-        "family's best (twice the standard deviation over the finalists' seeds); others of another "
-        "shape may lie between. Ticks are the rates that were tried, crosses diverged.",
-        _draw_forgiveness,
-        shown=lambda found: found.comparison is not None and found.comparison.noise >= 0,
-    ),
-    Section(
-        "families",
-        "Final {metric} by family",
-        "Every trial a dot, families ordered by their best. Families whose clouds overlap cannot "
-        "be told apart by one run each.",
-        _draw(figures.result_by_family, "trials"),
+        "family's best (twice the standard deviation over a typical finalist's seeds); others of "
+        "another shape may lie between. Ticks are the rates that were tried, crosses diverged.",
+        lambda found: figures.forgiveness(found.results.trials, found.ranges),
+        shown=lambda found: not found.ranges.empty,
     ),
     Section(
         "peak_rates",
@@ -230,10 +218,14 @@ SECTIONS = (
         _draw(figures.learning_curves, "trials", "epochs"),
     ),
     Section(
-        "search",
-        "How the search went",
-        "The line is the best {metric} so far; a line that is flat for long has found what it can.",
-        _draw(figures.best_by_trial, "trials"),
+        "importances",
+        "Which parameters decide",
+        "How much each parameter decides whether a trial is among the best quarter of its own "
+        "family (PED-ANOVA). Ticks: how far chance came, the largest of 19 times that the results "
+        "were shuffled among the trials. What did not come further is grey: it may be nothing.",
+        lambda found: figures.importances(found.importances),
+        remarks=_importance_remarks,
+        shown=lambda found: not found.importances.empty,
     ),
     Section(
         "fairness",

@@ -1,38 +1,41 @@
 """The answer in words: at most five lines, from the numbers alone."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from analysis.comparison import Comparison, compare
+from analysis.comparison import Comparison
+from analysis.findings import Findings
 from analysis.load import Results
-from analysis.tuning import fairness, forgiveness
+from analysis.outcomes import edge_of_bulk
 
 CONTROL = "constant"
 
 
-def verdict(results: Results, folder: Path) -> list[str]:
+def verdict(found: Findings, folder: Path) -> list[str]:
     """Who wins or why nobody does, how good that is, how forgiving, what to beware of, the code.
 
     Args:
-        results: of a study.
+        found: in a study.
         folder: where it lies, for the commands.
     """
-    comparison = compare(results.finalists, results.scale)
+    comparison, results, best = found.comparison, found.results, found.best
     where = shlex.quote(str(folder))
-    if comparison is None:
-        return _without_finalists(results, where)
-    best = comparison.families.iloc[0]
-    lines = [
-        _who(comparison, results, where),
-        _how_good(comparison, results),
-        _how_forgiving(comparison, results),
-        _beware(comparison, results),
-        f"Code: python -m study.export {where} --trial {best['trial']}",
-    ]
-    return [line for line in lines if line]
+    if best is None:
+        return ["No trial has completed yet."]
+    lines = _without_finalists(found, best, where)
+    if comparison:
+        lines = [
+            _who(comparison, results, where),
+            _how_good(comparison, results),
+            _how_forgiving(comparison, found.ranges),
+            _beware(comparison, found),
+        ]
+    code = f"Code: python -m study.export {where} --trial {best['trial']}"
+    return [line for line in (*lines, code) if line]
 
 
 def joined(names: Sequence[str], word: str = "and") -> str:
@@ -40,15 +43,12 @@ def joined(names: Sequence[str], word: str = "and") -> str:
     return f" {word} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def _without_finalists(results: Results, where: str) -> list[str]:
-    trials, scale = results.trials, results.scale
-    completed = trials[trials["status"] == "completed"]
-    if completed.empty:
-        return ["No trial has completed yet."]
-    best = completed.loc[[scale.cost(completed[scale.column]).idxmin()]].iloc[0]
+def _without_finalists(found: Findings, best: Mapping[str, Any], where: str) -> list[str]:
+    results, scale = found.results, found.results.scale
     lines = [
-        f"Best of {len(trials)} trials: {best['family']}, {_metric(best[scale.column], results)} "
-        f"validation {scale.name} in one run; the next best may be as good."
+        f"Best of {len(results.trials)} trials: {best['family']}, "
+        f"{_metric(best[scale.column], results)} validation {scale.name} in one run; the next best "
+        "may be as good."
     ]
     if len(results.finalists):
         statuses = results.finalists["status"].value_counts()
@@ -58,7 +58,7 @@ def _without_finalists(results: Results, where: str) -> list[str]:
         lines.append(
             f"To know, train the best again on fresh seeds: python -m study.confirm {where}"
         )
-    return [*lines, f"Code: python -m study.export {where} --trial {best['trial']}"]
+    return lines
 
 
 def _who(comparison: Comparison, results: Results, where: str) -> str:
@@ -86,8 +86,8 @@ def _who(comparison: Comparison, results: Results, where: str) -> str:
     rest = f", but it beats {joined(beaten)}" if beaten else ""
     return (
         f"No single winner: {replicates} seeds cannot tell {names[0]} from {joined(tied[1:], 'or')}"
-        f"{rest}. A difference of about {scale.difference(comparison.detectable)} would have been "
-        "found with 80% chance."
+        f"{rest}. A difference of about {scale.difference(comparison.detectable)} between the two "
+        "best would have been found with 80% chance."
     )
 
 
@@ -109,8 +109,8 @@ def _how_good(comparison: Comparison, results: Results) -> str:
     return f"{line}."
 
 
-def _how_forgiving(comparison: Comparison, results: Results) -> str:
-    ranges = forgiveness(results.trials, comparison.noise, results.scale).set_index("family")
+def _how_forgiving(comparison: Comparison, ranges: pd.DataFrame) -> str:
+    ranges = ranges.set_index("family")
     best = comparison.families["family"].iloc[0]
     if best not in ranges.index:
         return ""
@@ -124,18 +124,32 @@ def _how_forgiving(comparison: Comparison, results: Results) -> str:
     return f"{line}."
 
 
-def _beware(comparison: Comparison, results: Results) -> str:
+def _beware(comparison: Comparison, found: Findings) -> str:
     """What weakens the verdict, the worst first."""
+    results, counts = found.results, found.ledger["trials"]
     doubts = [f"{family} {why} and is out" for family, why in comparison.lost.items()]
+    doubts += _far_off(comparison, results)
     looks = len({opening["replicates"] for opening in results.study.get("test_split", [])})
     if looks > 1:
         doubts.append(f"the test split was looked at {looks} times, for which no p-value allows")
-    counts = fairness(results.trials, results.study["search_space"])["trials"]
     if counts.max() - counts.min() > 1:
         doubts.append(f"families had {counts.min()} to {counts.max()} trials")
     if CONTROL not in set(results.finalists["family"]):
         doubts.append("no constant rate stands beside the finalists as a control")
     return f"Beware: {'; '.join(doubts)}." if doubts else ""
+
+
+def _far_off(comparison: Comparison, results: Results) -> list[str]:
+    """Replicates that came to far worse than the rest, on which means and intervals then hang."""
+    finalists, scale = results.finalists, results.scale
+    compared = finalists[finalists["family"].isin(comparison.families["family"])]
+    costs = scale.cost(compared[scale.test_column].dropna())
+    off = compared.loc[costs.index[costs > edge_of_bulk(costs)]]
+    return [
+        f"{family} came to {joined([_metric(one, results) for one in sorted(values)])} under "
+        f"{'one of its seeds' if len(values) == 1 else 'some of its seeds'}"
+        for family, values in off.groupby("family")[scale.test_column]
+    ]
 
 
 def _better(pair: "pd.Series[float]", results: Results) -> str:

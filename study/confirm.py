@@ -202,7 +202,7 @@ class Confirmation:
     def _recorded(self) -> int:
         """Runs in the table; none if it is damaged: the checkpoints write it again."""
         with contextlib.suppress(InputError):
-            table = read_finalists(self.config.folder)
+            table = read_finalists(self.config.folder, self.ranking)
             return len(table) if table else 0
         return 0
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import tyro
 
@@ -36,6 +36,16 @@ class ExportConfig:
     """Optimizer steps of your own run, to which the schedule is rescaled. Default: the trial's."""
     format: Literal["code", "json"] = "code"
     """Python, or the same as JSON."""
+
+
+class Exported(NamedTuple):
+    """A trial's schedule as code."""
+
+    trial: dict[str, Any]
+    """Its number, its family, and what it came to."""
+    parameters: dict[str, Any]
+    total_steps: int
+    code: str
 
 
 def code(family: str, parameters: Parameters, total_steps: int) -> str:
@@ -133,7 +143,7 @@ def _best_finalist(folder: Path, ranking: Ranking) -> int | None:
 
     Without those that diverged under some seed, over the replicates that all others completed.
     """
-    table = read_finalists(folder)
+    table = read_finalists(folder, ranking)
     rows = table.to_pylist() if table else []
     diverged = {row["trial"] for row in rows if row["status"] == "diverged"}
     costs: dict[int, dict[int, float]] = {}
@@ -155,13 +165,12 @@ def _horizon(rows: Sequence[dict[str, Any]], config: ExportConfig) -> int:
     return config.total_steps
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Print the snippet.
+def export(config: ExportConfig) -> Exported:
+    """The code of a trial of a study.
 
     Raises:
-        InputError: no such study or trial, or too short a run.
+        InputError: no such study or trial, a family that cannot be imported, or too short a run.
     """
-    config = parse(ExportConfig, COMMAND, arguments)
     rows = read_tables(config.folder).trials.to_pylist()
     ranking = read_ranking(read_study_json(config.folder))
     row = _chosen(rows, config, ranking)
@@ -176,14 +185,24 @@ def main(arguments: Sequence[str]) -> int:
         if name.startswith("params.") and value is not None
     } | {"peak_lr": row["peak_lr"]}
     total_steps = _horizon(rows, config)
-    snippet = code(family, parameters, total_steps)
+    names = ("trial", "family", "metric", f"val_{ranking.column}")
+    trial = {name: row[name] for name in names if name in row}
+    return Exported(trial, parameters, total_steps, code(family, parameters, total_steps))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the snippet.
+
+    Raises:
+        InputError: as :func:`export` does.
+    """
+    config = parse(ExportConfig, COMMAND, arguments)
+    exported = export(config)
     if config.format == "json":
-        names = ("trial", "family", "metric", f"val_{ranking.column}")
-        trial = {name: row[name] for name in names if name in row}
-        described = {"parameters": parameters, "total_steps": total_steps, "code": snippet}
-        print(json.dumps(trial | described, indent=2))
+        described = exported._asdict()
+        print(json.dumps(described.pop("trial") | described, indent=2))
     else:
-        print(snippet, end="")
+        print(exported.code, end="")
     return 0
 
 

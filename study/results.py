@@ -73,6 +73,7 @@ FINALISTS = {
     "error": pa.string(),
 }
 METRIC_COLUMNS = ("val_metric", "best_val_metric", "test_metric")
+SINCE_VERSION_2 = {"sampler", "condemned"}
 
 
 class Tables(NamedTuple):
@@ -135,9 +136,10 @@ class ResultTables:
         )
         epochs = _table((row for pair in finished for row in _epoch_rows(*pair)), EPOCHS)
         curves = _table((row for pair in finished for row in _curve_rows(*pair)), SCHEDULES)
-        _write_table(self.folder, "trials", _named(trials, self.ranking))
-        _write_table(self.folder, "epochs", _named(epochs, self.ranking))
+        # The trials last, since they are read first: whatever trial is seen, its rows are there.
         _write_table(self.folder, "schedules", curves)
+        _write_table(self.folder, "epochs", _named(epochs, self.ranking))
+        _write_table(self.folder, "trials", _named(trials, self.ranking))
         self._written = len(finished)
         now = time.monotonic()
         self._next_write = now + 20 * (now - started)
@@ -207,14 +209,14 @@ class FinalistTable:
             self._written = len(rows)
 
 
-def read_finalists(folder: Path) -> pa.Table | None:
+def read_finalists(folder: Path, ranking: Ranking) -> pa.Table | None:
     """The replicates of the finalists, or None where there is none yet.
 
     Raises:
         InputError: the table cannot be read.
     """
     path = folder / "finalists.parquet"
-    return _read_table(path) if path.exists() else None
+    return _read_table(path, _columns(FINALISTS, ranking)) if path.exists() else None
 
 
 def read_ranking(study: Mapping[str, Any]) -> Ranking:
@@ -230,20 +232,28 @@ def read_ranking(study: Mapping[str, Any]) -> Ranking:
 
 
 def read_tables(folder: Path) -> Tables:
-    """The tables of a study.
+    """The tables of a study, without rows before its first trial has ended.
 
     Raises:
         InputError: the folder holds no study, or a table cannot be read.
     """
-    read_study_json(folder)
-    return Tables(*(_read_table(folder / f"{name}.parquet") for name in Tables._fields))
+    ranking = read_ranking(read_study_json(folder))
+    schemas = (TRIALS_HEAD | TRIALS_TAIL, EPOCHS, SCHEDULES)
+    if not (folder / "trials.parquet").exists():
+        return Tables(*(_named(_table([], schema), ranking) for schema in schemas))
+    return Tables(
+        *(
+            _read_table(folder / f"{name}.parquet", _columns(schema, ranking))
+            for name, schema in zip(Tables._fields, schemas, strict=True)
+        )
+    )
 
 
 def read_curves(folder: Path) -> dict[int, list[tuple[int, float, float]]]:
     """The curves in the table of them, by trial; none where it cannot be read."""
     curves: dict[int, list[tuple[int, float, float]]] = {}
     with contextlib.suppress(InputError):
-        for row in _read_table(folder / "schedules.parquet").to_pylist():
+        for row in _read_table(folder / "schedules.parquet", SCHEDULES).to_pylist():
             curves.setdefault(row["trial"], []).append((row["step"], row["lr"], row["momentum"]))
     return curves
 
@@ -284,21 +294,24 @@ def _of_1(content: dict[str, Any]) -> dict[str, Any]:
     return {**content, "task": task, "metric": ACCURACY.to_json(), "range_test": None}
 
 
-def _read_table(path: Path) -> pa.Table:
+def _read_table(path: Path, columns: Iterable[str]) -> pa.Table:
+    again = f"python -m study.run --resume {shlex.quote(str(path.parent))} writes it anew"
     try:
         table = pq.read_table(path)
-    except FileNotFoundError as error:
-        raise InputError(f"{str(path.parent)!r} has no finished trial yet") from error
     except (OSError, pa.ArrowException) as error:
-        again = f"python -m study.run --resume {shlex.quote(str(path.parent))}"
-        raise InputError(
-            f"{str(path)!r} cannot be read: {error}; {again} writes it anew"
-        ) from error
+        raise InputError(f"{str(path)!r} cannot be read: {error}; {again}") from error
     # The first version wrote none.
     version = int((table.schema.metadata or {}).get(b"version", 1))
     if version > VERSION:
         raise _too_new(path, version)
+    if missing := set(columns) - SINCE_VERSION_2 - set(table.column_names):
+        raise InputError(f"{str(path)!r} has no column {min(missing)!r}; {again}")
     return table
+
+
+def _columns(schema: Iterable[str], ranking: Ranking) -> set[str]:
+    """By the names that :func:`_named` gives."""
+    return set(_named(_table([], dict.fromkeys(schema, pa.null())), ranking).column_names)
 
 
 def _too_new(path: Path, version: object) -> InputError:

@@ -1,0 +1,126 @@
+"""Several studies on one page: ``python -m analysis.compare results/A results/B``."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import pandas as pd
+import tyro
+
+from analysis import figures
+from analysis.page import Style, render, table, typed, writing
+from analysis.studies import Study, load_studies, rank_by_study, winning_curves
+from analysis.verdict import verdict
+from study.cli import exit_status, parse
+from study.errors import InputError
+from study.files import write_atomically
+
+COMMAND = "python -m analysis.compare"
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """Put several studies, or one study at several budgets, on one page."""
+
+    folders: tyro.conf.Positional[tuple[Path, ...]]
+    """The studies' folders, results/A results/B and so on."""
+    out: Path = Path("comparison")
+    """Folder for the page, index.html, and figures/."""
+    style: Style = "screen"
+    """Figures as PNG and SVG, or for a paper as PDF too."""
+
+
+def write_comparison(
+    studies: Sequence[Study], out: Path, style: Style, title: str, command: str
+) -> Path:
+    """Write ``index.html`` and ``figures/``.
+
+    Raises:
+        InputError: nothing may be written there.
+        StudyError: the disk is full or broken.
+    """
+    ranks, curves = rank_by_study(studies), winning_curves(studies)
+    with writing(out, style, command) as pictures:
+        page = render(
+            "compare.html",
+            title=title,
+            studies=[_line(study, out) for study in studies],
+            curves=pictures.draw("winners", figures.winners(curves)) if len(curves) else None,
+            ranks=pictures.draw("ranks", figures.rank_by_study(ranks)) if len(ranks) else None,
+            rank_table=_pivoted(ranks.assign(text=_written(ranks))) if len(ranks) else None,
+            test_table=_tested(studies),
+            command=command,
+        )
+        write_atomically(out / "index.html", page.encode())
+    return out / "index.html"
+
+
+def summary(studies: Sequence[Study]) -> list[str]:
+    """The first line of each study's verdict."""
+    return [f"{study.label}: {verdict(study.found, study.folder)[0]}" for study in studies]
+
+
+def _line(study: Study, out: Path) -> dict[str, str]:
+    results, page = study.found.results, study.folder / "report" / "index.html"
+    trials = results.trials
+    return {
+        "label": study.label,
+        "href": os.path.relpath(page, out) if page.exists() else "",
+        "verdict": verdict(study.found, study.folder)[0],
+        "made": f"{len(trials)} trials of {results.study['config']['epochs']} epochs on "
+        f"{results.study['task']['name']}",
+    }
+
+
+def _written(ranks: pd.DataFrame) -> "pd.Series[str]":
+    number = "{:g}".format
+    low, high = ranks["low"].map(number), ranks["high"].map(number)
+    return ranks["rank"].map(number) + " (" + low + " to " + high + ")"
+
+
+def _tested(studies: Sequence[Study]) -> dict[str, object] | None:
+    """The finalists' means on the test split, where there are any."""
+    means = []
+    for study in studies:
+        if study.found.comparison:
+            families, text = study.found.comparison.families, study.found.results.scale.ranking.text
+            interval = families["low"].map(text) + " to " + families["high"].map(text)
+            written = families["mean"].map(text) + " (" + interval + ")"
+            means.append(pd.DataFrame({"family": families["family"], "text": written}))
+            means[-1]["study"] = study.label
+    return _pivoted(pd.concat(means)) if means else None
+
+
+def _pivoted(cells: pd.DataFrame) -> dict[str, object]:
+    """A row a family, a column a study; the families in the order of the last that has them."""
+    studies = list(dict.fromkeys(cells["study"]))
+    wide = cells.pivot(index="family", columns="study", values="text").fillna("")
+    order = list(
+        dict.fromkeys(
+            f for one in reversed(studies) for f in cells.loc[cells["study"] == one, "family"]
+        )
+    )
+    return table(["family", *studies], [[family, *wide.loc[family, studies]] for family in order])
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the page and say where it is."""
+    mpl.use("agg")
+    config = parse(CompareConfig, COMMAND, arguments)
+    if len(set(config.folders)) < 2:
+        raise InputError(f"it takes two studies or more to compare, not {len(set(config.folders))}")
+    studies = load_studies(config.folders)
+    title = f"{len(studies)} studies side by side"
+    command = typed(COMMAND, *config.folders, "--out", config.out)
+    page = write_comparison(studies, config.out, config.style, title, command)
+    for line in summary(studies):
+        print(line)
+    print(f"comparison: {page}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main))

@@ -1,0 +1,118 @@
+"""Which parameters decide, within each family: the only module here that knows Optuna.
+
+Over all families together importances mislead: a parameter that decides everything in its own
+family has no value in the others, and counts for nothing.
+"""
+
+import json
+import math
+import warnings
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+from optuna.distributions import BaseDistribution, FloatDistribution, json_to_distribution
+from optuna.importance import PedAnovaImportanceEvaluator
+from optuna.trial import FrozenTrial
+
+from analysis.scale import Scale
+from analysis.statistics import SEED
+
+LEAST_TRIALS = 10
+TOP = 0.25
+"""Share of a family's trials that count as its good ones."""
+SHUFFLES = 19
+"""Of which the importance has to exceed all: by chance, it does so in one case of twenty."""
+
+
+def importances(
+    trials: pd.DataFrame, search_space: Mapping[str, Any], scale: Scale
+) -> pd.DataFrame:
+    """How much each searched parameter decides whether a trial is among its family's best quarter.
+
+    Columns ``family``, ``parameter``, ``share`` (of all in the family, 0 to 1), ``chance`` (the
+    largest of 19 times that the results were shuffled, as the same share) and ``trials``; the most
+    important first. By PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255), which compares how the
+    values of the best quarter are spread with how all are. Trials that diverged count as the
+    worst; families of fewer than ``LEAST_TRIALS`` completed or diverged trials are left out, and
+    so is everything in studies of the first version, which did not record their ranges.
+    """
+    rows = []
+    for family in search_space["families"] if "parameters" in search_space else ():
+        own = trials[
+            (trials["family"] == family) & trials["status"].isin(("completed", "diverged"))
+        ]
+        ranges = _searched(family, own, search_space)
+        if len(own) < LEAST_TRIALS or not ranges:
+            continue
+        costs = scale.cost(own[scale.column]).where(own["status"] == "completed", math.inf)
+        # By rank, of which alone the method makes use: a diverged trial has no cost.
+        ranks = costs.rank(method="first").to_numpy()
+        random = np.random.default_rng(SEED)
+        shuffled = [random.permutation(ranks) for _ in range(SHUFFLES)]
+        found, *by_chance = _importances(own, [ranks, *shuffled], ranges)
+        total = sum(found.values()) or 1.0
+        for name, value in sorted(found.items(), key=lambda pair: -pair[1]):
+            chance = max(one[name] for one in by_chance)
+            rows.append((family, name, value / total, chance / total, len(own)))
+    return pd.DataFrame(rows, columns=["family", "parameter", "share", "chance", "trials"])
+
+
+def _searched(
+    family: str, own: pd.DataFrame, search_space: Mapping[str, Any]
+) -> dict[str, BaseDistribution]:
+    """The ranges of the parameters that a family's trials have and that have more than one value.
+
+    The table has a value for each trial of what a family has, and none for what it has not.
+    """
+    stored = search_space["parameters"][family] | search_space["extras"]
+    ranges = {name: json_to_distribution(json.dumps(range_)) for name, range_ in stored.items()}
+    low, high = search_space["peak_lr"]
+    ranges["peak_lr"] = FloatDistribution(low, high, log=True)
+    return {
+        name: range_
+        for name, range_ in ranges.items()
+        if not range_.single() and _column(name) in own and own[_column(name)].notna().all()
+    }
+
+
+def _column(parameter: str) -> str:
+    return parameter if parameter == "peak_lr" else f"params.{parameter}"
+
+
+def _importances(
+    own: pd.DataFrame,
+    outcomes: "list[np.ndarray[Any, Any]]",
+    ranges: Mapping[str, BaseDistribution],
+) -> list[dict[str, float]]:
+    """For each way the trials may have come out.
+
+    Not normalised, since shares of nothing would look like much. One study for all of them, since
+    Optuna copies every trial that it is given.
+    """
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells of every study that is made
+    study = optuna.create_study(directions=["minimize"] * len(outcomes))
+    optuna.logging.set_verbosity(verbosity)
+    parameters = own[[_column(name) for name in ranges]].set_axis(list(ranges), axis=1)
+    study.add_trials(
+        [
+            optuna.create_trial(params=one, distributions=dict(ranges), values=values)
+            for one, *values in zip(parameters.to_dict("records"), *outcomes, strict=True)
+        ]
+    )
+    evaluator = PedAnovaImportanceEvaluator(target_quantile=TOP)
+    with warnings.catch_warnings():
+        # It warns that low targets are what it takes for good; so do we.
+        warnings.simplefilter("ignore", UserWarning)
+        return [
+            evaluator.evaluate(study, target=partial(_outcome, number=k))
+            for k in range(len(outcomes))
+        ]
+
+
+def _outcome(trial: FrozenTrial, number: int) -> float:
+    return float(trial.values[number])

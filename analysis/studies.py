@@ -1,0 +1,119 @@
+"""Several studies side by side: which family is best where, and with which curve."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from analysis.curves import realised_curves
+from analysis.findings import Findings
+from analysis.load import load
+from analysis.statistics import LEVEL, RESAMPLES, SEED
+from study.config import MACHINE
+from study.results import STUDY_JSON
+
+
+class Study(NamedTuple):
+    """One of several."""
+
+    label: str
+    folder: Path
+    found: Findings
+
+
+def is_sweep(folder: Path) -> bool:
+    """Whether studies at several budgets lie in a folder, rather than one study."""
+    return not (folder / STUDY_JSON).exists() and bool(sweep_folders(folder))
+
+
+def sweep_folders(folder: Path) -> list[Path]:
+    """The studies of a sweep, by their epochs a trial."""
+    found = ((re.fullmatch(r"epochs-(\d+)", one.name), one) for one in folder.glob("epochs-*"))
+    studies = {int(name[1]): one for name, one in found if name and (one / STUDY_JSON).exists()}
+    return [studies[epochs] for epochs in sorted(studies)]
+
+
+def load_studies(folders: Sequence[Path]) -> list[Study]:
+    """Studies, each with a label that tells it from the others.
+
+    Their epochs a trial where nothing else differs, else the names of their folders.
+
+    Raises:
+        InputError: a folder holds no study, or a file is damaged.
+    """
+    found = [Findings.of(load(folder)) for folder in folders]
+    configs = [one.results.study["config"] for one in found]
+    epochs = [config["epochs"] for config in configs]
+    only_epochs = len(set(epochs)) == len(epochs) > 1 and all(
+        _essence(config) == _essence(configs[0]) for config in configs
+    )
+    labels = [f"{count} epochs" for count in epochs] if only_epochs else _names(folders)
+    return [Study(*one) for one in zip(labels, folders, found, strict=True)]
+
+
+def rank_by_study(studies: Sequence[Study]) -> pd.DataFrame:
+    """The families' ranks in each study, by the best validation result of their trials.
+
+    Columns ``study`` (its label), ``family``, ``rank`` (1 is best; ties share the mean of theirs),
+    ``low``, ``high``: the 95% interval of the rank when every family's trials are drawn again from
+    those that it had (bootstrap). A family without a completed trial comes last. Studies without a
+    completed trial are left out.
+    """
+    ranks = [_ranks(one.found).assign(study=one.label) for one in studies if one.found.completed]
+    columns = ["study", "family", "rank", "low", "high"]
+    if not ranks:
+        return pd.DataFrame(columns=columns)
+    return pd.DataFrame(pd.concat(ranks, ignore_index=True), columns=columns)
+
+
+def winning_curves(studies: Sequence[Study]) -> pd.DataFrame:
+    """The rates of each study's best trial, as :attr:`Findings.best` has it.
+
+    Columns ``study``, ``family``, ``fraction`` (of training, 0 to 1), ``lr``.
+    """
+    curves = []
+    for one in studies:
+        best, results = one.found.best, one.found.results
+        if best is not None:
+            curve = realised_curves(results.trials, results.schedules, results.scale)
+            own = curve[curve["trial"] == best["trial"]].assign(study=one.label)
+            curves.append(own[["study", "family", "fraction", "lr"]])
+    return pd.concat(curves, ignore_index=True)
+
+
+def _ranks(found: Findings) -> pd.DataFrame:
+    trials, scale = found.results.trials, found.results.scale
+    costs = scale.cost(trials[scale.column]).where(trials["status"] == "completed", np.inf)
+    random = np.random.default_rng(SEED)
+    families, best, resampled = [], [], []
+    for family, own in costs.groupby(trials["family"]):
+        drawn = random.integers(len(own), size=(RESAMPLES, len(own)))
+        families.append(family)
+        best.append(own.min())
+        resampled.append(own.to_numpy()[drawn].min(axis=1))
+    ranks = pd.DataFrame(np.array(resampled)).rank().to_numpy()
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(ranks, (tail, 1 - tail), axis=1)
+    columns = {"family": families, "rank": pd.Series(best).rank(), "low": low, "high": high}
+    return pd.DataFrame(columns).sort_values(["rank", "family"], ignore_index=True)
+
+
+def _essence(config: dict[str, Any]) -> dict[str, Any]:
+    """A study's settings, but its name, its epochs and the machine."""
+    return {
+        key: value
+        for key, value in config.items()
+        if key not in {"name", "out", "epochs", *MACHINE}
+    }
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """Of the folders; with their parents' where two are called the same."""
+    resolved = [folder.resolve() for folder in folders]
+    names = [path.name for path in resolved]
+    if len(set(names)) < len(names):
+        names = [f"{path.parent.name}/{path.name}" for path in resolved]
+    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]

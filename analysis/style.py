@@ -1,0 +1,126 @@
+"""The house style: one geometry for a page and a two-column paper, one palette, one way to save.
+
+Figures are as wide as both columns of a paper or as one, in small type. A page shows them larger,
+in the size of its own text, so that what is readable here is readable there.
+"""
+
+import io
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from study.files import write_atomically
+
+WIDTH, COLUMN = 7.0, 3.4  # inches
+PANEL_HEIGHT, MAX_COLUMNS = 1.35, 4
+COLORMAP = "viridis"  # perceptually even, and safe for the colour-blind
+INK = "#31688e"  # of what carries no colour scale; from the same map
+QUIET = "0.45"
+DPI = 200
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Seaborn's ticks style in the type of a paper; figures are made and saved inside it."""
+    style: dict[Any, Any] = {
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.linewidth": 0.6,
+        "axes.titlelocation": "left",
+        "axes.titlepad": 3,
+        "axes.labelpad": 2.5,
+        "xtick.major.width": 0.6,
+        "ytick.major.width": 0.6,
+        "xtick.major.size": 2.5,
+        "ytick.major.size": 2.5,
+        "xtick.major.pad": 2,
+        "ytick.major.pad": 2,
+        "figure.constrained_layout.use": True,
+        "figure.constrained_layout.w_pad": 0.03,
+        "figure.constrained_layout.h_pad": 0.03,
+        "figure.dpi": 150,
+        "legend.frameon": False,
+        "svg.fonttype": "none",  # text stays text
+        "pdf.fonttype": 42,  # TrueType, which publishers ask for
+    }
+    context = sns.plotting_context("paper", font_scale=0.75)
+    with sns.axes_style("ticks"), context, plt.rc_context(style):
+        yield
+
+
+def family_panels(
+    families: Sequence[str], height: float = PANEL_HEIGHT
+) -> tuple[Figure, dict[str, Axes]]:
+    """A grid of small panels that share their axes, one a family, in the order given."""
+    columns = min(MAX_COLUMNS, math.ceil(math.sqrt(len(families))))
+    rows = math.ceil(len(families) / columns)
+    width = WIDTH if columns > 1 else COLUMN
+    figure, grid = plt.subplots(
+        rows,
+        columns,
+        figsize=(width, height * rows + 0.35 + 0.65 * (rows == 1)),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+    )
+    for axes in grid.flat[len(families) :]:
+        axes.remove()
+    for axes in grid.flat[max(0, len(families) - columns) : len(families)]:
+        axes.tick_params(labelbottom=True)  # what stands above an empty place is at the bottom too
+    return figure, dict(zip(families, grid.flat, strict=False))
+
+
+def rows_figure(count: int, inches: float = 0.24) -> tuple[Figure, Axes]:
+    """One column wide, with a row for each of so many."""
+    figure, axes = plt.subplots(figsize=(COLUMN, inches * count + 0.6))
+    axes.set_ylim(count - 0.5, -0.5)
+    return figure, axes
+
+
+def beside(axes: Axes, position: float, text: str) -> None:
+    """A remark to the right of a row."""
+    axes.annotate(
+        text,
+        (1.02, position),
+        xycoords=axes.get_yaxis_transform(),
+        va="center",
+        color=QUIET,
+        size="small",
+    )
+
+
+def scale_rates(axes: Axes) -> None:
+    """Peak rates along x, at round numbers."""
+    axes.set_xscale("log")
+    axes.xaxis.set(
+        major_locator=LogLocator(subs=(1, 3)),
+        major_formatter=FuncFormatter(lambda rate, _: f"{rate:g}"),
+        minor_locator=NullLocator(),
+    )
+
+
+def save(figure: Figure, stem: Path, formats: Sequence[str] = ("png", "svg")) -> list[Path]:
+    """Write ``stem.png`` and so on, each whole or not at all, and close the figure.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    paths = []
+    for suffix in formats:
+        drawn = io.BytesIO()
+        # Without the time, so that the same figure is the same file.
+        metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(suffix)
+        figure.savefig(drawn, format=suffix, dpi=DPI, metadata=metadata)
+        figure.set_layout_engine("none")  # which took half of the time, and is done
+        paths.append(stem.with_name(f"{stem.name}.{suffix}"))
+        write_atomically(paths[-1], drawn.getvalue())
+    plt.close(figure)
+    return paths

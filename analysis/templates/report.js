@@ -1,0 +1,80 @@
+"use strict";
+for (const button of document.querySelectorAll("button.copy")) {
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    const code = document.getElementById(button.dataset.of);
+    try {
+      await navigator.clipboard.writeText(code.textContent);
+    } catch { // where a browser does not let pages write there: the old way
+      getSelection().selectAllChildren(code);
+      document.execCommand("copy");
+    }
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = "Copy"; }, 2000);
+  });
+}
+
+const table = document.getElementById("trials");
+if (table) {
+  const body = table.tBodies[0], rows = [...body.rows];
+  const order = new Map(rows.map((row, place) => [row, place]));
+  const key = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent;
+
+  // Sorting: what has no value stays below, in either direction.
+  table.tHead.querySelectorAll("th").forEach((head, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => {
+      const sign = head.ariaSort === "ascending" ? -1 : 1;
+      for (const other of head.parentNode.cells) other.removeAttribute("aria-sort");
+      head.ariaSort = sign === 1 ? "ascending" : "descending";
+      const numeric = head.classList.contains("number");
+      rows.sort((a, b) => {
+        const [x, y] = [key(a, column), key(b, column)];
+        if (x === "" || y === "") return (x === "") - (y === "") || order.get(a) - order.get(b);
+        return sign * (numeric ? x - y : x.localeCompare(y)) || order.get(a) - order.get(b);
+      });
+      body.append(...rows);
+    });
+  });
+
+  // Filtering: rows that have every word.
+  const search = document.getElementById("search"), count = document.getElementById("count");
+  const texts = new Map(rows.map((row) => [row, row.textContent.toLowerCase()]));
+  search.addEventListener("input", () => {
+    const words = search.value.toLowerCase().split(/\s+/);
+    let shown = 0;
+    for (const row of rows) {
+      row.hidden = !words.every((word) => texts.get(row).includes(word));
+      shown += !row.hidden;
+    }
+    count.textContent = `${shown} of ${rows.length} trials`;
+  });
+  search.closest(".tools").hidden = false;
+
+  // The curve of the trial that is pointed at, or whose number has the focus.
+  const preview = document.getElementById("preview");
+  const curves = JSON.parse(document.getElementById("curves").textContent);
+  const path = (heights) => "M" + heights.map((y, k) => `${(k / 63) * 100},${100 - y}`).join("L");
+  const [best, own] = preview.querySelectorAll("path");
+  best.setAttribute("d", curves.best === null ? "" : path(curves.trials[curves.best]));
+  let here = null;
+  const show = (row) => {
+    if (!row || row === here) return;
+    here?.classList.remove("here");
+    here = row;
+    row.classList.add("here");
+    const heights = curves.trials[row.dataset.trial];
+    own.setAttribute("d", heights ? path(heights) : "");
+    const [trial, family, status, value] = [...row.cells].map((cell) => cell.textContent.trim());
+    preview.querySelector("figcaption").textContent =
+      `Trial ${trial}: ${family}, ${value || status}` + (heights ? "" : "; it has no curve");
+  };
+  for (const event of ["mouseover", "focusin"]) {
+    body.addEventListener(event, (happened) => show(happened.target.closest("tr")));
+  }
+  show(document.getElementById(location.hash.slice(1))?.closest("#trials tbody tr") ?? rows[0]);
+  preview.hidden = false;
+}
