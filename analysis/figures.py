@@ -96,7 +96,8 @@ def curve_map(found: CurveMap, rates: pd.DataFrame, scale: Scale = ACCURACY) -> 
     points = found.points.sort_values(["cost", "trial"])
     norm = scale.norm(points["cost"])
     figure, axes = plt.subplots(figsize=(WIDTH, 4.2))
-    axes.scatter(points["x"], points["y"], c=points["cost"], cmap=COLORMAP, norm=norm, s=7, lw=0)
+    style: dict[str, Any] = {"cmap": COLORMAP, "norm": norm, "lw": 0}
+    axes.scatter(points["x"], points["y"], c=points["cost"], s=7, alpha=0.8, **style)
     axes.margins(0.06, 0.1)
     axes.set(xticks=[], yticks=[])
     for name, label, share in zip("xy", ("first", "second"), found.explained, strict=True):
@@ -104,7 +105,8 @@ def curve_map(found: CurveMap, rates: pd.DataFrame, scale: Scale = ACCURACY) -> 
             **{f"{name}label": f"{label} component of the curves ({share:.0%} of their variance)"}
         )
     _colour_bar(figure, [axes], norm, scale)
-    figure.canvas.draw()  # so that places are known
+    figure.draw_without_rendering()  # so that places are known
+    figure.set_layout_engine("none")  # and stay
     places = axes.transAxes.inverted().transform(axes.transData.transform(points[["x", "y"]]))
     colours = plt.get_cmap(COLORMAP)(norm(points["cost"].to_numpy()))
     low, high = float(rates.min().min()), float(rates.max().max())
@@ -118,7 +120,8 @@ def curve_map(found: CurveMap, rates: pd.DataFrame, scale: Scale = ACCURACY) -> 
         glyph.set(xlim=(-0.03, 1.03), ylim=(low - 0.1, high + 0.1), xticks=[], yticks=[])
         for spine in glyph.spines.values():
             spine.set(visible=True, color="0.85")
-        glyph.set_title(name, size="small", pad=1.5, loc="center")
+        title = glyph.set_title(name, size="small", pad=1.5, loc="center")
+        title.set_path_effects([Stroke(linewidth=1.5, foreground="white"), Normal()])
     return figure
 
 
@@ -275,7 +278,7 @@ def importances(found: pd.DataFrame) -> Figure:
         axes.barh(range(len(own)), own["share"], color=colours, alpha=0.55, height=0.7)
         axes.plot(own["chance"].clip(upper=1), range(len(own)), "|", color="0.3", ms=6)
         for position, name in enumerate(own["parameter"]):
-            axes.annotate(name, (0.02, position), va="center", size="small")
+            axes.annotate(name, (0.98, position), va="center", ha="right", size="small")
         axes.set_title(f"{family} ({own['trials'].iloc[0]} trials)")
         axes.set_yticks([])
     first = next(iter(panels.values()))
@@ -420,7 +423,7 @@ def _colour_bar(figure: Figure, panels: Sequence[Axes], norm: Normalize, scale: 
         ax=list(panels),
         label=f"final {scale.name}",
         pad=0.01,
-        aspect=35,
+        aspect=9 * figure.get_figheight(),
     )
     bar.outline.set_visible(False)
     scale.label(bar.ax.yaxis, pd.Series([norm.vmin, norm.vmax]))

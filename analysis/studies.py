@@ -63,10 +63,7 @@ def rank_by_study(studies: Sequence[Study]) -> pd.DataFrame:
     completed trial are left out.
     """
     ranks = [_ranks(one.found).assign(study=one.label) for one in studies if one.found.completed]
-    columns = ["study", "family", "rank", "low", "high"]
-    if not ranks:
-        return pd.DataFrame(columns=columns)
-    return pd.DataFrame(pd.concat(ranks, ignore_index=True), columns=columns)
+    return _joined(ranks, ["study", "family", "rank", "low", "high"])
 
 
 def winning_curves(studies: Sequence[Study]) -> pd.DataFrame:
@@ -79,9 +76,8 @@ def winning_curves(studies: Sequence[Study]) -> pd.DataFrame:
         best, results = one.found.best, one.found.results
         if best is not None:
             curve = realised_curves(results.trials, results.schedules, results.scale)
-            own = curve[curve["trial"] == best["trial"]].assign(study=one.label)
-            curves.append(own[["study", "family", "fraction", "lr"]])
-    return pd.concat(curves, ignore_index=True)
+            curves.append(curve[curve["trial"] == best["trial"]].assign(study=one.label))
+    return _joined(curves, ["study", "family", "fraction", "lr"])
 
 
 def _ranks(found: Findings) -> pd.DataFrame:
@@ -99,6 +95,11 @@ def _ranks(found: Findings) -> pd.DataFrame:
     low, high = np.quantile(ranks, (tail, 1 - tail), axis=1)
     columns = {"family": families, "rank": pd.Series(best).rank(), "low": low, "high": high}
     return pd.DataFrame(columns).sort_values(["rank", "family"], ignore_index=True)
+
+
+def _joined(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    rows: pd.DataFrame = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    return rows.reindex(columns=columns)
 
 
 def _essence(config: dict[str, Any]) -> dict[str, Any]:

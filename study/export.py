@@ -184,6 +184,11 @@ def export(config: ExportConfig) -> Exported:
         for name, value in row.items()
         if name.startswith("params.") and value is not None
     } | {"peak_lr": row["peak_lr"]}
+    if missing := FAMILIES[family].space.keys() - parameters.keys():
+        raise InputError(
+            f"trial {row['trial']} has no value of {min(missing)!r}, which {family} takes: the "
+            "family has changed since"
+        )
     total_steps = _horizon(rows, config)
     names = ("trial", "family", "metric", f"val_{ranking.column}")
     trial = {name: row[name] for name in names if name in row}

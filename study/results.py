@@ -216,7 +216,7 @@ def read_finalists(folder: Path, ranking: Ranking) -> pa.Table | None:
         InputError: the table cannot be read.
     """
     path = folder / "finalists.parquet"
-    return _read_table(path, _columns(FINALISTS, ranking)) if path.exists() else None
+    return _read_table(path, _empty(FINALISTS, ranking)) if path.exists() else None
 
 
 def read_ranking(study: Mapping[str, Any]) -> Ranking:
@@ -238,22 +238,19 @@ def read_tables(folder: Path) -> Tables:
         InputError: the folder holds no study, or a table cannot be read.
     """
     ranking = read_ranking(read_study_json(folder))
-    schemas = (TRIALS_HEAD | TRIALS_TAIL, EPOCHS, SCHEDULES)
+    empty = [_empty(schema, ranking) for schema in (TRIALS_HEAD | TRIALS_TAIL, EPOCHS, SCHEDULES)]
     if not (folder / "trials.parquet").exists():
-        return Tables(*(_named(_table([], schema), ranking) for schema in schemas))
-    return Tables(
-        *(
-            _read_table(folder / f"{name}.parquet", _columns(schema, ranking))
-            for name, schema in zip(Tables._fields, schemas, strict=True)
-        )
-    )
+        return Tables(*empty)
+    names = zip(Tables._fields, empty, strict=True)
+    return Tables(*(_read_table(folder / f"{name}.parquet", table) for name, table in names))
 
 
 def read_curves(folder: Path) -> dict[int, list[tuple[int, float, float]]]:
     """The curves in the table of them, by trial; none where it cannot be read."""
     curves: dict[int, list[tuple[int, float, float]]] = {}
+    path = folder / "schedules.parquet"
     with contextlib.suppress(InputError):
-        for row in _read_table(folder / "schedules.parquet", SCHEDULES).to_pylist():
+        for row in _read_table(path, _table([], SCHEDULES)).to_pylist():
             curves.setdefault(row["trial"], []).append((row["step"], row["lr"], row["momentum"]))
     return curves
 
@@ -294,7 +291,7 @@ def _of_1(content: dict[str, Any]) -> dict[str, Any]:
     return {**content, "task": task, "metric": ACCURACY.to_json(), "range_test": None}
 
 
-def _read_table(path: Path, columns: Iterable[str]) -> pa.Table:
+def _read_table(path: Path, empty: pa.Table) -> pa.Table:
     again = f"python -m study.run --resume {shlex.quote(str(path.parent))} writes it anew"
     try:
         table = pq.read_table(path)
@@ -304,14 +301,15 @@ def _read_table(path: Path, columns: Iterable[str]) -> pa.Table:
     version = int((table.schema.metadata or {}).get(b"version", 1))
     if version > VERSION:
         raise _too_new(path, version)
-    if missing := set(columns) - SINCE_VERSION_2 - set(table.column_names):
+    if missing := set(empty.column_names) - SINCE_VERSION_2 - set(table.column_names):
         raise InputError(f"{str(path)!r} has no column {min(missing)!r}; {again}")
     return table
 
 
-def _columns(schema: Iterable[str], ranking: Ranking) -> set[str]:
-    """By the names that :func:`_named` gives."""
-    return set(_named(_table([], dict.fromkeys(schema, pa.null())), ranking).column_names)
+def _empty(schema: Mapping[str, pa.DataType], ranking: Ranking) -> pa.Table:
+    """With the columns that a table has for every search space."""
+    table = _table([], schema)
+    return _named(table, ranking) if "val_metric" in schema else table
 
 
 def _too_new(path: Path, version: object) -> InputError:

@@ -102,7 +102,7 @@ def test_a_replicate_that_did_not_complete_has_no_result(tmp_path: Path) -> None
     table.add(replace(proposal, number=1), replace(ended, status="diverged"))
     table.add(replace(proposal, number=0), ended)
     table.write_in_time()
-    written = read_finalists(tmp_path)
+    written = read_finalists(tmp_path, ACCURACY)
     assert written is not None
     first, second = written.to_pylist()
     assert (first["trial"], first["test_accuracy"], first["val_accuracy"]) == (3, 0.8, 0.95)
@@ -233,7 +233,7 @@ def test_interrupted_finalists_go_on_and_end_as_if_undisturbed(tmp_path: Path) -
                 process.send_signal(signal.SIGINT)
         assert process.wait() == 130
     assert line == f"interrupted; go on with: python -m study.run --resume {folder}\n"
-    begun = read_finalists(folder)
+    begun = read_finalists(folder, ACCURACY)
     assert begun is not None
     assert 2 <= len(begun) < 8
     subprocess.run(command(tmp_path, "--resume", folder), check=True, capture_output=True)

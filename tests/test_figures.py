@@ -12,9 +12,13 @@ import pytest
 from matplotlib.colors import to_hex
 
 from analysis import Results, figures
+from analysis.curves import ALIKE, curve_map, log_rates, realised_curves, same_curves
+from analysis.findings import Findings
+from analysis.outcomes import edge_of_bulk, family_ranking
 from analysis.report import write_report
 from analysis.scale import Scale
-from analysis.sections import SECTIONS, Findings
+from analysis.sections import SECTIONS
+from analysis.style import house_style
 from search_spaces import FAMILIES, SearchSpace
 from study.ledger import Proposal
 from study.metric import ACCURACY, RMSE, Ranking
@@ -67,6 +71,11 @@ def write_study(
     return load(folder)
 
 
+def page_of(folder: Path) -> str:
+    """The report that is written of a study."""
+    return write_report(folder)[0].read_text()
+
+
 MIXED: list[Outcome] = [
     ("cosine", "completed", 0.97),
     ("constant", "diverged", 0.1),
@@ -83,7 +92,7 @@ def mixed(tmp_path: Path) -> Results:
 
 
 def test_families_are_ranked_by_their_best(mixed: Results) -> None:
-    ranking = figures.family_ranking(mixed.trials)
+    ranking = family_ranking(mixed.trials)
     assert list(ranking["family"]) == ["one_cycle", "cosine", "constant", "step"]
     assert ranking["best_cost"].tolist()[:2] == pytest.approx([0.01, 0.02])
     assert ranking["trial"].tolist()[:2] == [2, 3]
@@ -91,7 +100,7 @@ def test_families_are_ranked_by_their_best(mixed: Results) -> None:
 
 
 def test_curves_are_what_was_applied(mixed: Results) -> None:
-    curves = figures.realised_curves(mixed.trials, mixed.schedules)
+    curves = realised_curves(mixed.trials, mixed.schedules)
     assert len(curves) == len(mixed.schedules)
     cosine = curves[curves["trial"] == 3]
     assert cosine["lr"].tolist() == pytest.approx([0.04 * (1 - k / 250) for k in range(0, 200, 20)])
@@ -102,10 +111,97 @@ def test_curves_are_what_was_applied(mixed: Results) -> None:
     assert diverged["fraction"].max() == pytest.approx(80 / 180)
 
 
-def test_the_best_so_far_never_gets_worse(mixed: Results) -> None:
-    progress = figures.best_so_far(mixed.trials)
-    assert progress["trial"].tolist() == [0, 2, 3, 5]
-    assert progress["best_cost"].tolist() == pytest.approx([0.03, 0.01, 0.01, 0.01])
+def test_a_curve_is_sampled_at_equal_fractions_and_ends_where_the_trial_did(
+    mixed: Results,
+) -> None:
+    rates = log_rates(mixed.schedules)
+    assert rates.shape == (len(mixed.trials), 64)
+    fractions = np.linspace(0, 1, 64)
+    # Of a straight line; the schedule's last point is step 180.
+    expected = np.log10(0.04 * (1 - fractions * 180 / 250))
+    np.testing.assert_allclose(rates.loc[3], expected, atol=0.01)
+    ended = rates.loc[1].notna()
+    assert fractions[ended].max() == pytest.approx(80 / 180, abs=1 / 63), "it diverged there"
+    assert ended.is_monotonic_decreasing
+
+
+def test_rates_far_below_the_highest_are_as_good_as_zero() -> None:
+    steps = list(range(10))
+    zero = pd.DataFrame({"trial": 0, "step": steps, "lr": [1.0] * 5 + [0.0] * 5})
+    assert log_rates(zero).to_numpy().min() == -4
+
+
+def made_of(curves: list[list[float]]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Trials of families a, b, c... (in the order of their merit) with these rates, their logs."""
+    trials = pd.DataFrame(
+        {
+            "trial": range(len(curves)),
+            "family": list("abcdefgh"[: len(curves)]),
+            "status": "completed",
+            "val_accuracy": [0.9 - k / 100 for k in range(len(curves))],
+        }
+    )
+    rows = [
+        (trial, step, rate) for trial, curve in enumerate(curves) for step, rate in enumerate(curve)
+    ]
+    return trials, log_rates(pd.DataFrame(rows, columns=["trial", "step", "lr"]))
+
+
+def test_the_map_keeps_the_distances_of_curves_that_lie_in_a_plane() -> None:
+    """Straight lines (of the logarithm) are a plane: level and slope."""
+    lines = [(0.1, 0.0), (0.2, 1.0), (0.05, 2.0), (0.1, -0.5)]
+    run = np.linspace(0, 1, 200)
+    trials, rates = made_of([list(level * 10 ** (-slope * run)) for level, slope in lines])
+    points, explained = curve_map(rates, trials)
+    assert sum(explained) == pytest.approx(1)
+    assert explained[0] >= explained[1]
+    for i in range(len(lines)):
+        for j in range(i):
+            mapped = np.hypot(*(points.loc[i, ["x", "y"]] - points.loc[j, ["x", "y"]]))
+            assert mapped == pytest.approx(np.linalg.norm(rates.loc[i] - rates.loc[j]), rel=1e-6)
+    assert points["x"].corr(rates.mean(axis=1)) > 0, "higher rates to the right"
+
+
+def test_the_map_is_that_of_scikit_learn() -> None:
+    from sklearn.decomposition import PCA
+
+    random = np.random.default_rng(0)
+    trials, rates = made_of([list(10 ** random.normal(size=64)) for _ in range(8)])
+    points, explained = curve_map(rates, trials)
+    oracle = PCA(2).fit(rates)
+    np.testing.assert_allclose(explained, oracle.explained_variance_ratio_)
+    places = oracle.transform(rates)
+    np.testing.assert_allclose(np.abs(points[["x", "y"]]), np.abs(places), atol=1e-9)
+
+
+def test_only_what_completed_is_on_the_map_and_one_trial_is_a_point(mixed: Results) -> None:
+    rates = log_rates(mixed.schedules)
+    assert set(curve_map(rates, mixed.trials).points["trial"]) == {0, 2, 3, 5}
+    one = curve_map(rates, mixed.trials[:1])
+    assert one.points[["x", "y"]].to_numpy().tolist() == [[0, 0]]
+    assert one.explained == (0, 0)
+    assert curve_map(rates, mixed.trials[:0]).points.empty
+
+
+def test_the_same_curve_under_two_names_is_found() -> None:
+    run = np.linspace(0, 1, 100)
+    flat, falling = [0.1] * 100, list(0.1 * 10**-run)
+    near = [0.1 * 10 ** (0.9 * ALIKE)] * 100
+    trials, rates = made_of([flat, falling, near, flat])
+    pairs = same_curves(rates, trials)
+    assert list(zip(pairs["family"], pairs["other"], strict=True)) == [
+        ("a", "d"),
+        ("a", "c"),
+        ("c", "d"),
+    ]
+    assert pairs["decades"].tolist() == pytest.approx([0, 0.9 * ALIKE, 0.9 * ALIKE])
+
+
+def test_what_lies_far_outside_the_bulk_is_beyond_its_edge() -> None:
+    bulk = [0.010, 0.011, 0.012, 0.013]
+    assert edge_of_bulk(pd.Series([*bulk, 0.85])) < 0.85
+    assert edge_of_bulk(pd.Series(bulk)) >= 0.013
+    assert edge_of_bulk(pd.Series([0.01, 0.01])) == 0.01
 
 
 @pytest.mark.parametrize(
@@ -123,20 +219,24 @@ def test_axes_are_labelled_at_round_accuracies(low: float, high: float, labels: 
 
 
 def test_the_main_picture_shows_every_trial_and_the_winner_strongest(mixed: Results) -> None:
-    with figures.house_style():
+    with house_style():
         figure = figures.schedules_by_result(mixed.trials, mixed.schedules)
-    panels = {re.split(":", axes.get_title())[0]: axes for axes in figure.axes if axes.get_title()}
-    assert panels["one_cycle"].get_title() == "one_cycle: 99.00%, the best of all"
-    assert panels["cosine"].get_title() == "cosine: best 98.00%"
-    assert len(panels["one_cycle"].lines) == len(panels["cosine"].lines) == 2
-    widths = {
-        to_hex(line.get_color()): line.get_linewidth()
-        for axes in panels.values()
-        for line in axes.lines
+    panels = {axes.get_title("left").split("\n")[0]: axes for axes in figure.axes}
+    assert panels["one_cycle"].get_title("left") == "one_cycle\n99.00%, best of all"
+    assert panels["cosine"].get_title("left") == "cosine\nbest 98.00%"
+    assert panels["step"].get_title("left") == "step"
+    names = ("one_cycle", "cosine", "constant")
+    lines: dict[str, Any] = {name: list(panels[name].collections) for name in names}
+    counts = {name: [len(one.get_paths()) for one in both] for name, both in lines.items()}
+    assert counts == {"one_cycle": [0, 2], "cosine": [0, 2], "constant": [1, 0]}, "lost, completed"
+    figure.draw_without_rendering()
+    colours = {
+        to_hex(colour) for name in ("one_cycle", "cosine") for colour in lines[name][1].get_colors()
     }
-    assert len(widths) == 4, "four accuracies, four colours"
-    winner = max(panels["one_cycle"].lines, key=lambda line: line.get_linewidth())
-    assert winner.get_linewidth() == max(widths.values())
+    assert len(colours) == 4, "four accuracies, four colours"
+    (winner,) = panels["one_cycle"].lines
+    (next_best,) = panels["cosine"].lines
+    assert winner.get_linewidth() > next_best.get_linewidth() > max(lines["cosine"][1].get_lw())
     applied = mixed.schedules.query("trial == 2")["lr"]
     np.testing.assert_allclose(np.asarray(winner.get_ydata(), float), applied)
     assert figure.axes[-1].get_ylabel() == "final accuracy", "one colour bar for all"
@@ -155,10 +255,11 @@ STUDIES: dict[str, list[Outcome]] = {
 @pytest.mark.parametrize("name", STUDIES)
 def test_any_study_has_a_report(name: str, tmp_path: Path) -> None:
     found = Findings.of(write_study(tmp_path / "s", STUDIES[name]))
-    index = write_report(tmp_path / "s")
+    index, _ = write_report(tmp_path / "s")
     page = index.read_text()
     drawn = [section for section in SECTIONS if section.draw and section.shown(found)]
-    assert len(drawn) == 6
+    completed = [one for one in STUDIES[name] if one[1] == "completed"]
+    assert len(drawn) == 4 + (len(completed) > 1), "a map takes two"
     assert page.count("<img ") == len(drawn)
     assert "http" not in page.replace("http-equiv", ""), "it opens without a network"
     for section in drawn:
@@ -179,16 +280,16 @@ def test_another_metric_is_called_by_its_name_in_its_direction(
 ) -> None:
     outcomes: list[Outcome] = [("cosine", "completed", value) for value in values]
     study = write_study(tmp_path / "s", [*outcomes, ("step", "diverged", 0.0)], ranking=ranking)
-    page = write_report(tmp_path / "s").read_text()
+    page = page_of(tmp_path / "s")
     assert "accuracy" not in page.lower()
     best = max(values) if ranking is R2 else min(values)
     assert f"{best:.4g} validation {ranking.name} in one run" in page
-    family = figures.family_ranking(study.trials, study.scale).iloc[0]
+    family = family_ranking(study.trials, study.scale).iloc[0]
     assert study.scale.value(float(family["best_cost"])) == best
     for path in (tmp_path / "s" / "report" / "figures").glob("*.svg"):
         words = " ".join(re.findall(r">([^<>]+)</text>", path.read_text()))
         assert "accuracy" not in words
-        if path.stem in ("schedules", "families", "peak_rates"):
+        if path.stem in ("schedules", "curve_map", "peak_rates"):
             assert f"final {ranking.name}" in words, "and the text is text"
 
 
@@ -197,8 +298,8 @@ def test_better_is_where_readers_expect_it(ranking: Ranking, up: bool, mixed: Re
     """High where the metric is to be high; small numbers at the bottom as ever."""
     scale = Scale(ranking)
     trials = mixed.trials.rename(columns={"val_accuracy": scale.column})
-    figure = figures.best_by_trial(trials, scale)
-    (axes,) = figure.axes
+    figure = figures.result_by_peak_lr(trials, scale)
+    axes = figure.axes[0]
     assert axes.yaxis.get_inverted() == up
     good, bad = scale.cost(pd.Series([0.99, 0.5] if up else [0.5, 0.99]))
     heights = axes.transData.transform([(0, good), (0, bad)])[:, 1]
@@ -220,14 +321,14 @@ def test_a_cost_is_lower_for_what_is_better(ranking: Ranking) -> None:
 def test_the_range_test_is_drawn(tmp_path: Path) -> None:
     run = {"lr": [1e-6, 1e-3, 1.0], "train_loss": [2.3, 1.0, 90.0]}
     write_study(tmp_path / "s", MIXED, STUDY | {"range_test": [run, run, run]})
-    index = write_report(tmp_path / "s")
+    index, _ = write_report(tmp_path / "s")
     assert "Which peak rates were searched" in index.read_text()
     assert (index.parent / "figures" / "range_test.png").stat().st_size > 1_000
 
 
 def test_a_study_without_a_completed_trial_says_so(tmp_path: Path) -> None:
     write_study(tmp_path / "s", [("cosine", "diverged", 0.1), ("step", "failed", 0.1)])
-    page = write_report(tmp_path / "s").read_text()
+    page = page_of(tmp_path / "s")
     assert "No trial has completed yet" in page
     assert "<img" not in page
     assert "1 diverged" in page
@@ -238,8 +339,8 @@ def test_what_a_user_named_is_escaped(tmp_path: Path) -> None:
     markup = "<script>alert(1)</script>"
     study = STUDY | {"command": markup, "task": {"name": markup}}
     write_study(tmp_path / "<b>s", MIXED, study)
-    page = write_report(tmp_path / "<b>s").read_text()
-    assert "<script>" not in page
+    page = page_of(tmp_path / "<b>s")
+    assert "<script>alert" not in page
     assert "<b>" not in page
     assert "&lt;script&gt;" in page
 

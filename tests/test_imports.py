@@ -9,8 +9,9 @@ MAY_IMPORT_RAY = {"study/trial.py", "study/search.py"}
 FORBIDDEN = {
     "search_spaces": {"study", "analysis", "ray", "pathlib", "os"},
     "study": {"analysis", "seaborn", "matplotlib"},
-    "analysis": {"ray", "torch", "optuna"},
+    "analysis": {"ray", "torch"},
 }
+MAY_IMPORT_OPTUNA = {"analysis/importance.py"}
 
 
 def imported(source: str) -> set[str]:
@@ -46,6 +47,15 @@ def test_only_two_files_know_ray() -> None:
     assert knows_ray == MAY_IMPORT_RAY
 
 
+def test_of_the_analysis_only_one_file_knows_optuna() -> None:
+    knows_optuna = {
+        module
+        for module, names in modules("analysis")
+        if any(name.split(".")[0] == "optuna" for name in names)
+    }
+    assert knows_optuna == MAY_IMPORT_OPTUNA
+
+
 def test_training_knows_no_search() -> None:
     names = imported((ROOT / "study/training.py").read_text())
     assert not {name.split(".")[0] for name in names} & {"ray", "optuna", "pathlib", "os"}
@@ -67,7 +77,8 @@ def test_a_step_knows_only_what_it_trains() -> None:
 
 def test_figures_read_no_files() -> None:
     names = imported((ROOT / "analysis/figures.py").read_text())
-    assert not {name for name in names if name.startswith(("pathlib", "study", "analysis.load"))}
+    readers = ("pathlib", "study", "analysis.load", "analysis.findings")
+    assert not {name for name in names if name.startswith(readers)}
 
 
 def test_the_walk_sees_imports_in_functions() -> None:

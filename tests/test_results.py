@@ -2,18 +2,22 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
 from search_spaces import FAMILIES, SearchSpace
+from study import results
 from study.errors import InputError
 from study.ledger import Proposal
-from study.metric import RMSE
+from study.metric import ACCURACY, RMSE
 from study.results import (
     STUDY_JSON,
     ResultTables,
+    Tables,
     read_ranking,
     read_study_json,
     read_tables,
@@ -35,7 +39,7 @@ COMPLETED = History("completed", EPOCHS, [(0, 0.1, 0.9), (19, 0.05, 0.9)], 5.5, 
 
 @pytest.fixture
 def tables(tmp_path: Path) -> ResultTables:
-    write_study_json(tmp_path, {"config": {}})
+    write_study_json(tmp_path, {"config": {}, "metric": ACCURACY.to_json()})
     return ResultTables(tmp_path, SPACE)
 
 
@@ -101,7 +105,7 @@ def test_rows_say_what_came_out(tables: ResultTables) -> None:
 
 
 def test_trials_of_an_earlier_process_are_written_with_the_next(tmp_path: Path) -> None:
-    write_study_json(tmp_path, {"config": {}})
+    write_study_json(tmp_path, {"config": {}, "metric": ACCURACY.to_json()})
     tables = ResultTables(tmp_path, SPACE, before=[(COSINE, COMPLETED)])
     tables.add(RESTARTS, COMPLETED)
     assert read_tables(tmp_path).trials["trial"].to_pylist() == [0, 1]
@@ -124,7 +128,7 @@ def test_a_diverged_trial_has_the_worst_value(tables: ResultTables) -> None:
 
 
 def test_another_metric_stands_beside_its_name(tmp_path: Path) -> None:
-    write_study_json(tmp_path, {"config": {}})
+    write_study_json(tmp_path, {"config": {}, "metric": RMSE.to_json()})
     tables = ResultTables(tmp_path, SPACE, RMSE)
     tables.add(COSINE, COMPLETED)
     tables.add(RESTARTS, History("diverged", EPOCHS))
@@ -155,10 +159,10 @@ def test_a_failed_trial_has_no_value(tables: ResultTables) -> None:
 def test_no_half_written_table_is_ever_seen(tables: ResultTables, tmp_path: Path) -> None:
     tables.add(COSINE, COMPLETED)
     before = {path.name for path in tmp_path.iterdir()}
-    content = (tmp_path / "trials.parquet").read_bytes()
+    content = (tmp_path / "schedules.parquet").read_bytes()
 
     def half(*_: object) -> None:
-        (path,) = tmp_path.glob(".trials.parquet.*")
+        (path,) = tmp_path.glob(".schedules.parquet.*")
         path.write_bytes(b"half")
         raise OSError("disk full")
 
@@ -166,7 +170,7 @@ def test_no_half_written_table_is_ever_seen(tables: ResultTables, tmp_path: Path
         patch.setattr(pq, "write_table", half)
         tables.write()
     assert {path.name for path in tmp_path.iterdir()} == before
-    assert (tmp_path / "trials.parquet").read_bytes() == content
+    assert (tmp_path / "schedules.parquet").read_bytes() == content
 
 
 @pytest.mark.parametrize(
@@ -197,10 +201,49 @@ def test_tables_of_a_newer_version_are_refused(tables: ResultTables) -> None:
 
 
 def test_tables_cut_short_are_refused(tables: ResultTables) -> None:
-    with pytest.raises(InputError, match="no finished trial yet"):
-        read_tables(tables.folder)
     tables.add(COSINE, COMPLETED)
     path = tables.folder / "epochs.parquet"
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InputError, match=r"epochs\.parquet' cannot be read"):
         read_tables(tables.folder)
+
+
+def test_before_the_first_trial_the_tables_have_columns_and_no_rows(tables: ResultTables) -> None:
+    empty = read_tables(tables.folder)
+    tables.add(COSINE, COMPLETED)
+    for before, after in zip(empty, read_tables(tables.folder), strict=True):
+        assert before.num_rows == 0
+        without = [name for name in after.column_names if not name.startswith("params.")]
+        assert before.column_names == without
+
+
+def test_a_table_of_something_else_is_refused(tables: ResultTables) -> None:
+    tables.add(COSINE, COMPLETED)
+    path = tables.folder / "trials.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["val_loss"]), path)
+    with pytest.raises(
+        InputError, match=r"trials\.parquet' has no column 'val_loss'; .* writes it"
+    ):
+        read_tables(tables.folder)
+
+
+def test_whatever_trial_a_reader_sees_its_epochs_and_its_curve_are_there(
+    tables: ResultTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A report may be made while the study runs: read after each single file is written."""
+    tables.add(COSINE, COMPLETED)
+    seen: list[Tables] = []
+
+    def write_and_read(*arguments: Any) -> None:
+        write(*arguments)
+        seen.append(read_tables(tables.folder))
+
+    write = results._write_table
+    monkeypatch.setattr(results, "_write_table", write_and_read)
+    tables.add(replace(COSINE, number=1), COMPLETED)
+    tables.write()
+    assert len(seen) >= 3
+    for trials, epochs, schedules in seen:
+        known = set(trials["trial"].to_pylist())
+        assert known <= set(epochs["trial"].to_pylist())
+        assert known <= set(schedules["trial"].to_pylist())

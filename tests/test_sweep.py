@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.budgets import is_sweep, load_sweep, rank_by_budget
-from analysis.report import summary, write_report
+from analysis.report import write_report
+from analysis.studies import is_sweep, load_studies, rank_by_study, sweep_folders
 from study import sweep
 from study.errors import InputError
 from tests.test_figures import STUDY, Outcome, write_study
@@ -25,23 +25,23 @@ def finished(tmp_path: Path) -> Path:
         ]
         study = STUDY | {"ended": "2026", "config": {"epochs": epochs}}
         write_study(tmp_path / f"epochs-{epochs}", outcomes, study)
-    write_study(tmp_path / "epochs-20", [])  # begun, with no trial finished yet
+    begun = STUDY | {"config": {"epochs": 20}}
+    write_study(tmp_path / "epochs-20", [], begun)
     return tmp_path
 
 
 def test_families_are_ranked_at_each_budget(finished: Path) -> None:
     assert is_sweep(finished)
     assert not is_sweep(finished / "epochs-2")
-    ranks = rank_by_budget(load_sweep(finished)).set_index(["epochs", "family"])
-    assert list(ranks.index.unique("epochs")) == [2, 10]
+    ranks = rank_by_study(load_studies(sweep_folders(finished))).set_index(["study", "family"])
     assert ranks["rank"].to_dict() == {
-        (2, "step"): 1,
-        (2, "cosine"): 2,
-        (2, "rex"): 3,
-        (10, "cosine"): 1,
-        (10, "step"): 2,
-        (10, "rex"): 3,
-    }
+        ("2 epochs", "step"): 1,
+        ("2 epochs", "cosine"): 2,
+        ("2 epochs", "rex"): 3,
+        ("10 epochs", "cosine"): 1,
+        ("10 epochs", "step"): 2,
+        ("10 epochs", "rex"): 3,
+    }, "and the one at 20 epochs, without a trial, is left out"
     assert (ranks["low"] == ranks["rank"]).all(), "clouds that do not overlap leave no doubt"
     assert (ranks["high"] == ranks["rank"]).all()
 
@@ -51,20 +51,24 @@ def test_ranks_of_clouds_that_overlap_are_in_doubt(tmp_path: Path) -> None:
     outcomes: list[Outcome] = [("cosine", "completed", value) for value in values]
     outcomes += [("step", "completed", value - 0.01) for value in values]
     write_study(tmp_path / "epochs-3", outcomes)
-    ranks = rank_by_budget(load_sweep(tmp_path)).set_index("family")
+    ranks = rank_by_study(load_studies(sweep_folders(tmp_path))).set_index("family")
     assert ranks["rank"].to_dict() == {"cosine": 1, "step": 2}
     assert (ranks["low"] == 1).all()
     assert (ranks["high"] == 2).all()
 
 
 def test_a_sweep_has_a_page_with_links_to_its_studies(finished: Path) -> None:
-    page = write_report(finished).read_text()
-    assert (finished / "report" / "figures" / "ranks.png").stat().st_size > 1_000
+    write_report(finished / "epochs-10")
+    index, lines = write_report(finished)
+    page = index.read_text()
+    for name in ("ranks", "winners"):
+        assert (finished / "report" / "figures" / f"{name}.png").stat().st_size > 1_000
     assert 'href="../epochs-10/report/index.html"' in page
+    assert "../epochs-2/" not in page, "which has no report"
     assert "1 (1 to 1)" in page
-    lines = summary(finished)
-    assert [line.split(":")[0] for line in lines] == ["--epochs 2", "--epochs 10"]
+    assert [line.split(":")[0] for line in lines] == ["2 epochs", "10 epochs", "20 epochs"]
     assert "cosine" in lines[1]
+    assert lines[2].endswith("No trial has completed yet.")
 
 
 @pytest.mark.parametrize(

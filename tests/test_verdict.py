@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from analysis.comparison import Comparison, compare
+from analysis.findings import Findings
 from analysis.load import Results
-from analysis.report import write_report
 from analysis.scale import Scale
 from analysis.statistics import holm, mean_interval, sign_flip
 from analysis.verdict import joined, verdict
@@ -19,7 +19,7 @@ from study.ledger import Proposal
 from study.metric import ACCURACY, RMSE, Ranking
 from study.results import FinalistTable, read_finalists
 from study.training import EpochRecord, History, Status
-from tests.test_figures import STUDY, write_study
+from tests.test_figures import STUDY, page_of, write_study
 
 FAMILIES = ("one_cycle", "cosine", "step", "constant")
 REPLICATES = 10
@@ -46,7 +46,7 @@ def table_of(
         )
         table.add(Proposal(number, family, {"peak_lr": 0.1}, 0), history)
     table.write_in_time()
-    written = read_finalists(folder)
+    written = read_finalists(folder, ranking)
     assert written is not None
     frame: pd.DataFrame = written.to_pandas()
     return frame
@@ -119,7 +119,7 @@ def test_the_numbers_are_those_of_the_statistics() -> None:
     assert (row["difference"], row["low"], row["high"]) == mean_interval(differences)
     assert row["p"] == sign_flip(differences)
     np.testing.assert_array_equal(pairs["p_holm"], holm(pairs["p"].to_numpy()))
-    assert comparison.noise == pytest.approx(np.sqrt(values.var(axis=1, ddof=1).mean()))
+    assert comparison.noise == pytest.approx(np.median(values.std(axis=1, ddof=1)))
     assert (comparison.replicates, comparison.needed, comparison.in_reach) == (10, 8, True)
 
 
@@ -178,7 +178,7 @@ def test_a_finalist_that_failed_under_every_seed_is_no_veto(tmp_path: Path) -> N
 def test_finalists_that_all_diverged_say_nothing(tmp_path: Path) -> None:
     results = results_with(tmp_path, {"cosine": shifted(0)})
     diverged = table_of(tmp_path, {"cosine": shifted(0)}, lost=dict.fromkeys(range(10), "diverged"))
-    lines = verdict(results._replace(finalists=diverged), tmp_path)
+    lines = said(results._replace(finalists=diverged), tmp_path)
     assert lines[1] == "The finalists on fresh seeds say nothing: 10 diverged."
     assert not any("study.confirm" in line for line in lines)
 
@@ -198,6 +198,10 @@ def test_with_too_few_replicates_there_is_nothing_to_compare(tmp_path: Path) -> 
 
 
 # In words
+
+
+def said(results: Results, folder: Path) -> list[str]:
+    return verdict(Findings.of(results), folder)
 
 
 def results_with(
@@ -220,7 +224,7 @@ def shifted(by: float) -> list[float]:
 
 def test_a_winner_is_named_with_margin_error_and_code(tmp_path: Path) -> None:
     values = {"constant": shifted(-0.01), "one_cycle": shifted(0.005), "cosine": shifted(0.001)}
-    lines = verdict(results_with(tmp_path, values), Path("results/a b"))
+    lines = said(results_with(tmp_path, values), Path("results/a b"))
     assert lines == [
         "one_cycle wins: its test accuracy is 0.40 points better (95% interval 0.40 to 0.40) than "
         "that of cosine, the next, and it beats every other finalist too.",
@@ -234,7 +238,7 @@ def test_a_winner_is_named_with_margin_error_and_code(tmp_path: Path) -> None:
 
 def test_where_seeds_cannot_tell_it_says_so(tmp_path: Path) -> None:
     values = {"constant": shifted(-0.03), "one_cycle": shifted(0), "cosine": shifted(0)[::-1]}
-    lines = verdict(results_with(tmp_path, values), tmp_path)
+    lines = said(results_with(tmp_path, values), tmp_path)
     assert lines[0].startswith(
         "No single winner: 10 seeds cannot tell one_cycle from cosine, but it beats constant. "
         "A difference of about 0."
@@ -244,15 +248,15 @@ def test_where_seeds_cannot_tell_it_says_so(tmp_path: Path) -> None:
 def test_out_of_reach_is_said_instead_of_a_winner(tmp_path: Path) -> None:
     values = {family: shifted(0.001 * k)[:6] for k, family in enumerate(FAMILIES)}
     results = results_with(tmp_path, values)
-    lines = verdict(results, tmp_path)
+    lines = said(results, tmp_path)
     assert lines[0] == (
         "No winner can be named: constant has the best mean, but with 6 seeds of 4 families "
         "significance is out of reach. It takes 8: "
         f"python -m study.confirm {tmp_path} --replicates 2"
     )
-    page = write_report(tmp_path).read_text()
+    page = page_of(tmp_path)
     assert "Significance is out of reach" in page
-    assert '<th class="number">p</th>' not in page, "no p-values are printed"
+    assert '<th scope="col" class="number">p</th>' not in page, "no p-values are printed"
 
 
 def test_doubts_are_named(tmp_path: Path) -> None:
@@ -260,7 +264,7 @@ def test_doubts_are_named(tmp_path: Path) -> None:
     values = {"one_cycle": shifted(0.005), "cosine": shifted(0.001)}
     results = results_with(tmp_path, values, test_split=openings)
     trials = pd.concat([results.trials, *[results.trials[:1]] * 3], ignore_index=True)
-    (line,) = (x for x in verdict(results._replace(trials=trials), tmp_path) if "Beware" in x)
+    (line,) = (x for x in said(results._replace(trials=trials), tmp_path) if "Beware" in x)
     assert line == (
         "Beware: the test split was looked at 2 times, for which no p-value allows; families had 1 "
         "to 4 trials; no constant rate stands beside the finalists as a control."
@@ -269,7 +273,7 @@ def test_doubts_are_named(tmp_path: Path) -> None:
 
 def test_without_finalists_the_best_trial_is_no_more_than_that(tmp_path: Path) -> None:
     results = write_study(tmp_path, [("cosine", "completed", 0.9)], STUDY | {"ended": "2026"})
-    lines = verdict(results, tmp_path)
+    lines = said(results, tmp_path)
     assert lines[0].endswith(
         "cosine, 90.00% validation accuracy in one run; the next best may be as good."
     )
@@ -287,7 +291,7 @@ def test_any_verdict_has_at_most_five_lines(
         for k, family in enumerate(FAMILIES[:families])
     }
     results = results_with(tmp_path, values, ranking)
-    lines = verdict(results, tmp_path)
+    lines = said(results, tmp_path)
     assert 3 <= len(lines) <= 5
     assert all("nan" not in line for line in lines)
     assert ranking is ACCURACY or "accuracy" not in " ".join(lines)
@@ -297,10 +301,10 @@ def test_any_verdict_has_at_most_five_lines(
 def test_the_page_shows_the_finalists(ranking: Ranking, tmp_path: Path) -> None:
     values = {family: shifted(0.002 * k) for k, family in enumerate(FAMILIES)}
     results_with(tmp_path, values, ranking)
-    page = write_report(tmp_path).read_text()
+    page = page_of(tmp_path)
     text = re.sub(r"data:image[^\"]*", "", page)
     assert "The test split was opened once: 2026 for 10 seeds." in text
-    assert '<th class="number">p, corrected</th>' in text
+    assert '<th scope="col" class="number">p, corrected</th>' in text
     assert "Groups within which nothing can be told apart" in text
     assert "nan" not in text
     assert ("accuracy" in text) == (ranking is ACCURACY)
