@@ -294,8 +294,8 @@ def rank_by_study(ranks: pd.DataFrame) -> Figure:
     ``ranks`` as :func:`~analysis.studies.rank_by_study` makes them.
     """
     studies = list(dict.fromkeys(ranks["study"]))
-    last = ranks.drop_duplicates("family", keep="last").sort_values(["rank", "family"])
-    order = list(last["family"])
+    last = ranks[ranks["study"] == studies[-1]]
+    order = list(last.sort_values(["rank", "family"])["family"])
     figure, axes = plt.subplots(figsize=(WIDTH, 0.2 * len(order) + 0.9))
     colours = sns.color_palette(COLORMAP, len(order))
     for k, (family, colour) in enumerate(zip(order, colours, strict=True)):
@@ -305,11 +305,13 @@ def rank_by_study(ranks: pd.DataFrame) -> Figure:
         axes.plot(places, own["rank"], "o-", color=colour, lw=1.2, ms=3.5)
         axes.vlines(places, own["low"], own["high"], color=colour, lw=0.9, alpha=0.6)
         # At whole ranks, since those that tie would be written over each other.
-        axes.annotate(family, (len(studies) - 0.75, k + 1), va="center", color=colour)
+        axes.annotate(family, (len(studies) - 0.7, k + 1), va="center", color=colour)
     axes.set_xticks(range(len(studies)), studies)
+    if sum(map(len, studies)) > 70:
+        axes.tick_params("x", rotation=15)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(ylabel="rank", xlim=(-0.5, len(studies) + 0.05 * len(studies)))
-    axes.invert_yaxis()
+    room = 0.25 + 0.1 * len(studies)  # for the names
+    axes.set(ylabel="rank", xlim=(-0.5, len(studies) - 0.5 + room), ylim=(len(order) + 0.5, 0.5))
     return figure
 
 
@@ -328,6 +330,7 @@ def winners(curves: pd.DataFrame) -> Figure:
     axes.set(yscale="log", xlim=(0, 1), ylim=(low / 1.5, top * 1.5))
     axes.set(xlabel="fraction of training", ylabel="learning rate")
     axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
@@ -343,6 +346,7 @@ def range_test(runs: Sequence[Mapping[str, Sequence[float]]], peak_lr: Sequence[
     low = min(min(run["train_loss"]) for run in runs)
     axes.set_ylim(low - 0.05 * (first - low), first + 0.3 * (first - low))
     axes.set(xscale="log", xlabel="learning rate", ylabel="training loss, smoothed")
+    axes.xaxis.set_minor_locator(NullLocator())
     return figure
 
 
@@ -360,7 +364,9 @@ def _glyphs(
     """
     first = ~points["family"].duplicated().to_numpy()
     drawn: list[tuple[int, str, tuple[float, float]]] = []
-    boxes: list[tuple[float, float, float, float]] = []
+    # The bests themselves stay in sight: lines lead to them.
+    dots = {int(k): (*(places[k] - 0.01), *(places[k] + 0.01)) for k in np.flatnonzero(first)}
+    boxes: list[Sequence[float]] = []
     for k in [*np.flatnonzero(first).tolist(), *np.flatnonzero(~first).tolist()]:
         name = str(points["family"].iloc[k]) if first[k] else ""
         half = max(GLYPH[0], NAME[0] * len(name)) / 2 + 0.005
@@ -368,7 +374,8 @@ def _glyphs(
         for x, y in _near(places[k], PATIENCE if name else 1):
             box = (x - half, y - GLYPH[1] / 2 - 0.01, x + half, y + above)
             inside = min(box) >= 0 and max(box) <= 1
-            if inside and not any(_overlap(box, other) for other in boxes):
+            taken = [*boxes, *(dot for j, dot in dots.items() if j != k)]
+            if inside and not any(_overlap(box, other) for other in taken):
                 boxes.append(box)
                 drawn.append((k, name, (x, y)))
                 break

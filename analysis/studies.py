@@ -57,12 +57,16 @@ def load_studies(folders: Sequence[Path]) -> list[Study]:
 def rank_by_study(studies: Sequence[Study]) -> pd.DataFrame:
     """The families' ranks in each study, by the best validation result of their trials.
 
+    Of the families that every study tried, since a rank among more says nothing of one among few.
     Columns ``study`` (its label), ``family``, ``rank`` (1 is best; ties share the mean of theirs),
     ``low``, ``high``: the 95% interval of the rank when every family's trials are drawn again from
     those that it had (bootstrap). A family without a completed trial comes last. Studies without a
     completed trial are left out.
     """
-    ranks = [_ranks(one.found).assign(study=one.label) for one in studies if one.found.completed]
+    ranked = [study for study in studies if study.found.completed]
+    tried = [set(study.found.results.trials["family"]) for study in ranked]
+    shared = set.intersection(*tried) if tried else set()
+    ranks = [_ranks(study.found, shared).assign(study=study.label) for study in ranked if shared]
     return _joined(ranks, ["study", "family", "rank", "low", "high"])
 
 
@@ -80,8 +84,9 @@ def winning_curves(studies: Sequence[Study]) -> pd.DataFrame:
     return _joined(curves, ["study", "family", "fraction", "lr"])
 
 
-def _ranks(found: Findings) -> pd.DataFrame:
+def _ranks(found: Findings, shared: set[str]) -> pd.DataFrame:
     trials, scale = found.results.trials, found.results.scale
+    trials = trials[trials["family"].isin(shared)]
     costs = scale.cost(trials[scale.column]).where(trials["status"] == "completed", np.inf)
     random = np.random.default_rng(SEED)
     families, best, resampled = [], [], []
