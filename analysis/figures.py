@@ -205,7 +205,6 @@ def finalists(replicates: pd.DataFrame, families: pd.DataFrame, scale: Scale = A
             beside(axes, position, "and " + ", ".join(map(scale.text, off.sort_values())))
     axes.plot(ends["mean"], range(len(order)), "o", color=INK, ms=5, mec="white", zorder=3)
     near = pd.concat([shown["cost"], *ends.values()])
-    scale.label(axes.xaxis, near[near <= edge])
     scale.limit(axes.xaxis, near[near <= edge])
     axes.set(ylabel="", xlabel=f"test {scale.name}", ylim=(len(order) - 0.5, -0.5))
     axes.grid(axis="y", color="0.92")
@@ -235,7 +234,6 @@ def tuning_budget(trials: pd.DataFrame, curves: pd.DataFrame, scale: Scale = ACC
     first.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     # What a single draw may come to would leave no room for what tuning brings.
     costs = curves.loc[curves["k"] > int(curves["k"].max() > 1), "cost"]
-    scale.label(first.yaxis, costs)
     scale.limit(first.yaxis, costs)
     figure.supxlabel("trials of the family", size="medium")
     figure.supylabel(f"best validation {scale.name}", size="medium")

@@ -94,6 +94,8 @@ class Scale:
         costs = costs.dropna()
         axes, kind = axis.axes, "log" if self.is_log(costs) else "linear"
         vertical = axis is axes.yaxis
+        if costs.nunique() == 1:  # of which matplotlib makes no axis, but a warning
+            self._end(axis, costs)
         if axis.get_scale() != kind:
             (axes.set_yscale if vertical else axes.set_xscale)(kind)
         if self.higher_is_better and not axis.get_inverted():
@@ -107,14 +109,16 @@ class Scale:
         axis.set_minor_locator(NullLocator())
 
     def limit(self, axis: Axis, costs: "pd.Series[float]") -> None:
-        """Have a labelled axis end with these costs and a margin, whatever else is drawn."""
+        """Have an axis end with these costs and a margin, whatever else is drawn, and label it."""
+        self._end(axis, costs)
+        self.label(axis, costs)
+
+    def _end(self, axis: Axis, costs: "pd.Series[float]") -> None:
         best, worst = float(costs.min()), float(costs.max())
-        if not best < worst:
-            return
-        ratio, span = (worst / best) ** 0.08, 0.08 * (worst - best)
-        low, high = (
-            (best / ratio, worst * ratio) if self.is_log(costs) else (best - span, worst + span)
-        )
+        ratio = (worst / best) ** 0.08 if worst > best > 0 else 1.1
+        span = 0.08 * (worst - best) or 0.1 * abs(best) or 1.0
+        log = self.is_log(costs)
+        low, high = (best / ratio, worst * ratio) if log else (best - span, worst + span)
         axes, ends = axis.axes, (high, low) if self.higher_is_better else (low, high)
         (axes.set_ylim if axis is axes.yaxis else axes.set_xlim)(ends)
 
