@@ -120,7 +120,7 @@ def main(arguments: Sequence[str]) -> int:
         raise InputError(f"unknown schedule family {config.family!r}{known}")
     try:
         config.out.mkdir(parents=True, exist_ok=True)
-        with house_style():
+        with plt.rc_context(house_style()):
             if config.family:
                 _save(one_family(config.family), config.out / config.family)
             else:

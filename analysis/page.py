@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import matplotlib.pyplot as plt
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -56,7 +57,7 @@ def writing(folder: Path, style: Style, command: str) -> Iterator[Pictures]:
     """
     try:
         (folder / "figures").mkdir(parents=True, exist_ok=True)
-        with house_style():
+        with plt.rc_context(house_style()):
             yield Pictures(folder / "figures", style)
     except OSError as error:
         reason = error.strerror or str(error)

@@ -6,8 +6,7 @@ in the size of its own text, so that what is readable here is readable there.
 
 import io
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +26,15 @@ QUIET = "0.45"
 DPI = 200
 
 
-@contextmanager
-def house_style() -> Iterator[None]:
-    """Seaborn's ticks style in the type of a paper; figures are made and saved inside it."""
-    style: dict[Any, Any] = {
+def house_style() -> dict[Any, Any]:
+    """Seaborn's ticks style in the type of a paper, as matplotlib's rcParams.
+
+    Figures are made and saved under it: ``with plt.rc_context(house_style())``, or, for the whole
+    of a notebook, ``plt.rcParams.update(house_style())``.
+    """
+    return {
+        **sns.axes_style("ticks"),
+        **sns.plotting_context("paper", font_scale=0.75),
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.linewidth": 0.6,
@@ -51,9 +55,6 @@ def house_style() -> Iterator[None]:
         "svg.fonttype": "none",  # text stays text
         "pdf.fonttype": 42,  # TrueType, which publishers ask for
     }
-    context = sns.plotting_context("paper", font_scale=0.75)
-    with sns.axes_style("ticks"), context, plt.rc_context(style):
-        yield
 
 
 def family_panels(

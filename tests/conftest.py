@@ -54,8 +54,8 @@ def run_command(module: str, *arguments: object) -> subprocess.CompletedProcess[
 @pytest.fixture(scope="session")
 def real_study(tmp_path_factory: pytest.TempPathFactory, ray_folder: None) -> Path:
     """A finished study on real data, with a report: three families, each with enough trials."""
-    flags = "--task digits --batch-size 32 --epochs 3 --num-trials 36 --allocation balanced"
-    flags += " --families constant,cosine,one_cycle --finalists 3 --replicates 8 --name first"
+    flags = "--task digits --batch-size 32 --epochs 2 --num-trials 30 --allocation balanced"
+    flags += " --families constant,cosine,one_cycle --finalists 3 --replicates 7 --name first"
     out = tmp_path_factory.mktemp("results")
     done = run_command("study.run", *flags.split(), "--out", out)
     assert done.returncode == 0, done.stderr

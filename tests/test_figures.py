@@ -219,7 +219,7 @@ def test_axes_are_labelled_at_round_accuracies(low: float, high: float, labels: 
 
 
 def test_the_main_picture_shows_every_trial_and_the_winner_strongest(mixed: Results) -> None:
-    with house_style():
+    with plt.rc_context(house_style()):
         figure = figures.schedules_by_result(mixed.trials, mixed.schedules)
     panels = {axes.get_title("left").split("\n")[0]: axes for axes in figure.axes}
     assert panels["one_cycle"].get_title("left") == "one_cycle\n99.00%, best of all"

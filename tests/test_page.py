@@ -159,7 +159,7 @@ def test_a_trial_pointed_at_or_in_focus_shows_its_curve(page: Page, real_study: 
     for trial, show in ((5, "hover"), (9, "focus")):
         link = page.locator(f"#trial-{trial} a")
         getattr(link, show)()
-        family = results.trials.set_index("trial").loc[trial, "family"]
+        family = str(results.trials.set_index("trial").loc[trial, "family"])
         caption = page.locator("#preview figcaption")
         expect(caption).to_contain_text(f"Trial {trial}: {family}, ")
         drawn = page.locator("#preview .own").get_attribute("d") or ""
