@@ -3,9 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+OUT ?= results
+PORT ?= 8080
+JOURNAL = $(abspath $(OUT))/$(NAME)/optuna.journal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study test test-slow bench check format clean
+.PHONY: help setup study test test-slow dashboard bench check format clean
 
 help:  ## show these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +30,12 @@ test: setup  ## run the tests (minutes)
 
 test-slow: setup  ## run the long tests as well
 	$(BIN)/python -m pytest -m 'slow or not slow' $(ARGS)
+
+dashboard: setup  ## watch the study NAME=... in a browser, while it runs or later
+	$(if $(NAME),,$(error NAME is missing; name a study: make dashboard NAME=first))
+	$(if $(shell test -f '$(JOURNAL)' && echo yes),,$(error NAME must be a study, and there is \
+		no $(JOURNAL); choose one of: $(shell ls '$(OUT)' 2>/dev/null)))
+	$(BIN)/optuna-dashboard --host 127.0.0.1 --port $(PORT) '$(JOURNAL)'
 
 bench: setup  ## measure speed beside other recipes (half an hour)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'

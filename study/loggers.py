@@ -5,11 +5,13 @@ are for watching, and a logger that fails does not end the study.
 """
 
 import hashlib
+import io
 import math
 import os
 import re
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +195,8 @@ def _wandb(config: StudyConfig) -> tune.Callback:
         """Ray's, with the epoch for the step, which it looks for as ``training_iteration``."""
 
         def setup(self, *arguments: Any, **keywords: Any) -> None:
-            super().setup(*arguments, **keywords)
+            with redirect_stderr(io.StringIO()):  # W&B warns of how Ray looks for the user's key
+                super().setup(*arguments, **keywords)
             # As Ray's, but without restarts, against which Ray itself warns on the terminal.
             self._remote_logger_class = ray.remote(num_cpus=0)(self._logger_actor_cls)
 
@@ -211,7 +214,7 @@ _CALLBACKS: Mapping[str, Callable[[StudyConfig], tune.Callback]] = {
     "mlflow": _mlflow,
     "wandb": _wandb,
 }
-_HINTS = {"wandb": "; with WANDB_MODE=offline it needs no key, and wandb sync sends the runs later"}
+_HINTS = {"wandb": "; with WANDB_MODE=offline it needs no key, and wandb sync sends later"}
 
 
 def _folder(config: StudyConfig) -> Path:
