@@ -35,7 +35,7 @@ NOLOAD = "ignore:The ``noload`` loader strategy"
 def logged(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> analysis.Results:
-    """A study with a logger, interrupted after the second of trial 1's three epochs, and resumed."""
+    """A study with a logger, resumed after the second of trial 1's three epochs."""
     monkeypatch.setattr(run, "start_report", lambda _: None)
     monkeypatch.setattr(run, "finish_report", lambda *_: 0)
     for variable in ("MLFLOW_TRACKING_URI", "WANDB_PROJECT", "WANDB_DIR"):
@@ -68,6 +68,7 @@ def expected(results: analysis.Results) -> Iterator[tuple[str, dict[str, Any], p
         yield name, {key: row[key] for key in PARAMETERS}, epochs[METRICS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("logged", ["tensorboard"], indirect=True)
 def test_tensorboard_shows_what_the_tables_say(logged: analysis.Results, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -109,6 +110,7 @@ def test_mlflow_has_a_run_for_each_trial(logged: analysis.Results, tmp_path: Pat
             assert {each.step: each.value for each in history} == dict(epochs[metric])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("logged", ["wandb"], indirect=True)
 def test_wandb_has_a_run_for_each_trial(logged: analysis.Results, tmp_path: Path) -> None:
     from wandb.proto.wandb_internal_pb2 import Record
