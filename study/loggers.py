@@ -196,9 +196,9 @@ def _wandb(config: StudyConfig) -> tune.Callback:
 
         def setup(self, *arguments: Any, **keywords: Any) -> None:
             with redirect_stderr(io.StringIO()):  # W&B warns of how Ray looks for the user's key
-                super().setup(*arguments, **keywords)
+                super().setup(*arguments, **keywords)  # type: ignore[no-untyped-call]
             # As Ray's, but without restarts, against which Ray itself warns on the terminal.
-            self._remote_logger_class = ray.remote(num_cpus=0)(self._logger_actor_cls)
+            self._remote_logger_class: Any = ray.remote(num_cpus=0)(self._logger_actor_cls)
 
         def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
             step = {"training_iteration": result["epoch"]}

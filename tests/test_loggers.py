@@ -113,8 +113,9 @@ def test_mlflow_has_a_run_for_each_trial(logged: analysis.Results, tmp_path: Pat
 @pytest.mark.slow
 @pytest.mark.parametrize("logged", ["wandb"], indirect=True)
 def test_wandb_has_a_run_for_each_trial(logged: analysis.Results, tmp_path: Path) -> None:
-    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.proto import wandb_internal_pb2
 
+    parse = wandb_internal_pb2.Record.FromString  # type: ignore[attr-defined]  # made at import
     config: dict[str, dict[str, Any]] = {}
     rows: dict[str, dict[int, dict[str, float]]] = {}
     files = list((tmp_path / "s" / "logs" / "wandb").rglob("*.wandb"))
@@ -122,7 +123,7 @@ def test_wandb_has_a_run_for_each_trial(logged: analysis.Results, tmp_path: Path
     assert len({file.name for file in files}) == 3, "as one run"
     for file in files:
         name = ""
-        for record in map(Record.FromString, wandb_records(file)):
+        for record in map(parse, wandb_records(file)):
             if record.HasField("run"):
                 name = record.run.display_name
                 assert record.run.project == "s"
