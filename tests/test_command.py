@@ -43,7 +43,7 @@ BAD_FLAGS = [
     ("--allocation fair", r"--allocation"),
     ("--sampler grid", r"--sampler"),
     ("--trial-scheduler asha", r"--trial-scheduler"),
-    ("--logger comet", r"--logger.*comet"),
+    ("--logger comet", r"invalid choice 'comet' for argument '--logger'"),
     ("--finalists 1", r"--finalists must be 0, or at least 2, not 1"),
     ("--finalists -1", r"--finalists must be 0, or at least 2, not -1"),
     ("--replicates 1", r"--replicates must be at least 2, not 1"),
