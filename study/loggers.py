@@ -204,6 +204,11 @@ def _wandb(config: StudyConfig) -> tune.Callback:
             step = {"training_iteration": result["epoch"]}
             super().log_trial_result(iteration, trial, {**result, **step})
 
+        def _cleanup_logging_actor(self, trial: Any) -> None:
+            future = self._trial_logging_futures[trial]
+            super()._cleanup_logging_actor(trial)
+            ray.get(future, timeout=0)  # raises what Ray does not look at: how the process ended
+
     project = os.environ.get("WANDB_PROJECT", config.name)
     # With resume, the run of a resumed trial goes on.
     return WandB(project, resume="allow", upload_timeout=UPLOAD_SECONDS)
