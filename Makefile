@@ -2,44 +2,60 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 READY := $(VENV)/.ready
+DEVELOPING := $(VENV)/.developing
+OUT ?= results
+PORT ?= 8080
+JOURNAL = $(abspath $(OUT))/$(NAME)/optuna.journal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study test test-slow bench check format clean
+.PHONY: help setup study test test-slow dashboard bench check format clean
 
 help:  ## show these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: $(READY)  ## install everything into .venv (once)
+setup: $(READY)  ## install what a study needs into .venv (once)
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed, $(PYTHON) is older: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(PIP) --editable .
+	@touch $@
+
+$(DEVELOPING): $(READY)
+	$(PIP) --editable '.[dev]'
 	@touch $@
 
 study: setup  ## run the default study; ARGS="--epochs 5 ..." adds flags
 	$(BIN)/python -m study.run $(ARGS)
 
-test: setup  ## run the tests (minutes)
+test: $(DEVELOPING)  ## run the tests (minutes)
 	$(BIN)/python -m pytest $(ARGS)
 
-test-slow: setup  ## run the long tests as well
+test-slow: $(DEVELOPING)  ## run the long tests as well
 	$(BIN)/python -m pytest -m 'slow or not slow' $(ARGS)
 
+dashboard: setup  ## watch the study NAME=... in a browser, while it runs or later
+	$(if $(NAME),,$(error NAME is missing; name a study: make dashboard NAME=first))
+	$(if $(shell test -f '$(JOURNAL)' && echo yes),,$(error NAME must be a study, and there is \
+		no $(JOURNAL); choose one of: $(shell ls '$(OUT)' 2>/dev/null)))
+	@test -x $(BIN)/optuna-dashboard || $(PIP) --editable '.[dashboard]'
+	$(BIN)/optuna-dashboard --host 127.0.0.1 --port $(PORT) '$(JOURNAL)'
+
 bench: setup  ## measure speed beside other recipes (half an hour)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	$(PIP) --editable '.[bench]'
 	@# Without what it asks for: that brings another NCCL, into the place of torch's.
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps syne-tune
+	$(PIP) --no-deps syne-tune
 	$(BIN)/python -m benchmarks $(ARGS)
 
-check: setup  ## lint, formatting and types
+check: $(DEVELOPING)  ## lint, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: setup  ## let ruff format and mend what it can
+format: $(DEVELOPING)  ## let ruff format and mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

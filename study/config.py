@@ -17,6 +17,7 @@ from study.plan import Allocation, Sampler
 from study.tasks import TASKS
 
 TrialScheduler = Literal["fifo", "asha-within-family"]
+Logger = Literal["none", "tensorboard", "mlflow", "wandb"]
 
 GPU_SHARE = 0.25
 """Of a GPU, for each trial: a small network leaves most of one idle."""
@@ -96,6 +97,8 @@ class StudyConfig:
     time_budget: str = "none"
     """Ends the study after so long, e.g. 30m or 1h30m: running epochs are finished, a report is
     written, and --resume goes on."""
+    logger: Logger = "none"
+    """Log the search's trials, epoch by epoch, to this tool too, into <out>/<name>/logs."""
     resume: Path | None = None
     """Folder of an interrupted study to go on with; its own settings hold."""
     replay: Path | None = None
@@ -211,7 +214,14 @@ class StudyConfig:
 
 
 # What may differ when a study is resumed: what it runs on, not what it is.
-MACHINE = ("data_dir", "max_concurrent", "cpus_per_trial", "gpus_per_trial", "max_failures")
+MACHINE = (
+    "data_dir",
+    "max_concurrent",
+    "cpus_per_trial",
+    "gpus_per_trial",
+    "max_failures",
+    "logger",
+)
 # What is about one run of the command, and not kept.
 OF_ONE_RUN = ("time_budget", "resume", "replay", "dry_run")
 

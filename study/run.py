@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,7 @@ from study.source import TaskSource
 from study.task import SearchData, Task
 
 if TYPE_CHECKING:
+    from study.loggers import TrialLogger
     from study.search import Machine
 
 LOCK = ".lock"
@@ -62,6 +64,7 @@ def carry_out(config: StudyConfig, before: dict[str, Any] | None) -> int:
         InputError: the task, its data or the study's folder cannot be used.
         StudyError: the study cannot go on.
     """
+    _check_logger(config, before)
     source = TaskSource.read(config.task, config.task_args)
     if before:
         source.check_unchanged(before)
@@ -158,6 +161,32 @@ def _check_room(config: StudyConfig, task: Task, data: SearchData) -> int:
     return horizon
 
 
+def _check_logger(config: StudyConfig, before: Mapping[str, Any] | None) -> None:
+    """InputError where the logger's package is missing, unless there is nothing left to log."""
+    package = "tensorboardX" if config.logger == "tensorboard" else config.logger
+    if package == "none" or (before and config.resume and _is_searched(before)):
+        return
+    found = find_spec(package)
+    if found is None or found.origin is None:  # a mere folder of that name, as W&B leaves one
+        raise InputError(
+            f"--logger {config.logger} needs the package {package}, which is not installed; "
+            f"install it by: pip install -e '.[{config.logger}]'"
+        )
+
+
+def _is_searched(description: Mapping[str, Any]) -> bool:
+    return bool(description.get("searched") or description["ended"])
+
+
+def _loggers(config: StudyConfig, description: Mapping[str, Any]) -> "Sequence[TrialLogger]":
+    """Who logs what is left of the search."""
+    if config.logger == "none" or _is_searched(description):
+        return ()
+    from study.loggers import TrialLogger  # which imports Ray and, with it, what is installed
+
+    return (TrialLogger(config, description["began"]),)
+
+
 def _with_gpu_share(config: StudyConfig, task: Task, data: SearchData) -> StudyConfig:
     """With a number where ``auto`` was typed."""
     if config.gpus_per_trial != "auto":
@@ -224,6 +253,7 @@ def _run(
     if config.dry_run:
         return 0
     ledger.replay(proposals)
+    loggers = _loggers(config, description)
     write_study_json(config.folder, description)
     tables = ResultTables(config.folder, space, ranking, before)
     total, checkpoints = config.num_trials, config.folder / CHECKPOINTS
@@ -233,7 +263,7 @@ def _run(
             try:
                 load, stops = load_search_data, config.trial_scheduler != "fifo"
                 parts = (ledger, total, checkpoints, data, load, tables, display)
-                machine.run(Job(*parts, condemning=ledger if stops else None))
+                machine.run(Job(*parts, ledger if stops else None, loggers))
             finally:
                 tables.write()
         done = ledger.finished_count

@@ -21,6 +21,10 @@ _ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     # CSV, JSON and TensorBoard files of every trial: the tables hold it all.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # They would report home what is done with them; the loggers need it no more than Ray.
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "WANDB_ERROR_REPORTING": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",  # it tells of every table of its database
     # Its old output is silent when told to be; the new one prints boxes all the same.
     "RAY_AIR_NEW_OUTPUT": "0",
     # Ctrl-C is ours to answer.
@@ -121,6 +125,8 @@ class Job:
     progress: Progress
     condemning: Ledger | None = None
     """Whose trials may be stopped early, by comparison within their family."""
+    callbacks: Sequence[tune.Callback] = ()
+    """Who else is told, by Ray."""
 
 
 class Machine:
@@ -204,6 +210,7 @@ class Execution:
         self.checkpoints = job.checkpoints.absolute()
         self.checkpoints.mkdir(exist_ok=True)
         self.agenda, self.tables, self.progress = job.agenda, job.tables, job.progress
+        self.callbacks = job.callbacks
         self.scheduler = WithinFamily(job.condemning, config) if job.condemning else None
         self.interrupt = interrupt
         self.adopted: list[tuple[Proposal, Path | None]] = []
@@ -285,7 +292,7 @@ def _tuner(trainable: type[tune.Trainable], execution: Execution, num_trials: in
             # Ray's own num_to_keep writes a snapshot of the whole experiment at every checkpoint.
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, checkpoint_at_end=True),
             failure_config=tune.FailureConfig(max_failures=execution.config.max_failures),
-            callbacks=[LedgerCallback(execution)],
+            callbacks=[LedgerCallback(execution), *execution.callbacks],
             stop=InterruptStopper(execution),
             verbose=0,
         ),

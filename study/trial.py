@@ -16,7 +16,7 @@ from study.batches import on_device
 from study.checkpoint import read_checkpoint, write_checkpoint
 from study.source import TaskSource
 from study.task import Data, SearchData, Split, Task
-from study.training import History, RunConfig, TrainingRun
+from study.training import EpochRecord, History, RunConfig, TrainingRun
 
 Load = Callable[[Task, Path], Sequence[Data]]
 """Gives the training and the validation split, and the test split where it is to be opened."""
@@ -83,10 +83,13 @@ class ScheduleTrial(tune.Trainable):
         samples = run.steps_per_epoch * self._config.batch_size if not self._failure else 0
         epochs = history.epochs
         metric = epochs[-1].val_metric if epochs else None
+        name = run.task.metric.name if epochs and not self._failure else None
         return {
             "samples": samples,
             "epoch": len(epochs),
             "metric": metric,
+            "status": history.status,
+            "logged": _logged(epochs[-1], name) if name else {},
             "done": history.ended,
         }
 
@@ -126,6 +129,17 @@ class ScheduleTrial(tune.Trainable):
         if self._resumed:
             run.load_state(*self._resumed)
         return run
+
+
+def _logged(record: EpochRecord, metric: str) -> dict[str, float]:
+    """What the loggers show of an epoch, by the names that people know."""
+    return {
+        "epoch": record.epoch,
+        "lr": record.lr,
+        "train_loss": record.train_loss,
+        "val_loss": record.val_loss,
+        f"val_{metric}": record.val_metric,
+    }
 
 
 def share(split: Split) -> "ObjectRef[Any]":

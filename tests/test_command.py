@@ -43,6 +43,7 @@ BAD_FLAGS = [
     ("--allocation fair", r"--allocation"),
     ("--sampler grid", r"--sampler"),
     ("--trial-scheduler asha", r"--trial-scheduler"),
+    ("--logger comet", r"invalid choice 'comet' for argument '--logger'"),
     ("--finalists 1", r"--finalists must be 0, or at least 2, not 1"),
     ("--finalists -1", r"--finalists must be 0, or at least 2, not -1"),
     ("--replicates 1", r"--replicates must be at least 2, not 1"),
@@ -155,6 +156,19 @@ def test_a_share_of_a_gpu_belongs_to_the_machine(stored: Path) -> None:
     write_study_json(stored, description)
     assert _parse(["--resume", str(stored)])[0].gpus_per_trial == "auto"
     assert _parse(["--resume", str(stored), "--gpus-per-trial", "0"])[0].gpus_per_trial == 0
+
+
+def test_a_study_may_go_on_with_another_logger(stored: Path) -> None:
+    from study.run import _parse
+
+    assert _parse(["--resume", str(stored)])[0].logger == "none", "it began before there were any"
+    config, description = _parse(["--resume", str(stored), "--logger", "mlflow"])
+    assert config.logger == "mlflow"
+    assert description
+    description["config"]["logger"] = "mlflow"
+    write_study_json(stored, description)
+    assert _parse(["--resume", str(stored)])[0].logger == "mlflow", "it keeps the one it has"
+    assert _parse(["--resume", str(stored), "--logger", "none"])[0].logger == "none"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,99 @@
+"""``make dashboard`` shows a study while it runs and afterwards, and leaves it as it is."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import analysis
+
+ROOT = Path(__file__).parent.parent
+# With the environment that the tests run in, whether it is up to date or not.
+MAKE = ["make", "--no-print-directory", "--assume-old=setup", f"BIN={Path(sys.executable).parent}"]
+
+
+@contextmanager
+def dashboard(folder: Path) -> Iterator[str]:
+    """Its address, while it runs."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [*MAKE, "dashboard", f"NAME={folder.name}", f"OUT={folder.parent}", f"PORT={port}"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stderr
+        try:
+            for line in process.stderr:
+                if line == f"Listening on http://127.0.0.1:{port}/\n":
+                    break
+            yield f"http://127.0.0.1:{port}/api"
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+
+
+def get(address: str) -> Any:
+    with urllib.request.urlopen(address, timeout=60) as answer:
+        return json.load(answer)
+
+
+def finished(api: str) -> dict[int, float]:
+    """The values of the complete trials that the dashboard shows."""
+    trials = get(f"{api}/studies/0")["trials"]
+    return {trial["number"]: trial["values"][0] for trial in trials if trial["state"] == "Complete"}
+
+
+@pytest.mark.slow
+def test_a_study_is_watched_while_it_runs_and_afterwards(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    flags = ["--task", "digits", "--epochs", "3", "--num-trials", "5000", "--finalists", "0"]
+    command = [sys.executable, "-m", "study.run", *flags, "--out", str(tmp_path), "--name", "s"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as study:
+        assert study.stdout
+        try:
+            while "] trial 0 " not in study.stdout.readline():
+                assert study.poll() is None
+            with dashboard(folder) as api:
+                (summary,) = get(f"{api}/studies")["study_summaries"]
+                assert summary["study_name"] == "s"
+                first = finished(api)
+                while len(finished(api)) <= len(first):
+                    assert study.poll() is None, "it shows what came since"
+                os.killpg(study.pid, signal.SIGINT)
+                output = study.communicate(timeout=120)[0]
+                assert study.returncode == 130, output
+                journal = (folder / "optuna.journal").read_bytes()
+                trials = analysis.load(folder).trials
+                completed = trials[trials["status"] == "completed"].set_index("trial")
+                assert finished(api) == completed["val_accuracy"].to_dict()
+                assert len(completed) > len(first) > 0
+        finally:
+            study.kill()
+    assert (folder / "optuna.journal").read_bytes() == journal, "nothing is written by looking"
+    assert not list(folder.glob("optuna.journal.*")), "and no lock is left"
+
+
+def refusal(*arguments: str) -> str:
+    done = subprocess.run(
+        [*MAKE, "dashboard", *arguments], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    return done.stderr
+
+
+def test_a_study_must_be_named_and_be_there(tmp_path: Path) -> None:
+    assert "NAME is missing; name a study: make dashboard NAME=first" in refusal("NAME=")
+    (tmp_path / "second").mkdir()
+    message = refusal("NAME=first", f"OUT={tmp_path}")
+    assert f"there is no {tmp_path}/first/optuna.journal; choose one of: second" in message

@@ -1,0 +1,227 @@
+"""What TensorBoard, MLflow and W&B are told of a study is what stands in its tables.
+
+Each with the tool itself, offline, and a study that was interrupted and went on.
+"""
+
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import analysis
+from study import run
+from study.config import StudyConfig
+from study.errors import InputError
+from study.progress import Display
+
+NAMES = ["trial-00000-constant", "trial-00001-linear_to_zero", "trial-00002-constant"]
+PARAMETERS = ("family", "peak_lr", "seed", "epochs", "batch_size")
+METRICS = ["lr", "train_loss", "val_loss", "val_accuracy"]
+NOLOAD = "ignore:The ``noload`` loader strategy"
+"""Of SQLAlchemy, about what MLflow asks of it."""
+
+
+@pytest.fixture
+def logged(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> analysis.Results:
+    """A study with a logger, resumed after the second of trial 1's three epochs."""
+    monkeypatch.setattr(run, "start_report", lambda _: None)
+    monkeypatch.setattr(run, "finish_report", lambda *_: 0)
+    for variable in ("MLFLOW_TRACKING_URI", "WANDB_PROJECT", "WANDB_DIR"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    epochs = []
+
+    def advanced(display: Display, samples: int, original: Any = Display.advanced) -> None:
+        original(display, samples)
+        epochs.append(samples)
+        if len(epochs) == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Display, "advanced", advanced)
+    flags = ["--task", "digits", "--families", "constant,linear_to_zero", "--num-trials", "3"]
+    flags += ["--epochs", "3", "--finalists", "0", "--max-concurrent", "1", "--name", "s"]
+    assert run.main([*flags, "--out", str(tmp_path), "--logger", request.param]) == 130
+    assert len(epochs) == 5
+    assert run.main(["--resume", str(tmp_path / "s")]) == 0
+    return analysis.load(tmp_path / "s")
+
+
+def expected(results: analysis.Results) -> Iterator[tuple[str, dict[str, Any], pd.DataFrame]]:
+    """Name, parameters and epochs of each trial."""
+    trials = results.trials.assign(batch_size=128)
+    assert list(trials["status"]) == ["completed"] * 3
+    for row, name in zip(trials.to_dict("records"), NAMES, strict=True):
+        epochs = results.epochs[results.epochs["trial"] == row["trial"]].set_index("epoch")
+        assert list(epochs.index) == [1, 2, 3]
+        yield name, {key: row[key] for key in PARAMETERS}, epochs[METRICS]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("logged", ["tensorboard"], indirect=True)
+def test_tensorboard_shows_what_the_tables_say(logged: analysis.Results, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    logs = tmp_path / "s" / "logs" / "tensorboard"
+    assert sorted(path.name for path in logs.iterdir()) == NAMES
+    for name, parameters, epochs in expected(logged):
+        events = EventAccumulator(str(logs / name)).Reload()
+        assert set(events.Tags()["scalars"]) == {"epoch", *METRICS}
+        for metric in METRICS:
+            scalars = [(event.step, event.value) for event in events.Scalars(metric)]
+            assert scalars == [
+                (epoch, pytest.approx(value)) for epoch, value in epochs[metric].items()
+            ]
+        start = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+        told = HParamsPluginData.FromString(start).session_start_info.hparams
+        shown = {key: value.string_value or value.number_value for key, value in told.items()}
+        assert shown.items() >= parameters.items()
+
+
+@pytest.mark.filterwarnings(f"{NOLOAD}:sqlalchemy.exc.SADeprecationWarning")
+@pytest.mark.parametrize("logged", ["mlflow"], indirect=True)
+def test_mlflow_has_a_run_for_each_trial(logged: analysis.Results, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path / 's' / 'logs' / 'mlflow' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("s")
+    assert experiment
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert sorted(map(str, runs)) == NAMES
+    for name, parameters, epochs in expected(logged):
+        one = runs[name]
+        assert one.info.status == "FINISHED"
+        assert one.data.params.items() >= {key: str(v) for key, v in parameters.items()}.items()
+        assert one.data.metrics.keys() == {"epoch", *METRICS}
+        for metric in METRICS:
+            history = client.get_metric_history(one.info.run_id, metric)
+            assert {each.step: each.value for each in history} == dict(epochs[metric])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("logged", ["wandb"], indirect=True)
+def test_wandb_has_a_run_for_each_trial(logged: analysis.Results, tmp_path: Path) -> None:
+    from wandb.proto import wandb_internal_pb2
+
+    parse = wandb_internal_pb2.Record.FromString  # type: ignore[attr-defined]  # made at import
+    config: dict[str, dict[str, Any]] = {}
+    rows: dict[str, dict[int, dict[str, float]]] = {}
+    files = list((tmp_path / "s" / "logs" / "wandb").rglob("*.wandb"))
+    assert len(files) == 4, "trial 1 was logged by two processes"
+    assert len({file.name for file in files}) == 3, "as one run"
+    for file in files:
+        name = ""
+        for record in map(parse, wandb_records(file)):
+            if record.HasField("run"):
+                name = record.run.display_name
+                assert record.run.project == "s"
+                assert name.endswith(record.run.run_group), "runs are grouped by their family"
+                told = {one.key: json.loads(one.value_json) for one in record.run.config.update}
+                config.setdefault(name, {}).update(told)
+            elif record.HasField("history"):
+                items = record.history.item
+                row = {"/".join(one.nested_key) or one.key: one.value_json for one in items}
+                step = json.loads(row["_step"])
+                rows.setdefault(name, {})[step] = {key: json.loads(row[key]) for key in METRICS}
+    assert sorted(rows) == NAMES
+    for name, parameters, epochs in expected(logged):
+        assert config[name].items() >= parameters.items()
+        assert rows[name] == epochs.to_dict("index")
+
+
+def wandb_records(file: Path) -> Iterator[bytes]:
+    """W&B's file of a run: LevelDB's log, in blocks of 32 KiB, after 7 bytes of its own."""
+    content = file.read_bytes()
+    assert content.startswith(b":W&B")
+    at, parts = 7, b""
+    while at + 7 <= len(content):
+        if (room := 32768 - at % 32768) < 7:
+            at += room
+            continue
+        _, length, kind = struct.unpack_from("<IHB", content, at)
+        parts += content[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield parts
+            parts = b""
+
+
+def refused(*flags: str) -> str:
+    with pytest.raises(InputError) as caught:
+        run.main(["--task", "digits", "--epochs", "3", *flags])
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("found", [None, ModuleSpec("wandb", None)])  # nothing, and a mere folder
+def test_a_missing_package_is_bad_input(
+    found: ModuleSpec | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "find_spec", lambda _: found)
+    message = refused("--logger", "wandb", "--out", str(tmp_path))
+    assert message == (
+        "--logger wandb needs the package wandb, which is not installed; "
+        "install it by: pip install -e '.[wandb]'"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_wandb_without_a_key_is_bad_input(tmp_path: Path) -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    nowhere = {"HOME": str(tmp_path), "NETRC": str(tmp_path / "netrc")}
+    flags = ["--task", "digits", "--logger", "wandb", "--out", str(tmp_path), "--name", "s"]
+    command = [sys.executable, "-m", "study.run", *flags]
+    done = subprocess.run(command, env=kept | nowhere, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "--logger wandb cannot be used: ValueError: No WandB API key found." in done.stderr
+    assert "with WANDB_MODE=offline it needs no key, and wandb sync sends later" in done.stderr
+    assert not (tmp_path / "s" / "study.json").exists()
+
+
+def test_a_logger_that_fails_does_not_end_the_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from study.loggers import TensorBoard, TrialLogger
+
+    calls = []
+
+    def fail(*arguments: object) -> None:
+        calls.append(arguments)
+        raise OSError("no space left")
+
+    monkeypatch.setattr(TensorBoard, "log_trial_result", fail)
+    logger: Any = TrialLogger(StudyConfig(out=tmp_path, logger="tensorboard"), "today")
+    parameters = {"peak_lr": 0.1}
+    trial = SimpleNamespace(
+        config={"trial": 0, "run": {"family": "cosine", "parameters": parameters}}
+    )
+    logger.on_trial_start(0, [], trial)
+    for epoch in (1, 2):
+        result = {"status": "running", "logged": {"epoch": epoch}}
+        logger.on_trial_result(0, [], trial, result)
+    logger.on_trial_complete(0, [], trial)
+    assert len(calls) == 1
+    assert capsys.readouterr().err == (
+        "--logger tensorboard has failed and logs no more: OSError: no space left; "
+        "the study goes on\n"
+    )
+
+
+def test_who_asks_for_no_logger_imports_none() -> None:
+    source = (
+        "import sys, study.run, study.search, study.confirm\n"
+        "print({'mlflow', 'wandb', 'tensorboard', 'study.loggers'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr
