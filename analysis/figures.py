@@ -431,4 +431,6 @@ def _colour_bar(figure: Figure, panels: Sequence[Axes], norm: Normalize, scale: 
         aspect=9 * figure.get_figheight(),
     )
     bar.outline.set_visible(False)
+    assert bar.solids
+    bar.solids.set(rasterized=False, edgecolor="face")  # else it is a picture, even in a PDF
     scale.label(bar.ax.yaxis, pd.Series([norm.vmin, norm.vmax]))

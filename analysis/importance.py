@@ -46,9 +46,10 @@ def importances(
             (trials["family"] == family) & trials["status"].isin(("completed", "diverged"))
         ]
         ranges = _searched(family, own, search_space)
-        if len(own) < LEAST_TRIALS or not ranges:
+        completed = own["status"] == "completed"
+        if len(own) < LEAST_TRIALS or not ranges or not completed.any():
             continue
-        costs = scale.cost(own[scale.column]).where(own["status"] == "completed", math.inf)
+        costs = scale.cost(own[scale.column]).where(completed, math.inf)
         # By rank, of which alone the method makes use: a diverged trial has no cost.
         ranks = costs.rank(method="first").to_numpy()
         random = np.random.default_rng(SEED)

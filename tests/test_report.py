@@ -1,0 +1,172 @@
+"""The command that makes a report: of any study, at any time, and of what is none."""
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from analysis import page
+from analysis.report import ReportConfig, main, write_report
+from analysis.sections import SECTIONS
+from search_spaces import FAMILIES
+from search_spaces.preflight import draw, samples
+from study.errors import InputError, StudyError
+from study.ledger import Proposal
+from study.results import ResultTables, write_study_json
+from study.training import EpochRecord, History
+from tests.conftest import run_command
+from tests.test_figures import MIXED, SPACE, STUDY, Outcome, page_of, write_study
+
+
+def test_of_a_study_that_has_only_begun_the_page_says_so(tmp_path: Path) -> None:
+    write_study_json(tmp_path, STUDY | {"metric": {"name": "accuracy", "direction": "maximize"}})
+    done = run_command("analysis.report", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0] == "No trial has completed yet."
+    text = (tmp_path / "report" / "index.html").read_text()
+    assert "No trial has completed yet." in text
+    assert "The study has not ended yet." in text
+    assert "<img" not in text
+    assert "<table id=" not in text
+
+
+def test_of_a_study_in_which_everything_diverged_the_page_says_so(tmp_path: Path) -> None:
+    outcomes: list[Outcome] = [("cosine", "diverged", 0.1), ("step", "failed", 0.1)]
+    write_study(tmp_path, outcomes * 20)
+    text = page_of(tmp_path)
+    assert "No trial has completed yet." in text
+    assert "20 diverged" in text
+    assert "<img" not in text
+    assert text.count('<tr id="trial-') == 40, "and every one is in the table"
+    assert "The winner as code" not in text
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def of_the_future(path: Path) -> None:
+    table = pq.read_table(path)
+    pq.write_table(table.replace_schema_metadata({"version": "99"}), path)
+
+
+def of_something_else(path: Path) -> None:
+    pd.DataFrame({"a": [1]}).to_parquet(path)
+
+
+@pytest.mark.parametrize("name", ["trials", "epochs", "schedules"])
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (cut, "cannot be read"),
+        (of_the_future, "has version 99, newer than this project reads"),
+        (of_something_else, "has no column"),
+        (Path.unlink, "cannot be read"),
+    ],
+)
+def test_a_damaged_table_is_named(
+    damage: Callable[[Path], None], message: str, name: str, tmp_path: Path
+) -> None:
+    write_study(tmp_path, MIXED)
+    damage(tmp_path / f"{name}.parquet")
+    if (damage, name) == (Path.unlink, "trials"):
+        assert "No trial has completed yet." in page_of(tmp_path)
+        return
+    with pytest.raises(InputError, match=rf"{name}\.parquet' {message}"):
+        main([str(tmp_path)])
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_folder_that_is_no_study_gets_a_line_and_no_report(tmp_path: Path) -> None:
+    done = run_command("analysis.report", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == f"error: '{tmp_path}' is no study: it has no study.json\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_where_nothing_may_be_written_it_says_so_in_a_line(tmp_path: Path) -> None:
+    write_study(tmp_path, MIXED)
+    (tmp_path / "report").write_text("a file in its place")
+    done = run_command("analysis.report", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"error: '{tmp_path / 'report'}' cannot be written: Not a directory; it must be a folder "
+        "in which you may write\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.EACCES, InputError),
+        (errno.EROFS, InputError),
+        (errno.ENOSPC, StudyError),
+        (errno.EIO, StudyError),
+    ],
+)
+def test_no_right_to_write_is_bad_input_and_a_full_disk_is_not(
+    number: int, kind: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_study(tmp_path, MIXED)
+
+    def refuse(*arguments: Any) -> None:
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(page, "save", refuse)
+    with pytest.raises(kind, match="cannot be written: no"):
+        write_report(tmp_path)
+    assert not (tmp_path / "report" / "index.html").exists()
+
+
+def test_for_a_paper_there_are_vectors_with_their_letters(tmp_path: Path) -> None:
+    write_study(tmp_path, MIXED)
+    assert main([str(tmp_path), "--style", "paper"]) == 0
+    folder = tmp_path / "report" / "figures"
+    for section in (one for one in SECTIONS if (folder / f"{one.name}.png").exists()):
+        pdf = (folder / f"{section.name}.pdf").read_bytes()
+        assert pdf.startswith(b"%PDF")
+        assert b"/Subtype /Image" not in pdf, "vectors, no picture"
+        assert b"/FontFile2" in pdf, "TrueType"
+        svg = (folder / f"{section.name}.svg").read_text()
+        assert "<text" in svg
+        width = float(svg.split('width="')[1].split("pt")[0]) / 72
+        assert width in (3.4, 7.0), "one column or two"
+    assert main([str(tmp_path)]) == 0
+    assert ReportConfig(tmp_path).style == "screen"
+
+
+def test_the_same_study_makes_the_same_files(tmp_path: Path) -> None:
+    write_study(tmp_path, MIXED)
+    write_report(tmp_path, "paper")
+    files = sorted((tmp_path / "report" / "figures").iterdir())
+    assert len(files) == 3 * 5
+    before = {path.name: path.read_bytes() for path in files if path.suffix != ".svg"}
+    write_report(tmp_path, "paper")
+    assert before == {path.name: path.read_bytes() for path in files if path.suffix != ".svg"}
+
+
+@pytest.mark.slow
+def test_a_study_of_two_thousand_trials_has_a_report(tmp_path: Path) -> None:
+    names = [name for name in SPACE.families if name != "schedule_free"]
+    drawn = {name: samples(FAMILIES[name], SPACE.peak_lr, 84) for name in names}
+    study = STUDY | {"metric": {"name": "accuracy", "direction": "maximize", "percent": True}}
+    write_study_json(tmp_path, study)
+    random = np.random.default_rng(0)
+    runs = []
+    for number in range(2_000):
+        name = names[number % len(names)]
+        chosen = next(drawn[name])
+        rates = draw(FAMILIES[name], chosen, 300)
+        curve = [(step, float(lr), float(momentum)) for step, (lr, momentum) in enumerate(rates)]
+        accuracy = 0.99 - 0.02 * random.random()
+        epochs = [EpochRecord(k, 100 * k, 0.1, 1.0, 1.0, accuracy - 0.1 / k, 1.0) for k in (1, 2)]
+        runs.append((Proposal(number, name, chosen, 0), History("completed", epochs, curve, 2.0)))
+    ResultTables(tmp_path, SPACE, before=runs).write()
+    text = page_of(tmp_path)
+    assert text.count('<tr id="trial-') == 2_000
+    assert len(text) < 12e6, "bytes, which a mail still takes"
