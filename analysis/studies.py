@@ -66,7 +66,7 @@ def rank_by_study(studies: Sequence[Study]) -> pd.DataFrame:
     ranked = [study for study in studies if study.found.completed]
     tried = [set(study.found.results.trials["family"]) for study in ranked]
     shared = set.intersection(*tried) if tried else set()
-    ranks = [_ranks(study.found, shared).assign(study=study.label) for study in ranked if shared]
+    ranks = [_ranks(study.found, shared).assign(study=study.label) for study in ranked]
     return _joined(ranks, ["study", "family", "rank", "low", "high"])
 
 

@@ -47,7 +47,8 @@ def test_studies_that_share_no_family_have_no_ranks(folders: list[Path], tmp_pat
 def test_labels_tell_studies_apart(folders: list[Path], tmp_path: Path) -> None:
     assert [study.label for study in load_studies(folders)] == ["a", "b"]
     for epochs in (2, 8):
-        study = STUDY | {"config": {"epochs": epochs, "name": str(epochs), "logger": "wandb"}}
+        config = {"epochs": epochs, "name": f"e{epochs}", "max_concurrent": epochs}
+        study = STUDY | {"config": config}
         write_study(tmp_path / f"e{epochs}", [("cosine", "completed", 0.9)], study)
     only_epochs = load_studies([tmp_path / "e2", tmp_path / "e8"])
     assert [study.label for study in only_epochs] == ["2 epochs", "8 epochs"]

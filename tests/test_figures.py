@@ -186,15 +186,23 @@ def test_only_what_completed_is_on_the_map_and_one_trial_is_a_point(mixed: Resul
 def test_the_same_curve_under_two_names_is_found() -> None:
     run = np.linspace(0, 1, 100)
     flat, falling = [0.1] * 100, list(0.1 * 10**-run)
-    near = [0.1 * 10 ** (0.9 * ALIKE)] * 100
-    trials, rates = made_of([flat, falling, near, flat])
+    near, too_far = ([0.1 * 10 ** (by * ALIKE)] * 100 for by in (-0.9, 1.1))
+    spike = [0.1] * 95 + [0.1 * 10 ** (3 * ALIKE)] * 5
+    trials, rates = made_of([flat, falling, near, flat, too_far, spike])
     pairs = same_curves(rates, trials)
-    assert list(zip(pairs["family"], pairs["other"], strict=True)) == [
-        ("a", "d"),
+    assert set(zip(pairs["family"], pairs["other"], strict=True)) == {
         ("a", "c"),
+        ("a", "d"),
+        ("a", "f"),
         ("c", "d"),
-    ]
-    assert pairs["decades"].tolist() == pytest.approx([0, 0.9 * ALIKE, 0.9 * ALIKE])
+        ("d", "f"),
+    }
+    assert pairs["decades"].is_monotonic_increasing
+    distances = pairs.set_index(["family", "other"])["decades"]
+    assert distances["a", "d"] == 0
+    assert distances["a", "c"] == pytest.approx(0.9 * ALIKE)
+    # The root of the mean square, of which five of a hundred points make up.
+    assert distances["a", "f"] == pytest.approx(3 * ALIKE * np.sqrt(0.05), rel=0.2)
 
 
 def test_what_lies_far_outside_the_bulk_is_beyond_its_edge() -> None:

@@ -79,9 +79,9 @@ def test_the_shares_are_those_of_optuna() -> None:
 
 
 def test_a_diverged_trial_counts_as_the_worst() -> None:
-    """With a high rate everything diverges, and among the others nothing decides."""
+    """But for the lowest rates everything diverges, and among the others nothing decides."""
     trials = trials_of(2, 200, matters=0)
-    lost = trials["peak_lr"] > 0.1
+    lost = trials["peak_lr"] > 0.025
     trials["status"] = np.where(lost, "diverged", "completed")
     trials["val_accuracy"] = trials["val_accuracy"].where(~lost, 0.0)
     first = importances(trials, SPACE, Scale()).iloc[0]

@@ -217,6 +217,14 @@ def test_before_the_first_trial_the_tables_have_columns_and_no_rows(tables: Resu
         assert before.column_names == without
 
 
+def test_a_table_of_the_first_version_is_read_without_what_it_lacks(tables: ResultTables) -> None:
+    tables.add(COSINE, COMPLETED)
+    path = tables.folder / "trials.parquet"
+    first = pq.read_table(path).drop_columns(["sampler", "condemned"]).replace_schema_metadata({})
+    pq.write_table(first, path)
+    assert read_tables(tables.folder).trials.column_names == first.column_names
+
+
 def test_a_table_of_something_else_is_refused(tables: ResultTables) -> None:
     tables.add(COSINE, COMPLETED)
     path = tables.folder / "trials.parquet"
