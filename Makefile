@@ -40,7 +40,7 @@ test-slow: $(DEVELOPING)  ## run the long tests as well
 dashboard: setup  ## watch the study NAME=... in a browser, while it runs or later
 	$(if $(NAME),,$(error NAME is missing; name a study: make dashboard NAME=first))
 	$(if $(shell test -f '$(JOURNAL)' && echo yes),,$(error NAME must be a study, and there is \
-		no $(JOURNAL); choose one of: $(shell ls '$(OUT)' 2>/dev/null)))
+		no $(JOURNAL); choose one of: $(notdir $(patsubst %/optuna.journal,%,$(wildcard $(OUT)/*/optuna.journal)))))
 	@test -x $(BIN)/optuna-dashboard || $(PIP) --editable '.[dashboard]'
 	$(BIN)/optuna-dashboard --host 127.0.0.1 --port $(PORT) '$(JOURNAL)'
 

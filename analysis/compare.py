@@ -6,18 +6,18 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import matplotlib as mpl
 import pandas as pd
 import tyro
 
 from analysis import figures
-from analysis.page import Style, render, table, typed, writing
+from analysis.page import Output, Style, render, table, typed
 from analysis.studies import Study, load_studies, rank_by_study, winning_curves
 from analysis.verdict import verdict
 from study.cli import exit_status, parse
 from study.errors import InputError
-from study.files import write_atomically
 
 COMMAND = "python -m analysis.compare"
 
@@ -35,43 +35,46 @@ class CompareConfig:
 
 
 def write_comparison(
-    studies: Sequence[Study], out: Path, style: Style, title: str, command: str
-) -> Path:
+    studies: Sequence[Study], output: Output, title: str, command: str
+) -> tuple[Path, list[str]]:
     """Write ``index.html`` and ``figures/``.
+
+    Returns:
+        The page, and the first line of each study's verdict.
 
     Raises:
         InputError: nothing may be written there.
         StudyError: the disk is full or broken.
     """
     ranks, curves = rank_by_study(studies), winning_curves(studies)
-    with writing(out, style, command) as pictures:
-        page = render(
-            "compare.html",
-            title=title,
-            studies=[_line(study, out) for study in studies],
-            curves=pictures.draw("winners", figures.winners(curves)) if len(curves) else None,
-            ranks=pictures.draw("ranks", figures.rank_by_study(ranks)) if len(ranks) else None,
-            rank_table=_pivoted(ranks.assign(text=_written(ranks))) if len(ranks) else None,
-            test_table=_tested(studies),
-            command=command,
-        )
-        write_atomically(out / "index.html", page.encode())
-    return out / "index.html"
+    answers = [verdict(study.found, study.folder)[0] for study in studies]
+    drawn = {
+        "ranks": output.draw("ranks", lambda: figures.rank_by_study(ranks)) if len(ranks) else None,
+        "curves": output.draw("winners", lambda: figures.winners(curves)) if len(curves) else None,
+    }
+    page = render(
+        "compare.html",
+        title=title,
+        studies=[
+            _described(study, output.page.parent) | {"verdict": answer}
+            for study, answer in zip(studies, answers, strict=True)
+        ],
+        rank_table=_pivoted(ranks.assign(text=_written(ranks))) if len(ranks) else None,
+        test_table=_tested(studies),
+        command=command,
+        **drawn,
+    )
+    output.write(page)
+    lines = [f"{study.label}: {answer}" for study, answer in zip(studies, answers, strict=True)]
+    return output.page, lines
 
 
-def summary(studies: Sequence[Study]) -> list[str]:
-    """The first line of each study's verdict."""
-    return [f"{study.label}: {verdict(study.found, study.folder)[0]}" for study in studies]
-
-
-def _line(study: Study, out: Path) -> dict[str, str]:
+def _described(study: Study, beside: Path) -> dict[str, str]:
     results, page = study.found.results, study.folder / "report" / "index.html"
-    trials = results.trials
     return {
         "label": study.label,
-        "href": os.path.relpath(page, out) if page.exists() else "",
-        "verdict": verdict(study.found, study.folder)[0],
-        "made": f"{len(trials)} trials of {results.study['config']['epochs']} epochs on "
+        "href": quote(os.path.relpath(page, beside)) if page.exists() else "",
+        "made": f"{len(results.trials)} trials of {results.study['config']['epochs']} epochs on "
         f"{results.study['task']['name']}",
     }
 
@@ -111,13 +114,15 @@ def main(arguments: Sequence[str]) -> int:
     """Write the page and say where it is."""
     mpl.use("agg")
     config = parse(CompareConfig, COMMAND, arguments)
-    if len(set(config.folders)) < 2:
-        raise InputError(f"it takes two studies or more to compare, not {len(set(config.folders))}")
-    studies = load_studies(config.folders)
+    folders = list({folder.resolve(): folder for folder in config.folders}.values())
+    if len(folders) < 2:
+        raise InputError(f"it takes two studies or more to compare, not {len(folders)}")
+    studies = load_studies(folders)
+    command = typed(COMMAND, *folders, "--out", config.out)
+    output = Output(config.out, config.style, command)
     title = f"{len(studies)} studies side by side"
-    command = typed(COMMAND, *config.folders, "--out", config.out)
-    page = write_comparison(studies, config.out, config.style, title, command)
-    for line in summary(studies):
+    page, lines = write_comparison(studies, output, title, command)
+    for line in lines:
         print(line)
     print(f"comparison: {page}")
     return 0

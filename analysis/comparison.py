@@ -3,8 +3,10 @@
 from itertools import combinations
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
+from analysis.outcomes import far_off
 from analysis.scale import Scale
 from analysis.statistics import (
     LEVEL,
@@ -42,7 +44,7 @@ class Comparison(NamedTuple):
     detectable: float
     """The smallest difference between the two best that would have been found with 80% chance."""
     noise: float
-    """Standard deviation of the validation metric over seeds, of a typical finalist."""
+    """Standard deviation of the validation metric over seeds."""
 
     @property
     def in_reach(self) -> bool:
@@ -88,13 +90,15 @@ def compare(finalists: pd.DataFrame, scale: Scale) -> Comparison | None:
 
 
 def seed_noise(finalists: pd.DataFrame, scale: Scale) -> float:
-    """Standard deviation of the validation metric over seeds, the median of the finalists'.
+    """Standard deviation of the validation metric over seeds, pooled over the finalists.
 
-    The median, since a seed under which a finalist collapsed is no noise. In the metric's own
-    units; NaN where no finalist has two completed replicates.
+    Without seeds that came to far worse than the others of their family, which are no noise. In the
+    metric's own units; NaN where no finalist has two completed replicates.
     """
     completed = finalists[finalists["status"] == "completed"]
-    return float(completed.groupby("family")[scale.column].std().median())
+    off = far_off(scale.cost(completed[scale.column]), completed["family"])
+    variances = completed[~off].groupby("family")[scale.column].var()
+    return float(np.sqrt(variances.mean()))
 
 
 def _paired(finalists: pd.DataFrame, scale: Scale) -> tuple[pd.DataFrame, dict[str, str]]:

@@ -17,7 +17,7 @@ ALIKE = 0.1
 
 
 class CurveMap(NamedTuple):
-    """Curves in the plane, the near ones alike."""
+    """Curves in the plane: what lies far apart differs."""
 
     points: pd.DataFrame
     """A row a trial that completed: ``trial``, ``family``, ``cost``, and its place ``x``, ``y``."""
@@ -61,9 +61,9 @@ def log_rates(schedules: pd.DataFrame) -> pd.DataFrame:
 def curve_map(rates: pd.DataFrame, trials: pd.DataFrame, scale: Scale = ACCURACY) -> CurveMap:
     """The two principal components of the curves of the trials that completed.
 
-    Of ``rates`` as :func:`log_rates` makes them, level and shape alike: two trials in the same
-    place trained with the same rates. The larger values of each axis belong to the higher rates.
-    One trial alone lies at 0, 0.
+    Of ``rates`` as :func:`log_rates` makes them, level and shape alike. No two are further apart
+    than their curves; they may be nearer, by what the two axes do not explain. The larger values of
+    each axis belong to the higher rates. One trial alone lies at 0, 0.
     """
     completed = with_cost(trials, scale)[["trial", "family", "cost"]]
     curves = rates[rates.index.isin(completed["trial"])].ffill(axis=1)

@@ -19,10 +19,10 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patheffects import Normal, Stroke
-from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from analysis.curves import FRACTIONS, RATE_DECADES, CurveMap, realised_curves
-from analysis.outcomes import ACCURACY, edge_of_bulk, family_ranking, with_cost
+from analysis.outcomes import ACCURACY, family_ranking, far_off, with_cost
 from analysis.scale import Scale
 from analysis.style import (
     COLORMAP,
@@ -34,6 +34,7 @@ from analysis.style import (
     family_panels,
     rows_figure,
     scale_rates,
+    short,
 )
 
 LOST = "0.7"  # trials that did not complete
@@ -66,16 +67,15 @@ def schedules_by_result(
         lines = LineCollection(_lines(ended, every), cmap=COLORMAP, norm=norm, linewidths=0.7)
         lines.set_array(costs.to_numpy())
         axes.add_collection(lines)
-        axes.set_title(family)
+        axes.set_title(short(family))
         if best["trial"] in costs.index:
             of_all = best["trial"] == winner
             _mark_best(axes, ended[ended["trial"] == best["trial"]], norm, of_all)
             value = scale.text(best["best_cost"])
             words = f"{value}, best of all" if of_all else f"best {value}"
-            axes.set_title(f"{family}\n{words}", weight="bold" if of_all else None)
+            axes.set_title(f"{short(family)}\n{words}", weight="bold" if of_all else None)
     first = next(iter(panels.values()))
-    first.set_yscale("log")
-    first.yaxis.set_minor_locator(NullLocator())
+    scale_rates(first.yaxis)
     first.set_xlim(0, 1)
     top = float(curves["lr"].max())
     first.set_ylim(max(float(curves["lr"].min()), top / 10**RATE_DECADES) / 1.5, top * 1.5)
@@ -120,8 +120,9 @@ def curve_map(found: CurveMap, rates: pd.DataFrame, scale: Scale = ACCURACY) -> 
         glyph.set(xlim=(-0.03, 1.03), ylim=(low - 0.1, high + 0.1), xticks=[], yticks=[])
         for spine in glyph.spines.values():
             spine.set(visible=True, color="0.85")
-        title = glyph.set_title(name, size="small", pad=1.5, loc="center")
-        title.set_path_effects([Stroke(linewidth=1.5, foreground="white"), Normal()])
+        title = glyph.set_title(name, size="small", pad=2, loc="center")
+        # No outline, which would turn letters into curves.
+        title.set_bbox({"facecolor": "white", "alpha": 0.8, "lw": 0, "pad": 0.5})
     return figure
 
 
@@ -135,7 +136,7 @@ def learning_curves(trials: pd.DataFrame, epochs: pd.DataFrame, scale: Scale = A
     figure, panels = family_panels(list(ranking["family"]))
     single = curves["epoch"].max() == 1
     for family, axes in panels.items():
-        axes.set_title(family)
+        axes.set_title(short(family))
         own = curves[curves["family"] == family].sort_values(["cost", "trial"], ascending=False)
         ended = own.groupby("trial", sort=False)
         lines = [curve[["epoch", "epoch_cost"]].to_numpy() for _, curve in ended]
@@ -173,9 +174,9 @@ def result_by_peak_lr(trials: pd.DataFrame, scale: Scale = ACCURACY) -> Figure:
             ms=3.5,
             transform=axes.get_xaxis_transform(),
         )
-        axes.set_title(family)
+        axes.set_title(short(family))
     first = next(iter(panels.values()))
-    scale_rates(first)
+    scale_rates(first.xaxis, (1, 3))
     scale.label(first.yaxis, completed["cost"])
     figure.supxlabel("peak learning rate", size="medium")
     figure.supylabel(f"final {scale.name} (cross: diverged)", size="medium")
@@ -191,21 +192,25 @@ def finalists(replicates: pd.DataFrame, families: pd.DataFrame, scale: Scale = A
     order = list(families["family"])
     dots = replicates[replicates["family"].isin(order)].dropna(subset=scale.test_column)
     dots = dots.assign(cost=scale.cost(dots[scale.test_column]))
-    edge = edge_of_bulk(dots["cost"])
-    shown = dots[dots["cost"] <= edge]
+    off = far_off(dots["cost"], dots["family"])
     figure, axes = rows_figure(len(order), 0.34)
     style: dict[str, Any] = {"color": "0.7", "size": 3, "jitter": 0.2, "zorder": 1}
-    sns.stripplot(shown, x="cost", y="family", order=order, ax=axes, **style)
-    ends = {name: scale.cost(families[name]) for name in ("mean", "low", "high")}
+    sns.stripplot(dots[~off], x="cost", y="family", order=order, ax=axes, **style)
+    ends = families[["mean", "low", "high"]].apply(scale.cost)
     for position, family in enumerate(order):
-        span = [ends["low"].iloc[position], ends["high"].iloc[position]]
+        span = ends[["low", "high"]].iloc[position]
         axes.plot(span, [position] * 2, color=INK, lw=2, solid_capstyle="butt", zorder=2)
-        off = dots.loc[(dots["family"] == family) & (dots["cost"] > edge), "cost"]
-        if len(off):
-            beside(axes, position, "and " + ", ".join(map(scale.text, off.sort_values())))
+        if others := [
+            scale.text(cost) for cost in dots.loc[off & (dots["family"] == family), "cost"]
+        ]:
+            more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+            beside(axes, position, f"and {others[0]}{more}")
     axes.plot(ends["mean"], range(len(order)), "o", color=INK, ms=5, mec="white", zorder=3)
-    near = pd.concat([shown["cost"], *ends.values()])
-    scale.limit(axes.xaxis, near[near <= edge])
+    whole = ~families["family"].isin(dots.loc[off, "family"]).to_numpy()
+    scale.limit(
+        axes.xaxis, pd.concat([dots.loc[~off, "cost"], *(ends[whole][one] for one in ends)])
+    )
+    axes.set_yticks(range(len(order)), list(map(short, order)))
     axes.set(ylabel="", xlabel=f"test {scale.name}", ylim=(len(order) - 0.5, -0.5))
     axes.grid(axis="y", color="0.92")
     return figure
@@ -229,7 +234,7 @@ def tuning_budget(trials: pd.DataFrame, curves: pd.DataFrame, scale: Scale = ACC
             style = "-" if kind == "expected" else ":"
             marker = "o" if len(own) < 30 else ""
             axes.plot(own["k"], own["cost"], style, color=INK, lw=1.3, marker=marker, ms=2)
-        axes.set_title(family)
+        axes.set_title(short(family))
     first = next(iter(panels.values()))
     first.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     # What a single draw may come to would leave no room for what tuning brings.
@@ -256,8 +261,8 @@ def forgiveness(trials: pd.DataFrame, ranges: pd.DataFrame) -> Figure:
         axes.plot(ends, [position] * 2, "o-", color=INK, lw=3, ms=3, mew=0, alpha=0.7)
         beside(axes, position, f"{row['decades']:.1f} decades")
     axes.set(xlabel="peak learning rate")
-    axes.set_yticks(range(len(ranges)), list(ranges["family"]))
-    scale_rates(axes)
+    axes.set_yticks(range(len(ranges)), list(map(short, ranges["family"])))
+    scale_rates(axes.xaxis, (1, 3))
     return figure
 
 
@@ -277,7 +282,7 @@ def importances(found: pd.DataFrame) -> Figure:
         axes.plot(own["chance"].clip(upper=1), range(len(own)), "|", color="0.3", ms=6)
         for position, name in enumerate(own["parameter"]):
             axes.annotate(name, (0.98, position), va="center", ha="right", size="small")
-        axes.set_title(f"{family} ({own['trials'].iloc[0]} trials)")
+        axes.set_title(f"{short(family)} ({own['trials'].iloc[0]} trials)")
         axes.set_yticks([])
     first = next(iter(panels.values()))
     first.set(xlim=(0, 1), ylim=(most - 0.5, -0.5))
@@ -303,7 +308,7 @@ def rank_by_study(ranks: pd.DataFrame) -> Figure:
         axes.plot(places, own["rank"], "o-", color=colour, lw=1.2, ms=3.5)
         axes.vlines(places, own["low"], own["high"], color=colour, lw=0.9, alpha=0.6)
         # At whole ranks, since those that tie would be written over each other.
-        axes.annotate(family, (len(studies) - 0.7, k + 1), va="center", color=colour)
+        axes.annotate(short(family), (len(studies) - 0.7, k + 1), va="center", color=colour)
     axes.set_xticks(range(len(studies)), studies)
     if sum(map(len, studies)) > 70:
         axes.tick_params("x", rotation=15)
@@ -322,13 +327,19 @@ def winners(curves: pd.DataFrame) -> Figure:
     studies = list(curves.groupby(["study", "family"], sort=False))
     colours = sns.color_palette(COLORMAP, len(studies))
     for ((study, family), own), colour in zip(studies, colours, strict=True):
-        axes.plot(own["fraction"], own["lr"], color=colour, lw=1.5, label=f"{study}: {family}")
+        axes.plot(
+            own["fraction"],
+            own["lr"],
+            color=colour,
+            lw=1.5,
+            label=f"{short(str(family))} in {study}",
+        )
     top = float(curves["lr"].max())
     low = max(float(curves["lr"].min()), top / 10**RATE_DECADES)
-    axes.set(yscale="log", xlim=(0, 1), ylim=(low / 1.5, top * 1.5))
+    scale_rates(axes.yaxis)
+    axes.set(xlim=(0, 1), ylim=(low / 1.5, top * 1.5))
     axes.set(xlabel="fraction of training", ylabel="learning rate")
     axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
-    axes.yaxis.set_minor_locator(NullLocator())
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
@@ -343,8 +354,8 @@ def range_test(runs: Sequence[Mapping[str, Sequence[float]]], peak_lr: Sequence[
     first = max(run["train_loss"][0] for run in runs)
     low = min(min(run["train_loss"]) for run in runs)
     axes.set_ylim(low - 0.05 * (first - low), first + 0.3 * (first - low))
-    axes.set(xscale="log", xlabel="learning rate", ylabel="training loss, smoothed")
-    axes.xaxis.set_minor_locator(NullLocator())
+    scale_rates(axes.xaxis)
+    axes.set(xlabel="learning rate", ylabel="training loss, smoothed")
     return figure
 
 
@@ -366,7 +377,7 @@ def _glyphs(
     dots = {int(k): (*(places[k] - 0.01), *(places[k] + 0.01)) for k in np.flatnonzero(first)}
     boxes: list[Sequence[float]] = []
     for k in [*np.flatnonzero(first).tolist(), *np.flatnonzero(~first).tolist()]:
-        name = str(points["family"].iloc[k]) if first[k] else ""
+        name = short(points["family"].iloc[k]) if first[k] else ""
         half = max(GLYPH[0], NAME[0] * len(name)) / 2 + 0.005
         above = GLYPH[1] / 2 + NAME[1] * bool(name)
         for x, y in _near(places[k], PATIENCE if name else 1):

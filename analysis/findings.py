@@ -1,6 +1,8 @@
-"""A study, and what follows from it: computed once, then drawn and written in several places."""
+"""A study, and what follows from it: computed once where it is needed, drawn and written."""
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import pandas as pd
 
@@ -12,51 +14,66 @@ from analysis.outcomes import with_cost
 from analysis.tuning import fairness, forgiveness, tuning_curves, wrongly_condemned
 
 
-class Findings(NamedTuple):
-    """All of it. The tables are described where they are made."""
+@dataclass(frozen=True)
+class Findings:
+    """What follows from a study, whose tables may be empty; described where it is made."""
 
     results: Results
-    comparison: Comparison | None
-    rates: pd.DataFrame
-    """:func:`analysis.curves.log_rates`."""
-    map: CurveMap
-    alike: pd.DataFrame
-    """:func:`analysis.curves.same_curves`."""
-    curves: pd.DataFrame
-    """:func:`analysis.tuning.tuning_curves`."""
-    ranges: pd.DataFrame
-    """:func:`analysis.tuning.forgiveness`; empty without finalists, whose seeds tell the noise."""
-    importances: pd.DataFrame
-    ledger: pd.DataFrame
-    """:func:`analysis.tuning.fairness`."""
-    condemned: pd.DataFrame
 
-    @classmethod
-    def of(cls, results: Results) -> "Findings":
-        """What follows from a study, whose tables may be empty."""
-        trials, scale = results.trials, results.scale
-        space = results.study["search_space"]
-        comparison = compare(results.finalists, scale)
-        noise = comparison.noise if comparison else float("nan")
-        return cls(
-            results,
-            comparison,
-            rates := log_rates(results.schedules),
-            curve_map(rates, trials, scale),
-            same_curves(rates, trials, scale),
-            tuning_curves(trials, scale),
-            forgiveness(trials if noise >= 0 else trials[:0], noise, scale),
-            importances(trials, space, scale),
-            fairness(trials, space),
-            wrongly_condemned(trials, scale),
-        )
+    @cached_property
+    def comparison(self) -> Comparison | None:
+        """:func:`analysis.comparison.compare`."""
+        return compare(self.results.finalists, self.results.scale)
+
+    @cached_property
+    def rates(self) -> pd.DataFrame:
+        """:func:`analysis.curves.log_rates`."""
+        return log_rates(self.results.schedules)
+
+    @cached_property
+    def map(self) -> CurveMap:
+        """:func:`analysis.curves.curve_map`."""
+        return curve_map(self.rates, self.results.trials, self.results.scale)
+
+    @cached_property
+    def alike(self) -> pd.DataFrame:
+        """:func:`analysis.curves.same_curves`."""
+        return same_curves(self.rates, self.results.trials, self.results.scale)
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """:func:`analysis.tuning.tuning_curves`."""
+        return tuning_curves(self.results.trials, self.results.scale)
+
+    @cached_property
+    def ranges(self) -> pd.DataFrame:
+        """:func:`analysis.tuning.forgiveness`; empty without finalists, whose seeds tell noise."""
+        noise = self.comparison.noise if self.comparison else float("nan")
+        trials = self.results.trials
+        return forgiveness(trials if noise >= 0 else trials[:0], noise, self.results.scale)
+
+    @cached_property
+    def importances(self) -> pd.DataFrame:
+        """:func:`analysis.importance.importances`."""
+        space = self.results.study["search_space"]
+        return importances(self.results.trials, space, self.results.scale)
+
+    @cached_property
+    def ledger(self) -> pd.DataFrame:
+        """:func:`analysis.tuning.fairness`."""
+        return fairness(self.results.trials, self.results.study["search_space"])
+
+    @cached_property
+    def condemned(self) -> pd.DataFrame:
+        """:func:`analysis.tuning.wrongly_condemned`."""
+        return wrongly_condemned(self.results.trials, self.results.scale)
 
     @property
     def completed(self) -> bool:
         """Whether there is anything to draw."""
         return bool((self.results.trials["status"] == "completed").any())
 
-    @property
+    @cached_property
     def best(self) -> dict[str, Any] | None:
         """The row of the best trial: of the finalists on the test split, else in the search."""
         trials, scale = self.results.trials, self.results.scale

@@ -50,9 +50,10 @@ def importances(
         if len(own) < LEAST_TRIALS or not ranges or not completed.any():
             continue
         costs = scale.cost(own[scale.column]).where(completed, math.inf)
-        # By rank, of which alone the method makes use: a diverged trial has no cost.
-        ranks = costs.rank(method="first").to_numpy()
         random = np.random.default_rng(SEED)
+        # By rank, of which alone the method makes use: a diverged trial has no cost. Ties at
+        # random: in the order of the trials, a sampler that narrows would look like a reason.
+        ranks = costs.sample(frac=1, random_state=random).rank(method="first")[own.index].to_numpy()
         shuffled = [random.permutation(ranks) for _ in range(SHUFFLES)]
         found, *by_chance = _importances(own, [ranks, *shuffled], ranges)
         total = sum(found.values()) or 1.0

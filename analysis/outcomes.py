@@ -1,5 +1,6 @@
 """What trials came to, by cost: lower is better whatever the metric."""
 
+import numpy as np
 import pandas as pd
 
 from analysis.scale import Scale
@@ -23,10 +24,12 @@ def family_ranking(trials: pd.DataFrame, scale: Scale = ACCURACY) -> pd.DataFram
     return pd.concat([ranking, pd.DataFrame({"family": others})], ignore_index=True)
 
 
-def edge_of_bulk(costs: "pd.Series[float]") -> float:
-    """Up to which costs belong with the rest; the highest, but where some lie far outside.
+def far_off(costs: "pd.Series[float]", families: "pd.Series[str]") -> "pd.Series[bool]":
+    """Which replicates came to far worse than the others of their family.
 
-    That is, more than six times the width of the middle half above its end.
+    By more than ten times the median deviation from the family's median (over all families, in case
+    one has few replicates), and by more than twice that median itself: an error that tripled.
     """
-    low, high = costs.quantile((0.25, 0.75))
-    return float(high + 6 * (high - low)) if high > low else float(costs.max())
+    middle = costs.groupby(families).transform("median")
+    deviations = costs - middle
+    return deviations > np.maximum(10 * deviations.abs().median(), 2 * middle.abs())

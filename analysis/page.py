@@ -5,7 +5,7 @@ import errno
 import hashlib
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from analysis.style import house_style, save
 from study.errors import InputError, StudyError
+from study.files import write_atomically
 
 Style = Literal["screen", "paper"]
 FORMATS: dict[Style, tuple[str, ...]] = {"screen": ("png", "svg"), "paper": ("png", "svg", "pdf")}
@@ -24,51 +25,54 @@ CSS_PIXELS = 160
 """An inch of a figure, on a page: its type is then that of the page's own text."""
 
 
-class Pictures:
-    """Draws the figures of a page into a folder.
+class Output:
+    """A page's folder: ``index.html`` and ``figures/``, in the house style.
 
     Args:
-        folder: for the files.
+        folder: made if need be.
         style: screen for PNG and SVG, paper for PDF as well.
+        command: what to type once a full disk is mended.
+
+    Raises:
+        InputError: nothing may be written there.
+        StudyError: the disk is full or broken. So do the methods.
     """
 
-    def __init__(self, folder: Path, style: Style) -> None:
-        self._folder, self._formats = folder, FORMATS[style]
+    def __init__(self, folder: Path, style: Style, command: str) -> None:
+        self.page = folder / "index.html"
+        self._folder, self._formats, self._command = folder, FORMATS[style], command
+        with self._errors():
+            (folder / "figures").mkdir(parents=True, exist_ok=True)
 
-    def draw(self, name: str, figure: Figure) -> dict[str, Any]:
-        """Save a figure; returns what the page needs of it, the picture in base64 among that."""
-        width, height = figure.get_size_inches() * CSS_PIXELS
-        png, *others = save(figure, self._folder / name, self._formats)
+    def draw(self, name: str, figure: Callable[[], Figure]) -> dict[str, Any]:
+        """Make and save a figure; returns what the page needs of it, base64 of it among that."""
+        with plt.rc_context(house_style()):
+            drawn = figure()
+            width, height = drawn.get_size_inches() * CSS_PIXELS
+            with self._errors():
+                png, *others = save(drawn, self._folder / "figures" / name, self._formats)
+                content = png.read_bytes()
         return {
-            "png": base64.b64encode(png.read_bytes()).decode(),
+            "png": base64.b64encode(content).decode(),
             "width": round(width),
             "height": round(height),
             "files": [f"figures/{path.name}" for path in others],
         }
 
+    def write(self, page: str) -> None:
+        """Write the page, whole or not at all."""
+        with self._errors():
+            write_atomically(self.page, page.encode())
 
-@contextmanager
-def writing(folder: Path, style: Style, command: str) -> Iterator[Pictures]:
-    """Make the folder of a page, and its pictures in the house style.
-
-    Raises:
-        InputError: nothing may be written there.
-        StudyError: the disk is full or broken; ``command`` is what to type when that is mended.
-    """
-    try:
-        (folder / "figures").mkdir(parents=True, exist_ok=True)
-        with plt.rc_context(house_style()):
-            yield Pictures(folder / "figures", style)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
-            raise StudyError(
-                f"{str(folder)!r} cannot be written: {reason}; mend that, then type {command}"
-            ) from error
-        raise InputError(
-            f"{str(folder)!r} cannot be written: {reason}; it must be a folder in which you may "
-            "write"
-        ) from error
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = f"{str(self._folder)!r} cannot be written: {error.strerror or error}"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+                raise StudyError(f"{reason}; mend that, then type {self._command}") from error
+            raise InputError(f"{reason}; it must be a folder in which you may write") from error
 
 
 def render(template: str, **values: Any) -> str:
@@ -88,8 +92,9 @@ def render(template: str, **values: Any) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """What the page needs of a table; columns whose first cell is a number are aligned as such."""
-    numbers = [bool(re.match(r"-?\d", cell)) for cell in rows[0]]
+    """What the page needs of a table; columns whose first entry is a number are aligned as such."""
+    entries = (next((cell for cell in column if cell), "") for column in zip(*rows, strict=True))
+    numbers = [bool(re.match(r"-?\d", entry)) for entry in entries]
     return {"head": head, "rows": rows, "numbers": numbers}
 
 

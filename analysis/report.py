@@ -15,14 +15,13 @@ import tyro
 from analysis import compare
 from analysis.findings import Findings
 from analysis.load import load
-from analysis.page import Pictures, Style, render, table, typed, writing
+from analysis.page import Output, Style, render, table, typed
 from analysis.sections import SECTIONS, Section
 from analysis.studies import is_sweep, load_studies, sweep_folders
 from analysis.verdict import verdict
 from study.cli import exit_status, parse
 from study.errors import InputError
 from study.export import ExportConfig, export
-from study.files import write_atomically
 
 COMMAND = "python -m analysis.report"
 
@@ -51,24 +50,22 @@ def write_report(folder: Path, style: Style = "screen") -> tuple[Path, list[str]
     if is_sweep(folder):
         studies = load_studies(sweep_folders(folder))
         title = f"{folder.resolve().name}: which learning-rate schedule?"
-        page = compare.write_comparison(studies, report, style, title, command)
-        return page, compare.summary(studies)
-    found = Findings.of(load(folder))
+        return compare.write_comparison(studies, Output(report, style, command), title, command)
+    found = Findings(load(folder))
     lines = verdict(found, folder)
-    with writing(report, style, command) as pictures:
-        text = _study_page(found, folder, lines, pictures)
-        write_atomically(report / "index.html", text.encode())
-    return report / "index.html", lines
+    output = Output(report, style, command)
+    output.write(_study_page(found, folder, lines, output))
+    return output.page, lines
 
 
-def _study_page(found: Findings, folder: Path, lines: list[str], pictures: Pictures) -> str:
+def _study_page(found: Findings, folder: Path, lines: list[str], output: Output) -> str:
     results = found.results
     return render(
         "report.html",
         title=f"{folder.resolve().name}: which learning-rate schedule?",
         study=results.study,
         verdict=[line for line in lines if not line.startswith("Code: ")],
-        parts=[_part(section, found, pictures) for section in SECTIONS if section.shown(found)],
+        parts=[_part(section, found, output) for section in SECTIONS if section.shown(found)],
         counts=results.trials["status"].value_counts().to_dict(),
         metric=results.scale.name,
         trials=_rows(found),
@@ -78,15 +75,16 @@ def _study_page(found: Findings, folder: Path, lines: list[str], pictures: Pictu
     )
 
 
-def _part(section: Section, found: Findings, pictures: Pictures) -> dict[str, Any]:
+def _part(section: Section, found: Findings, output: Output) -> dict[str, Any]:
     """What the page needs of a section."""
     scale = found.results.scale
     words = {"metric": scale.name, "good": "high" if scale.higher_is_better else "low"}
+    draw = section.draw
     return {
         "name": section.name,
         "title": section.title.format(**words),
         "caption": section.caption.format(**words),
-        "picture": pictures.draw(section.name, section.draw(found)) if section.draw else None,
+        "picture": output.draw(section.name, lambda: draw(found)) if draw else None,
         "tables": [
             table(list(shown.columns), shown.to_numpy().tolist())
             for shown in section.tables(found)
@@ -101,11 +99,13 @@ def _rows(found: Findings) -> list[dict[str, Any]]:
     trials, scale = found.results.trials, found.results.scale
     completed = trials["status"] == "completed"
     costs = scale.cost(trials[scale.column]).where(completed)
-    ordered = trials.assign(cost=costs).sort_values(["cost", "trial"], na_position="last")
+    trials = trials.assign(cost=costs, error=trials["error"].fillna(""))
+    ordered = trials.sort_values(["cost", "trial"], na_position="last")
     parameters = [name for name in map(str, trials.columns) if name.startswith("params.")]
     return [
         {
             **{str(key): value for key, value in row.items()},
+            "metric": row[scale.column],
             "value": scale.ranking.text(row[scale.column]) if pd.notna(row["cost"]) else "",
             "parameters": {
                 column.removeprefix("params."): row[column]
@@ -117,14 +117,17 @@ def _rows(found: Findings) -> list[dict[str, Any]]:
     ]
 
 
-def _curves(found: Findings) -> dict[str, Any]:
+def _curves(found: Findings) -> dict[str, Any] | None:
     """Every trial's curve for the page: its height in percent at equal steps of the run."""
     rates, best = found.rates, found.best
+    if rates.empty:
+        return None
     low, high = rates.min().min(), rates.max().max()
     heights = (100 * (rates - low) / max(high - low, 1e-9)).round()
     return {
         "low": f"{10**low:.2g}",
         "high": f"{10**high:.2g}",
+        "steps": rates.shape[1] - 1,
         "best": None if best is None else int(best["trial"]),
         "trials": {
             int(trial): [int(one) for one in own[np.isfinite(own)]]
@@ -141,7 +144,7 @@ def _code(found: Findings, folder: Path) -> dict[str, str] | None:
     made = {"trial": str(number), "command": typed("python -m study.export", folder)}
     try:
         return made | {"text": export(ExportConfig(folder, number)).code, "error": ""}
-    except InputError as error:  # a family of one's own that is not here
+    except InputError as error:  # of a family of one's own, that is not here or has changed
         return made | {"text": "", "error": str(error)}
 
 

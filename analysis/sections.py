@@ -126,7 +126,7 @@ def _alike_remarks(found: Findings) -> list[str]:
         return []
     return [
         f"Nearly the same curve in the best trials of {joined(shown)}: so far are their rates "
-        "apart on average."
+        "apart (root mean square)."
     ]
 
 
@@ -159,9 +159,10 @@ SECTIONS = (
     Section(
         "curve_map",
         "Map of the curves",
-        "Every dot is a trial, placed by its curve: near each other are trials that trained with "
-        "nearly the same rates, whatever their family is called. Some curves are drawn in their "
-        "place (logarithm of the rate over the run); named are the best of the families.",
+        "Every dot is a trial, placed by its curve whatever its family is called: what lies far "
+        "apart trained with different rates; near dots may still differ in what these two axes do "
+        "not show. Some curves are drawn in their place (logarithm of the rate over the run); "
+        "named are the best of the families.",
         lambda found: figures.curve_map(found.map, found.rates, found.results.scale),
         remarks=_alike_remarks,
         shown=lambda found: len(found.map.points) > 1,
@@ -199,7 +200,7 @@ SECTIONS = (
         "forgiveness",
         "Which family forgives a badly chosen peak rate",
         "Bars: the peak rates between which good trials were found, within seed noise of their "
-        "family's best (twice the standard deviation over a typical finalist's seeds); others of "
+        "family's best (twice the standard deviation over the finalists' seeds); others of "
         "another shape may lie between. Ticks are the rates that were tried, crosses diverged.",
         lambda found: figures.forgiveness(found.results.trials, found.ranges),
         shown=lambda found: not found.ranges.empty,
@@ -222,7 +223,8 @@ SECTIONS = (
         "Which parameters decide",
         "How much each parameter decides whether a trial is among the best quarter of its own "
         "family (PED-ANOVA). Ticks: how far chance came, the largest of 19 times that the results "
-        "were shuffled among the trials. What did not come further is grey: it may be nothing.",
+        "were shuffled among the trials. What did not come further is grey: it may be nothing. Of "
+        "twenty bars, one comes further by chance.",
         lambda found: figures.importances(found.importances),
         remarks=_importance_remarks,
         shown=lambda found: not found.importances.empty,

@@ -44,7 +44,7 @@ def load_studies(folders: Sequence[Path]) -> list[Study]:
     Raises:
         InputError: a folder holds no study, or a file is damaged.
     """
-    found = [Findings.of(load(folder)) for folder in folders]
+    found = [Findings(load(folder)) for folder in folders]
     configs = [one.results.study["config"] for one in found]
     epochs = [config["epochs"] for config in configs]
     only_epochs = len(set(epochs)) == len(epochs) > 1 and all(

@@ -13,6 +13,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
@@ -24,6 +25,7 @@ COLORMAP = "viridis"  # perceptually even, and safe for the colour-blind
 INK = "#31688e"  # of what carries no colour scale; from the same map
 QUIET = "0.45"
 DPI = 200
+LONGEST = 24  # letters of a name, for which a panel has room
 
 
 def house_style() -> dict[Any, Any]:
@@ -52,7 +54,9 @@ def house_style() -> dict[Any, Any]:
         "figure.constrained_layout.h_pad": 0.03,
         "figure.dpi": 150,
         "legend.frameon": False,
+        "text.parse_math": False,  # a name may have dollars in it
         "svg.fonttype": "none",  # text stays text
+        "svg.hashsalt": "house",  # else its names of parts are drawn at random
         "pdf.fonttype": 42,  # TrueType, which publishers ask for
     }
 
@@ -86,6 +90,12 @@ def rows_figure(count: int, inches: float = 0.24) -> tuple[Figure, Axes]:
     return figure, axes
 
 
+def short(family: str) -> str:
+    """A name for a panel: of a family with an import path, what follows it; the rest of it cut."""
+    name = family.rpartition(":")[2]
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+
+
 def beside(axes: Axes, position: float, text: str) -> None:
     """A remark to the right of a row."""
     axes.annotate(
@@ -98,11 +108,12 @@ def beside(axes: Axes, position: float, text: str) -> None:
     )
 
 
-def scale_rates(axes: Axes) -> None:
-    """Peak rates along x, at round numbers."""
-    axes.set_xscale("log")
-    axes.xaxis.set(
-        major_locator=LogLocator(subs=(1, 3)),
+def scale_rates(axis: Axis, subs: Sequence[float] = (1,)) -> None:
+    """An axis of rates: logarithmic, at round numbers; ``subs`` of each decade."""
+    axes = axis.axes
+    (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
+    axis.set(
+        major_locator=LogLocator(subs=subs),
         major_formatter=FuncFormatter(lambda rate, _: f"{rate:g}"),
         minor_locator=NullLocator(),
     )

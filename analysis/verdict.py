@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.comparison import Comparison
 from analysis.findings import Findings
 from analysis.load import Results
-from analysis.outcomes import edge_of_bulk
+from analysis.outcomes import far_off
 
 CONTROL = "constant"
 
@@ -143,8 +143,8 @@ def _far_off(comparison: Comparison, results: Results) -> list[str]:
     """Replicates that came to far worse than the rest, on which means and intervals then hang."""
     finalists, scale = results.finalists, results.scale
     compared = finalists[finalists["family"].isin(comparison.families["family"])]
-    costs = scale.cost(compared[scale.test_column].dropna())
-    off = compared.loc[costs.index[costs > edge_of_bulk(costs)]]
+    compared = compared.dropna(subset=scale.test_column)
+    off = compared[far_off(scale.cost(compared[scale.test_column]), compared["family"])]
     return [
         f"{family} came to {joined([_metric(one, results) for one in sorted(values)])} under "
         f"{'one of its seeds' if len(values) == 1 else 'some of its seeds'}"

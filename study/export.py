@@ -14,7 +14,7 @@ import tyro
 from search_spaces import FAMILIES, Parameters, select
 from search_spaces.family import MIN_STEPS, Recipe
 from study.cli import exit_status, parse
-from study.errors import InputError
+from study.errors import InputError, said
 from study.metric import Ranking
 from study.results import read_finalists, read_ranking, read_study_json, read_tables
 
@@ -192,7 +192,11 @@ def export(config: ExportConfig) -> Exported:
     total_steps = _horizon(rows, config)
     names = ("trial", "family", "metric", f"val_{ranking.column}")
     trial = {name: row[name] for name in names if name in row}
-    return Exported(trial, parameters, total_steps, code(family, parameters, total_steps))
+    try:
+        snippet = code(family, parameters, total_steps)
+    except Exception as error:  # whatever a family of the user's own does
+        raise InputError(f"the code of {family} cannot be written: {said(error)}") from error
+    return Exported(trial, parameters, total_steps, snippet)
 
 
 def main(arguments: Sequence[str]) -> int:

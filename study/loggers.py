@@ -90,11 +90,7 @@ class TrialLogger(tune.Callback):
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
     ) -> None:
         """Begin a run, or go on with one that an earlier process began."""
-        logged = LoggedTrial(self._config, self._began, trial)
-        # The same object if its worker died: by it, Ray's callbacks find its run again.
-        logged = self._trials.setdefault(logged.number, logged)
-        logged.init_local_path()
-        self._safely(self._callback.log_trial_start, logged)
+        self._safely(self._start, trial)
 
     def on_trial_result(
         self,
@@ -105,9 +101,9 @@ class TrialLogger(tune.Callback):
         **info: Any,
     ) -> None:
         """Log an epoch; the result of a failure brings none."""
-        logged = self._trials[trial.config["trial"]]
-        logged.status = result["status"]
-        if result["logged"]:
+        logged = self._trials.get(trial.config["trial"])
+        if logged and result["logged"]:
+            logged.status = result["status"]
             metrics = {_allowed(name): value for name, value in result["logged"].items()}
             self._safely(self._callback.log_trial_result, iteration, logged, metrics)
 
@@ -115,18 +111,26 @@ class TrialLogger(tune.Callback):
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
     ) -> None:
         """End a run."""
-        self._safely(self._callback.log_trial_end, self._trials[trial.config["trial"]])
+        if logged := self._trials.get(trial.config["trial"]):
+            self._safely(self._callback.log_trial_end, logged)
 
     def on_trial_error(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
     ) -> None:
-        """End the run of a trial whose worker died once too often."""
-        self._trials[trial.config["trial"]].status = "failed"
-        self._safely(self._callback.log_trial_end, self._trials[trial.config["trial"]], True)
+        """End the run of a trial whose worker died once too often; some never began."""
+        if logged := self._trials.get(trial.config["trial"]):
+            logged.status = "failed"
+            self._safely(self._callback.log_trial_end, logged, True)
 
     def on_experiment_end(self, trials: list[RayTrial], **info: Any) -> None:
         """Wait for what is still being sent."""
         self._safely(self._callback.on_experiment_end, trials)
+
+    def _start(self, trial: RayTrial) -> None:
+        logged = LoggedTrial(self._config, self._began, trial)
+        logged.init_local_path()
+        # The same object if its worker died: by it, Ray's callbacks find its run again.
+        self._callback.log_trial_start(self._trials.setdefault(logged.number, logged))
 
     def _safely(self, call: Callable[..., None], *arguments: Any) -> None:
         """Ray would take an error for the trial's."""

@@ -237,9 +237,11 @@ def read_tables(folder: Path) -> Tables:
     Raises:
         InputError: the folder holds no study, or a table cannot be read.
     """
-    ranking = read_ranking(read_study_json(folder))
+    study = read_study_json(folder)
+    ranking = read_ranking(study)
     empty = [_empty(schema, ranking) for schema in (TRIALS_HEAD | TRIALS_TAIL, EPOCHS, SCHEDULES)]
-    if not (folder / "trials.parquet").exists():
+    begun = not (study.get("searched") or study.get("ended"))
+    if begun and not (folder / "trials.parquet").exists():
         return Tables(*empty)
     names = zip(Tables._fields, empty, strict=True)
     return Tables(*(_read_table(folder / f"{name}.parquet", table) for name, table in names))

@@ -1,11 +1,14 @@
 """Several studies on one page."""
 
 import os
+import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
 from analysis.compare import CompareConfig, main
+from analysis.report import write_report
 from analysis.studies import load_studies, rank_by_study, winning_curves
 from study.errors import InputError
 from study.metric import RMSE
@@ -95,9 +98,24 @@ def test_of_studies_without_any_trial_the_page_says_so(tmp_path: Path) -> None:
     assert "<img" not in page
 
 
+def test_folders_may_have_any_name(tmp_path: Path) -> None:
+    names = ["_old", "a#1", "50%25", "x?y z", "a$b_$"]
+    for name in names:
+        write_study(tmp_path / name, [("cosine", "completed", 0.9)] * 2)
+        write_report(tmp_path / name)
+    twice = [str(tmp_path / name) for name in (*names, *names)]
+    assert main([*twice, "--out", str(tmp_path / "o")]) == 0
+    page = (tmp_path / "o" / "index.html").read_text()
+    links = re.findall(r'href="([^"]*index.html)"', page)
+    assert [unquote(link) for link in links] == [f"../{name}/report/index.html" for name in names]
+    assert not any(sign in link for link in links for sign in "#? $")
+    drawn = (tmp_path / "o" / "figures" / "winners.svg").read_text()
+    assert all(f">cosine in {name}</text>" in drawn for name in names)
+
+
 def test_one_study_is_nothing_to_compare(folders: list[Path]) -> None:
     with pytest.raises(InputError, match="two studies or more to compare, not 1"):
-        main([str(folders[0]), str(folders[0])])
+        main([str(folders[0]), f"{folders[0]}/../a"])
     with pytest.raises(InputError, match="is no study"):
         main([str(folders[0]), "nowhere"])
     assert CompareConfig((Path("a"), Path("b"))).out == Path("comparison")

@@ -14,11 +14,11 @@ from matplotlib.colors import to_hex
 from analysis import Results, figures
 from analysis.curves import ALIKE, curve_map, log_rates, realised_curves, same_curves
 from analysis.findings import Findings
-from analysis.outcomes import edge_of_bulk, family_ranking
+from analysis.outcomes import family_ranking, far_off
 from analysis.report import write_report
 from analysis.scale import Scale
 from analysis.sections import SECTIONS
-from analysis.style import house_style
+from analysis.style import house_style, short
 from search_spaces import FAMILIES, SearchSpace
 from study.ledger import Proposal
 from study.metric import ACCURACY, RMSE, Ranking
@@ -205,11 +205,34 @@ def test_the_same_curve_under_two_names_is_found() -> None:
     assert distances["a", "f"] == pytest.approx(3 * ALIKE * np.sqrt(0.05), rel=0.2)
 
 
-def test_what_lies_far_outside_the_bulk_is_beyond_its_edge() -> None:
-    bulk = [0.010, 0.011, 0.012, 0.013]
-    assert edge_of_bulk(pd.Series([*bulk, 0.85])) < 0.85
-    assert edge_of_bulk(pd.Series(bulk)) >= 0.013
-    assert edge_of_bulk(pd.Series([0.01, 0.01])) == 0.01
+@pytest.mark.parametrize(
+    ("families", "off"),
+    [
+        ({"a": [0.010, 0.011, 0.012, 0.85], "b": [0.012] * 4}, [0.85]),
+        ({"a": [0.01] * 9 + [0.9], "b": [0.01] * 10}, [0.9]),  # ties, as small splits give
+        ({"a": [0.010, 0.011, 0.012], "weak": [0.05, 0.052, 0.054]}, []),  # in all, and no wonder
+        ({"a": [0.1, 0.2, 0.3, 0.4], "b": [0.15, 0.25, 0.2, 0.8]}, []),  # amid such noise
+        ({"a": [0.01] * 9 + [0.011]}, []),
+        ({"a": [-0.9, -0.91, -0.92, 0.95]}, [0.95]),  # of a metric without a bound
+    ],
+)
+def test_far_off_is_a_seed_and_not_a_family(
+    families: dict[str, list[float]], off: list[float]
+) -> None:
+    rows = [(family, cost) for family, costs in families.items() for cost in costs]
+    table = pd.DataFrame(rows, columns=["family", "cost"])
+    assert table.loc[far_off(table["cost"], table["family"]), "cost"].tolist() == off
+
+
+def test_labels_of_an_axis_keep_apart() -> None:
+    scale = Scale()
+    assert scale._apart([0.010, 0.0101, 0.02, 0.0201, 0.04], 0.01, 0.04, 0.1) == [0.010, 0.02, 0.04]
+
+
+def test_long_names_fit_their_panel() -> None:
+    assert short("cosine_warm_restarts") == "cosine_warm_restarts"
+    assert short("my_module.deep:OneClass") == "OneClass"
+    assert short("x" * 50) == "x" * 23 + "…"
 
 
 @pytest.mark.parametrize(
@@ -262,7 +285,7 @@ STUDIES: dict[str, list[Outcome]] = {
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_any_study_has_a_report(name: str, tmp_path: Path) -> None:
-    found = Findings.of(write_study(tmp_path / "s", STUDIES[name]))
+    found = Findings(write_study(tmp_path / "s", STUDIES[name]))
     index, _ = write_report(tmp_path / "s")
     page = index.read_text()
     drawn = [section for section in SECTIONS if section.draw and section.shown(found)]
@@ -299,6 +322,22 @@ def test_another_metric_is_called_by_its_name_in_its_direction(
         assert "accuracy" not in words
         if path.stem in ("schedules", "curve_map", "peak_rates"):
             assert f"final {ranking.name}" in words, "and the text is text"
+
+
+@pytest.mark.parametrize("name", ["cost $a_$", "US$ per 10$", "{x}", "50%"])
+def test_a_name_may_have_any_letters(name: str, tmp_path: Path) -> None:
+    family = f"own:{name}"
+    study = STUDY | {"search_space": STUDY["search_space"] | {"families": [family]}}
+    study["search_space"]["parameters"] = {family: {}}
+    outcomes: list[Outcome] = [("cosine", "completed", 0.7), ("cosine", "completed", 0.8)]
+    write_study(tmp_path / "s", outcomes, study, Ranking(name, "minimize"))
+    table = tmp_path / "s" / "trials.parquet"
+    pd.read_parquet(table).assign(family=family).to_parquet(table)
+    page = page_of(tmp_path / "s")
+    assert f"validation {name} in one run" in page
+    drawn = (tmp_path / "s" / "report" / "figures" / "peak_rates.svg").read_text()
+    assert f"final {name} (cross" in drawn
+    assert f">{name}</text>" in drawn
 
 
 @pytest.mark.parametrize(("ranking", "up"), [(ACCURACY, True), (R2, True), (RMSE, False)])

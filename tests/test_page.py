@@ -16,6 +16,7 @@ from analysis import load
 from analysis.curves import log_rates
 from analysis.report import write_report
 from study.export import ExportConfig, export
+from study.metric import RMSE
 from tests.test_figures import STUDY, Outcome, write_study
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -140,6 +141,19 @@ def test_what_has_no_value_stays_below_in_either_direction(
     assert "E: no" in cells(page, 3)[2], "and why it failed"
 
 
+def test_what_should_be_low_sorts_by_its_value(watched: Watched, tmp_path: Path) -> None:
+    outcomes: list[Outcome] = [("cosine", "completed", value) for value in (0.7, 9.0, 10.0)]
+    write_study(tmp_path, outcomes, ranking=RMSE)
+    page = watched.open(write_report(tmp_path)[0])
+    assert cells(page, 4) == ["0.7", "9", "10"], "the best first"
+    head = page.locator("#trials th", has_text="RMSE")
+    head.get_by_role("button").click()
+    expect(head).to_have_attribute("aria-sort", "ascending")
+    assert cells(page, 4) == ["0.7", "9", "10"]
+    head.get_by_role("button").click()
+    assert cells(page, 4) == ["10", "9", "0.7"]
+
+
 def test_the_table_filters_by_words(page: Page, real_study: Path) -> None:
     trials = load(real_study).trials
     search = page.get_by_label("Filter")
@@ -169,9 +183,6 @@ def test_a_trial_pointed_at_or_in_focus_shows_its_curve(page: Page, real_study: 
         heights = low + (100 - points[:, 1]) / 100 * (high - low)
         np.testing.assert_allclose(heights, curve, atol=0.006 * (high - low))
         np.testing.assert_allclose(points[:, 0], 100 * np.arange(len(curve)) / 63, atol=1e-6)
-    page.get_by_label("Filter").press("Tab")
-    page.keyboard.press("Tab")
-    expect(page.locator("#trials th button").first).to_be_focused()
 
 
 def test_the_copy_button_copies_the_winner(page: Page, real_study: Path) -> None:
@@ -222,11 +233,26 @@ def test_without_scripts_it_is_still_a_report(browser: Browser, real_study: Path
     context.close()
 
 
-def test_a_link_leads_to_a_trial(watched: Watched, real_study: Path) -> None:
-    index = real_study / "report" / "index.html"
-    watched.page.goto(f"{index.as_uri()}#trial-7")
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_link_leads_to_a_trial_that_nothing_covers(
+    width: int, watched: Watched, real_study: Path
+) -> None:
+    watched.page.set_viewport_size({"width": width, "height": 800})
+    watched.page.goto(f"{(real_study / 'report' / 'index.html').as_uri()}#trial-7")
     expect(watched.page.locator("#preview figcaption")).to_contain_text("Trial 7: ")
-    expect(watched.page.locator("#trial-7")).to_be_in_viewport()
+    seen = """trial => {
+        const {x, y, height} = trial.getBoundingClientRect();
+        return document.elementFromPoint(x + 5, y + height / 2).closest("tr")?.id;
+    }"""
+    assert watched.page.locator("#trial-7").evaluate(seen) == "trial-7"
+
+
+def test_the_table_can_be_skipped(page: Page) -> None:
+    page.get_by_label("Filter").press("Tab")
+    expect(page.get_by_text("Skip the table")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Copy")).to_be_focused()
 
 
 def test_names_full_of_markup_are_words(watched: Watched, tmp_path: Path) -> None:

@@ -145,9 +145,55 @@ def test_the_same_study_makes_the_same_files(tmp_path: Path) -> None:
     write_report(tmp_path, "paper")
     files = sorted((tmp_path / "report" / "figures").iterdir())
     assert len(files) == 3 * 5
-    before = {path.name: path.read_bytes() for path in files if path.suffix != ".svg"}
+    before = {path.name: path.read_bytes() for path in files}
     write_report(tmp_path, "paper")
-    assert before == {path.name: path.read_bytes() for path in files if path.suffix != ".svg"}
+    assert before == {path.name: path.read_bytes() for path in files}
+
+
+def test_the_names_in_a_vector_can_be_searched_for(tmp_path: Path) -> None:
+    write_study(tmp_path, MIXED)
+    write_report(tmp_path)
+    for name in ("schedules", "curve_map"):
+        drawn = (tmp_path / "report" / "figures" / f"{name}.svg").read_text()
+        for family in ("one_cycle", "cosine"):
+            assert f">{family}</text>" in drawn or f">{family}</tspan>" in drawn
+
+
+def test_an_ended_study_that_lost_its_trials_is_damaged(tmp_path: Path) -> None:
+    write_study(tmp_path, MIXED, STUDY | {"ended": "2026"})
+    (tmp_path / "trials.parquet").unlink()
+    with pytest.raises(InputError, match=r"trials\.parquet' cannot be read: .* writes it anew"):
+        write_report(tmp_path)
+
+
+def test_without_curves_or_names_of_errors_there_is_a_page(tmp_path: Path) -> None:
+    write_study(tmp_path, [("cosine", "failed", 0.1), ("step", "failed", 0.1)])
+    curves, trials = (tmp_path / f"{name}.parquet" for name in ("schedules", "trials"))
+    pq.write_table(pq.read_table(curves).slice(0, 0), curves)
+    pd.read_parquet(trials).assign(error=None).to_parquet(trials)
+    text = page_of(tmp_path)
+    assert 'id="curves"' not in text
+    assert "nan" not in text.lower()
+
+
+@pytest.mark.parametrize("error", [RuntimeError("boom"), OSError("no class definition")])
+def test_a_family_whose_code_raises_costs_its_code_alone(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_study(tmp_path, [("cosine", "completed", 0.9)] * 2)
+
+    def recipes(*arguments: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(FAMILIES["cosine"], "recipes", recipes, raising=False)
+    text = page_of(tmp_path)
+    assert f"the code of cosine cannot be written: {type(error).__name__}: {error}" in text
+    assert 'id="winner"' not in text
+
+
+def test_a_column_of_numbers_may_begin_with_nothing() -> None:
+    rows = [["a", "", "1"], ["b", "1 (1 to 2)", "2"], ["c", "", "-3"]]
+    assert page.table(["x", "y", "z"], rows)["numbers"] == [False, True, True]
 
 
 @pytest.mark.slow

@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
+from analysis import figures
 from analysis.comparison import Comparison, compare
 from analysis.findings import Findings
 from analysis.load import Results
@@ -119,7 +121,7 @@ def test_the_numbers_are_those_of_the_statistics() -> None:
     assert (row["difference"], row["low"], row["high"]) == mean_interval(differences)
     assert row["p"] == sign_flip(differences)
     np.testing.assert_array_equal(pairs["p_holm"], holm(pairs["p"].to_numpy()))
-    assert comparison.noise == pytest.approx(np.median(values.std(axis=1, ddof=1)))
+    assert comparison.noise == pytest.approx(np.sqrt(values.var(axis=1, ddof=1).mean()))
     assert (comparison.replicates, comparison.needed, comparison.in_reach) == (10, 8, True)
 
 
@@ -201,7 +203,7 @@ def test_with_too_few_replicates_there_is_nothing_to_compare(tmp_path: Path) -> 
 
 
 def said(results: Results, folder: Path) -> list[str]:
-    return verdict(Findings.of(results), folder)
+    return verdict(Findings(results), folder)
 
 
 def results_with(
@@ -269,6 +271,33 @@ def test_doubts_are_named(tmp_path: Path) -> None:
         "Beware: the test split was looked at 2 times, for which no p-value allows; families had 1 "
         "to 4 trials; no constant rate stands beside the finalists as a control."
     )
+
+
+def test_a_collapsed_seed_is_named_and_no_noise(tmp_path: Path) -> None:
+    """Even of two finalists; and the smallest difference is that of the two best."""
+    collapsed = [*shifted(0)[:9], 0.13]
+    values = {"one_cycle": shifted(0.002), "cosine": shifted(0), "constant": collapsed}
+    results = results_with(tmp_path, values)
+    (line,) = (line for line in said(results, tmp_path) if "Beware" in line)
+    assert line == "Beware: constant came to 13.00% under one of its seeds."
+    comparison = compared(results.finalists)
+    assert comparison.detectable == 0, "those of the two best differ by the same at every seed"
+    values = {"cosine": shifted(0), "constant": collapsed}
+    assert compared(table_of(tmp_path, values)).noise < 0.002
+
+
+def test_a_weak_control_is_no_reason_to_beware_and_is_drawn(tmp_path: Path) -> None:
+    values = {"cosine": shifted(0), "one_cycle": shifted(0.001), "constant": shifted(-0.04)}
+    results = results_with(tmp_path, values)
+    assert not any("Beware" in line for line in said(results, tmp_path))
+    comparison = compared(results.finalists)
+    figure = figures.finalists(results.finalists, comparison.families, results.scale)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    worst, best = sorted(axes.get_xlim(), reverse=True)
+    costs = results.scale.cost(comparison.families["mean"])
+    assert worst > costs.max() > costs.min() > best
+    plt.close(figure)
 
 
 def test_without_finalists_the_best_trial_is_no_more_than_that(tmp_path: Path) -> None:

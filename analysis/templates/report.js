@@ -56,25 +56,32 @@ if (table) {
 
   // The curve of the trial that is pointed at, or whose number has the focus.
   const preview = document.getElementById("preview");
-  const curves = JSON.parse(document.getElementById("curves").textContent);
-  const path = (heights) => "M" + heights.map((y, k) => `${(k / 63) * 100},${100 - y}`).join("L");
-  const [best, own] = preview.querySelectorAll("path");
-  best.setAttribute("d", curves.best === null ? "" : path(curves.trials[curves.best]));
-  let here = null;
-  const show = (row) => {
-    if (!row || row === here) return;
-    here?.classList.remove("here");
-    here = row;
-    row.classList.add("here");
-    const heights = curves.trials[row.dataset.trial];
-    own.setAttribute("d", heights ? path(heights) : "");
-    const [trial, family, status, value] = [...row.cells].map((cell) => cell.textContent.trim());
-    preview.querySelector("figcaption").textContent =
-      `Trial ${trial}: ${family}, ${value || status}` + (heights ? "" : "; it has no curve");
-  };
-  for (const event of ["mouseover", "focusin"]) {
-    body.addEventListener(event, (happened) => show(happened.target.closest("tr")));
+  if (preview) {
+    const curves = JSON.parse(document.getElementById("curves").textContent);
+    const path = (trial) => {
+      const points = curves.trials[trial]?.map((y, k) => `${(k / curves.steps) * 100},${100 - y}`);
+      return points ? "M" + points.join("L") : "";
+    };
+    const [best, own] = preview.querySelectorAll("path");
+    best.setAttribute("d", path(curves.best));
+    let here = null;
+    const show = (row) => {
+      if (!row || row === here) return;
+      here?.classList.remove("here");
+      here = row;
+      row.classList.add("here");
+      own.setAttribute("d", path(row.dataset.trial));
+      const [trial, family, status, value] = [...row.cells].map((cell) => cell.textContent.trim());
+      const curve = row.dataset.trial in curves.trials ? "" : "; it has no curve";
+      preview.querySelector("figcaption").textContent =
+        `Trial ${trial}: ${family}, ${value || status}${curve}`;
+    };
+    for (const event of ["mouseover", "focusin"]) {
+      body.addEventListener(event, (happened) => show(happened.target.closest("tr")));
+    }
+    const meant = document.getElementById(location.hash.slice(1));
+    show(meant?.closest("#trials tbody tr") ?? rows[0]);
+    preview.hidden = false;
+    meant?.scrollIntoView(); // now that the preview has taken its place
   }
-  show(document.getElementById(location.hash.slice(1))?.closest("#trials tbody tr") ?? rows[0]);
-  preview.hidden = false;
 }
