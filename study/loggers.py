@@ -102,8 +102,10 @@ class TrialLogger(tune.Callback):
     ) -> None:
         """Log an epoch; the result of a failure brings none."""
         logged = self._trials.get(trial.config["trial"])
-        if logged and result["logged"]:
-            logged.status = result["status"]
+        if not logged:
+            return
+        logged.status = result["status"]
+        if result["logged"]:
             metrics = {_allowed(name): value for name, value in result["logged"].items()}
             self._safely(self._callback.log_trial_result, iteration, logged, metrics)
 

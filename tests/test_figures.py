@@ -229,6 +229,20 @@ def test_labels_of_an_axis_keep_apart() -> None:
     assert scale._apart([0.010, 0.0101, 0.02, 0.0201, 0.04], 0.01, 0.04, 0.1) == [0.010, 0.02, 0.04]
 
 
+def test_the_best_of_each_family_has_a_place_of_its_own_on_the_map() -> None:
+    """Twenty-five families in one spot: each is drawn and named, and nothing covers another."""
+    points = pd.DataFrame({"family": [f"family_{k:02d}" for k in range(25)] + ["family_00"] * 30})
+    places = np.full((len(points), 2), 0.5)
+    drawn = figures._glyphs(points, places)
+    assert [name for _, name, _ in drawn] == list(points["family"][:25]), "and nothing else"
+    width, height = figures.GLYPH
+    for i, (_, _, (x, y)) in enumerate(drawn):
+        assert width / 2 < x < 1 - width / 2
+        assert height / 2 < y < 1 - height / 2
+        for _, _, (other_x, other_y) in drawn[:i]:
+            assert abs(x - other_x) > width or abs(y - other_y) > height
+
+
 def test_long_names_fit_their_panel() -> None:
     assert short("cosine_warm_restarts") == "cosine_warm_restarts"
     assert short("my_module.deep:OneClass") == "OneClass"

@@ -189,10 +189,22 @@ def test_wandb_without_a_key_is_bad_input(tmp_path: Path) -> None:
     assert not (tmp_path / "s" / "study.json").exists()
 
 
+@pytest.fixture
+def logger(tmp_path: Path) -> Any:
+    from study.loggers import TrialLogger
+
+    return TrialLogger(StudyConfig(out=tmp_path, name="s", logger="tensorboard"), "today")
+
+
+TRIAL = SimpleNamespace(
+    config={"trial": 0, "run": {"family": "cosine", "parameters": {"peak_lr": 0.1}}}
+)
+
+
 def test_a_logger_that_fails_does_not_end_the_study(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    logger: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from study.loggers import TensorBoard, TrialLogger
+    from study.loggers import TensorBoard
 
     calls = []
 
@@ -201,21 +213,38 @@ def test_a_logger_that_fails_does_not_end_the_study(
         raise OSError("no space left")
 
     monkeypatch.setattr(TensorBoard, "log_trial_result", fail)
-    logger: Any = TrialLogger(StudyConfig(out=tmp_path, logger="tensorboard"), "today")
-    parameters = {"peak_lr": 0.1}
-    trial = SimpleNamespace(
-        config={"trial": 0, "run": {"family": "cosine", "parameters": parameters}}
-    )
-    logger.on_trial_start(0, [], trial)
+    logger.on_trial_start(0, [], TRIAL)
     for epoch in (1, 2):
         result = {"status": "running", "logged": {"epoch": epoch}}
-        logger.on_trial_result(0, [], trial, result)
-    logger.on_trial_complete(0, [], trial)
+        logger.on_trial_result(0, [], TRIAL, result)
+    logger.on_trial_complete(0, [], TRIAL)
     assert len(calls) == 1
     assert capsys.readouterr().err == (
         "--logger tensorboard has failed and logs no more: OSError: no space left; "
         "the study goes on\n"
     )
+
+
+def test_neither_does_one_without_a_folder_for_a_trial(
+    logger: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "s" / "logs" / "tensorboard"
+    folder.rmdir()
+    folder.write_text("a file in its place")
+    logger.on_trial_start(0, [], TRIAL)
+    logger.on_trial_result(0, [], TRIAL, {"status": "running", "logged": {"epoch": 1}})
+    logger.on_trial_complete(0, [], TRIAL)
+    assert "has failed and logs no more: NotADirectoryError" in capsys.readouterr().err
+
+
+def test_a_trial_whose_worker_died_before_it_began_has_nothing_to_log(
+    logger: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ray tells its callbacks of the error all the same."""
+    logger.on_trial_error(0, [], TRIAL)
+    logger.on_trial_complete(0, [], TRIAL)
+    logger.on_experiment_end([])
+    assert capsys.readouterr().err == ""
 
 
 def test_who_asks_for_no_logger_imports_none() -> None:
