@@ -337,8 +337,11 @@ def test_the_page_shows_the_finalists(ranking: Ranking, tmp_path: Path) -> None:
     assert "Groups within which nothing can be told apart" in text
     assert "nan" not in text
     assert ("accuracy" in text) == (ranking is ACCURACY)
-    for name in ("finalists", "forgiveness", "tuning"):
-        assert (tmp_path / "report" / "figures" / f"{name}.svg").exists()
+    drawn = [tmp_path / "report" / "figures" / f"{name}.svg" for name in ("finalists", "tuning")]
+    before = [path.read_bytes() for path in drawn]
+    page_of(tmp_path)
+    assert [path.read_bytes() for path in drawn] == before, "the same study, the same files"
+    assert (tmp_path / "report" / "figures" / "forgiveness.svg").exists()
 
 
 def test_names_are_joined_as_people_write_them() -> None:
