@@ -5,8 +5,7 @@ be seen. Every figure takes the :class:`~analysis.scale.Scale` of the study's me
 default, and is made inside :func:`~analysis.style.house_style`.
 """
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -23,6 +22,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from analysis.curves import FRACTIONS, RATE_DECADES, CurveMap, realised_curves
 from analysis.outcomes import ACCURACY, family_ranking, far_off, with_cost
+from analysis.placement import GLYPH, place_curves
 from analysis.scale import Scale
 from analysis.style import (
     COLORMAP,
@@ -110,7 +110,7 @@ def curve_map(found: CurveMap, rates: pd.DataFrame, scale: Scale = ACCURACY) -> 
     places = axes.transAxes.inverted().transform(axes.transData.transform(points[["x", "y"]]))
     colours = plt.get_cmap(COLORMAP)(norm(points["cost"].to_numpy()))
     low, high = float(rates.min().min()), float(rates.max().max())
-    for k, name, (x, y) in _glyphs(points, places):
+    for k, name, (x, y) in place_curves(points, places):
         axes.plot(
             *zip(places[k], (x, y), strict=True), color="0.8", transform=axes.transAxes, lw=0.6
         )
@@ -202,16 +202,15 @@ def finalists(replicates: pd.DataFrame, families: pd.DataFrame, scale: Scale = A
     for position, family in enumerate(order):
         span = ends[["low", "high"]].iloc[position]
         axes.plot(span, [position] * 2, color=INK, lw=2, solid_capstyle="butt", zorder=2)
-        if others := [
-            scale.text(cost) for cost in dots.loc[off & (dots["family"] == family), "cost"]
-        ]:
+        others = dots.loc[off & (dots["family"] == family), "cost"]
+        if len(others):
             more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-            beside(axes, position, f"and {others[0]}{more}")
+            beside(axes, position, f"and {scale.text(others.iloc[0])}{more}")
     axes.plot(ends["mean"], range(len(order)), "o", color=INK, ms=5, mec="white", zorder=3)
     whole = ~families["family"].isin(dots.loc[off, "family"]).to_numpy()
     scale.limit(axes.xaxis, pd.concat([shown["cost"], *(ends[whole][one] for one in ends)]))
     axes.set_yticks(range(len(order)), list(map(short, order)))
-    axes.set(ylabel="", xlabel=f"test {scale.name}", ylim=(len(order) - 0.5, -0.5))
+    axes.set(xlabel=f"test {scale.name}")
     axes.grid(axis="y", color="0.92")
     return figure
 
@@ -357,54 +356,6 @@ def range_test(runs: Sequence[Mapping[str, Sequence[float]]], peak_lr: Sequence[
     scale_rates(axes.xaxis)
     axes.set(xlabel="learning rate", ylabel="training loss, smoothed")
     return figure
-
-
-GLYPH = (0.085, 0.085)  # of a curve drawn in the map, in fractions of its axes
-NAME = (0.0072, 0.045)  # of a letter of its name, and the height of that
-
-
-def _glyphs(
-    points: pd.DataFrame, places: "np.ndarray[Any, Any]"
-) -> list[tuple[int, str, tuple[float, float]]]:
-    """Which curves of the map to draw: the point, a name to write, and where the middle is.
-
-    The best of a family (the first of its points) is moved to where there is room, others are drawn
-    in their place or not at all.
-    """
-    first = ~points["family"].duplicated().to_numpy()
-    drawn: list[tuple[int, str, tuple[float, float]]] = []
-    # The bests themselves stay in sight: lines lead to them.
-    dots = {int(k): (*(places[k] - 0.01), *(places[k] + 0.01)) for k in np.flatnonzero(first)}
-    boxes: list[Sequence[float]] = []
-    for k in [*np.flatnonzero(first).tolist(), *np.flatnonzero(~first).tolist()]:
-        name = short(points["family"].iloc[k]) if first[k] else ""
-        half = max(GLYPH[0], NAME[0] * len(name)) / 2 + 0.005
-        above = GLYPH[1] / 2 + NAME[1] * bool(name)
-        for x, y in _near(places[k], PATIENCE if name else 1):
-            box = (x - half, y - GLYPH[1] / 2 - 0.01, x + half, y + above)
-            inside = min(box) >= 0 and max(box) <= 1
-            taken = [*boxes, *(dot for j, dot in dots.items() if j != k)]
-            if inside and not any(_overlap(box, other) for other in taken):
-                boxes.append(box)
-                drawn.append((k, name, (x, y)))
-                break
-    return drawn
-
-
-PATIENCE = 400
-"""Places to try for a curve: the last of them is most of the map away."""
-
-
-def _near(place: "np.ndarray[Any, Any]", count: int) -> Iterator[tuple[float, float]]:
-    """The place itself, then others around it ever further away, evenly spread (a sunflower's)."""
-    for k in range(count):
-        distance, angle = 0.03 * math.sqrt(k), k * math.pi * (3 - math.sqrt(5))
-        x, y = place.tolist()
-        yield x + distance * math.cos(angle), y + distance * math.sin(angle)
-
-
-def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _lines(curves: pd.DataFrame, every: int) -> "list[np.ndarray[Any, Any]]":

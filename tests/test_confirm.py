@@ -161,6 +161,7 @@ def test_finalists_are_what_the_training_loop_makes_of_them(study: Study, tmp_pa
     assert len(analysis.load(folder).study["test_split"]) == 2
 
 
+@pytest.mark.slow
 def test_a_study_without_finalists_is_confirmed_later_and_resumed(
     study: Study, tmp_path: Path
 ) -> None:

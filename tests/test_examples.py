@@ -81,7 +81,14 @@ def test_the_readme_shows_every_example() -> None:
         assert path.read_text().count("\n") < 60, path.name
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.split(":")[0][16:])
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(command, marks=[pytest.mark.slow] * ("sorting" in command))
+        for command in COMMANDS
+    ],
+    ids=lambda command: command.split(":")[0][16:],
+)
 def test_an_example_runs_as_the_readme_says(command: str, stand_ins: Path) -> None:
     """With fewer trials, and epochs, than it says: only the numbers are smaller."""
     flags = [*shlex.split(command), "--out", str(stand_ins), "--data-dir", str(stand_ins)]

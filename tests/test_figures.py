@@ -15,6 +15,7 @@ from analysis import Results, figures
 from analysis.curves import ALIKE, curve_map, log_rates, realised_curves, same_curves
 from analysis.findings import Findings
 from analysis.outcomes import family_ranking, far_off
+from analysis.placement import GLYPH, place_curves
 from analysis.report import write_report
 from analysis.scale import Scale
 from analysis.sections import SECTIONS
@@ -233,9 +234,9 @@ def test_the_best_of_each_family_has_a_place_of_its_own_on_the_map() -> None:
     """Twenty-five families in one spot: each is drawn and named, and nothing covers another."""
     points = pd.DataFrame({"family": [f"family_{k:02d}" for k in range(25)] + ["family_00"] * 30})
     places = np.full((len(points), 2), 0.5)
-    drawn = figures._glyphs(points, places)
+    drawn = place_curves(points, places)
     assert [name for _, name, _ in drawn] == list(points["family"][:25]), "and nothing else"
-    width, height = figures.GLYPH
+    width, height = GLYPH
     for i, (_, _, (x, y)) in enumerate(drawn):
         assert width / 2 < x < 1 - width / 2
         assert height / 2 < y < 1 - height / 2

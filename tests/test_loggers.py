@@ -90,6 +90,7 @@ def test_tensorboard_shows_what_the_tables_say(logged: analysis.Results, tmp_pat
         assert shown.items() >= parameters.items()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(f"{NOLOAD}:sqlalchemy.exc.SADeprecationWarning")
 @pytest.mark.parametrize("logged", ["mlflow"], indirect=True)
 def test_mlflow_has_a_run_for_each_trial(logged: analysis.Results, tmp_path: Path) -> None:
