@@ -31,6 +31,7 @@ SECTIONS = {
     "h": "proposals:proposals",
     "i": "whole_study:share_of_training",
     "j": "gpu:trials_an_hour",
+    "k": "report:report",
 }
 HEAD = ("", "what", "median (range)", "target", "met", "")
 
@@ -48,7 +49,7 @@ class Benchmarks:
     only: str = ",".join(SECTIONS)
     """Sections, separated by commas: a training, b evaluation, c cost of a trial, d end to end,
     e start-up, f many trials, g memory of a worker, h proposals, i a default study,
-    j a GPU."""
+    j a GPU, k a report."""
     quick: bool = False
     """Tiny sizes, to see that everything works."""
 

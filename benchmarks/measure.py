@@ -21,10 +21,12 @@ class Scale:
     """Of trials that have ended, at which the cost of the next is looked at."""
     proposals: int
     """Over which the sampler's time is taken at each of these counts."""
+    reported: int
+    """Trials of a report."""
 
 
-FULL = Scale(3, 50_000, 8, (100, 1_000, 5_000), 20)
-QUICK = Scale(1, 1_280, 4, (10, 20, 30), 3)
+FULL = Scale(3, 50_000, 8, (100, 1_000, 5_000), 20, 2_000)
+QUICK = Scale(1, 1_280, 4, (10, 20, 30), 3, 100)
 """To see that everything works. Its numbers mean nothing."""
 
 

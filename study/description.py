@@ -75,8 +75,8 @@ def _space(config: StudyConfig, task: Task, data: SearchData) -> dict[str, Any]:
         "search_space": {
             "families": list(families),
             "peak_lr": list(peak_lr),
-            "extras": _as_json(config.extras()),
-            "parameters": {name: _as_json(FAMILIES[name].space) for name in families},
+            "extras": as_json(config.extras()),
+            "parameters": {name: as_json(FAMILIES[name].space) for name in families},
         },
         "range_test": tested.to_json() if tested else None,
     }
@@ -123,7 +123,7 @@ def stored_space(description: Mapping[str, Any]) -> SearchSpace:
     except ValueError as error:
         raise InputError(str(error)) from error
     for name in families:
-        if ranges.get(name, current := _as_json(FAMILIES[name].space)) != current:
+        if ranges.get(name, current := as_json(FAMILIES[name].space)) != current:
             raise InputError(
                 f"the ranges of schedule family {name!r} have changed since this study began; put "
                 "them back, or start another study with another --name"
@@ -131,5 +131,6 @@ def stored_space(description: Mapping[str, Any]) -> SearchSpace:
     return SearchSpace(families, (low, high), extras)
 
 
-def _as_json(ranges: Mapping[str, BaseDistribution]) -> dict[str, Any]:
+def as_json(ranges: Mapping[str, BaseDistribution]) -> dict[str, Any]:
+    """Ranges as study.json has them."""
     return {name: json.loads(distribution_to_json(range_)) for name, range_ in ranges.items()}

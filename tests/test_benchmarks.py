@@ -20,7 +20,10 @@ from study.task import SearchData
 
 @pytest.mark.parametrize(
     "sections",
-    ["h", *(pytest.param(some, marks=pytest.mark.slow) for some in ("a,b", "c,d", "e,f,g", "i,j"))],
+    [
+        "h",
+        *(pytest.param(some, marks=pytest.mark.slow) for some in ("a,b", "c,d", "e,f,g", "i,j,k")),
+    ],
 )
 def test_every_row_has_numbers(sections: str, tmp_path: Path) -> None:
     files = tmp_path / "folder" / "bench.json", tmp_path / "bench.md"

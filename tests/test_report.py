@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -13,14 +12,12 @@ import pytest
 from analysis import page
 from analysis.report import ReportConfig, main, write_report
 from analysis.sections import SECTIONS
+from benchmarks.report import made_up_study
 from search_spaces import FAMILIES
-from search_spaces.preflight import draw, samples
 from study.errors import InputError, StudyError
-from study.ledger import Proposal
-from study.results import ResultTables, write_study_json
-from study.training import EpochRecord, History
+from study.results import write_study_json
 from tests.conftest import run_command
-from tests.test_figures import MIXED, SPACE, STUDY, Outcome, page_of, write_study
+from tests.test_figures import MIXED, STUDY, Outcome, page_of, write_study
 
 
 def test_of_a_study_that_has_only_begun_the_page_says_so(tmp_path: Path) -> None:
@@ -198,21 +195,8 @@ def test_a_column_of_numbers_may_begin_with_nothing() -> None:
 
 @pytest.mark.slow
 def test_a_study_of_two_thousand_trials_has_a_report(tmp_path: Path) -> None:
-    names = [name for name in SPACE.families if name != "schedule_free"]
-    drawn = {name: samples(FAMILIES[name], SPACE.peak_lr, 84) for name in names}
-    study = STUDY | {"metric": {"name": "accuracy", "direction": "maximize", "percent": True}}
-    write_study_json(tmp_path, study)
-    random = np.random.default_rng(0)
-    runs = []
-    for number in range(2_000):
-        name = names[number % len(names)]
-        chosen = next(drawn[name])
-        rates = draw(FAMILIES[name], chosen, 300)
-        curve = [(step, float(lr), float(momentum)) for step, (lr, momentum) in enumerate(rates)]
-        accuracy = 0.99 - 0.02 * random.random()
-        epochs = [EpochRecord(k, 100 * k, 0.1, 1.0, 1.0, accuracy - 0.1 / k, 1.0) for k in (1, 2)]
-        runs.append((Proposal(number, name, chosen, 0), History("completed", epochs, curve, 2.0)))
-    ResultTables(tmp_path, SPACE, before=runs).write()
+    made_up_study(tmp_path, 2_000)
     text = page_of(tmp_path)
     assert text.count('<tr id="trial-') == 2_000
+    assert "Which parameters decide" in text
     assert len(text) < 12e6, "bytes, which a mail still takes"
