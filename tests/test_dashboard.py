@@ -94,6 +94,8 @@ def refusal(*arguments: str) -> str:
 
 def test_a_study_must_be_named_and_be_there(tmp_path: Path) -> None:
     assert "NAME is missing; name a study: make dashboard NAME=first" in refusal("NAME=")
-    (tmp_path / "second").mkdir()
+    for name in ("second", "no_study"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "second" / "optuna.journal").touch()
     message = refusal("NAME=first", f"OUT={tmp_path}")
-    assert f"there is no {tmp_path}/first/optuna.journal; choose one of: second" in message
+    assert f"there is no {tmp_path}/first/optuna.journal; choose one of: second." in message

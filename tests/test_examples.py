@@ -84,7 +84,7 @@ def test_the_readme_shows_every_example() -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        pytest.param(command, marks=[pytest.mark.slow] * ("sorting" in command))
+        pytest.param(command, marks=[pytest.mark.slow] * ("diabetes" not in command))
         for command in COMMANDS
     ],
     ids=lambda command: command.split(":")[0][16:],

@@ -64,6 +64,7 @@ def journal(folder: Path) -> optuna.Study:
     return optuna.load_study(study_name=folder.name, storage=storage)
 
 
+@pytest.mark.slow
 def test_the_seed_decides_the_tables(study: Study) -> None:
     flags = ("--num-trials", 12, "--epochs", 2, "--max-concurrent", 1)
     first, again = (study(*flags, "--seed", 3, name=name) for name in ("a", "b"))
@@ -76,6 +77,7 @@ def test_the_seed_decides_the_tables(study: Study) -> None:
     pd.testing.assert_frame_equal(first.schedules, again.schedules)
 
 
+@pytest.mark.slow
 def test_trials_run_side_by_side_and_every_family_is_tried(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,6 +187,7 @@ def test_an_error_in_our_own_records_ends_the_study(
         study("--num-trials", 4, "--epochs", 1)
 
 
+@pytest.mark.slow
 def test_workers_load_what_is_given_one_at_a_time(study: Study, tmp_path: Path) -> None:
     flags = ("--families", "constant", "--num-trials", 2, "--epochs", 1)
     results = study(*flags, task="tests.tasks:one_at_a_time")
@@ -353,6 +356,7 @@ def test_a_search_never_opens_the_test_files(data_dir: Path, tmp_path: Path) -> 
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 2
 
 
+@pytest.mark.slow
 def test_the_readmes_own_family_works_as_written(tmp_path: Path) -> None:
     readme = (Path(__file__).parent.parent / "README.md").read_text()
     (source,) = re.findall(r"```python\n(from optuna.*?)```", readme, flags=re.DOTALL)
