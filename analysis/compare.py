@@ -82,7 +82,8 @@ def _described(study: Study, beside: Path) -> dict[str, str]:
 def _written(ranks: pd.DataFrame) -> "pd.Series[str]":
     number = "{:g}".format
     low, high = ranks["low"].map(number), ranks["high"].map(number)
-    return ranks["rank"].map(number) + " (" + low + " to " + high + ")"
+    interval = (low + " to " + high).where(ranks["low"].notna(), "one trial")
+    return ranks["rank"].map(number) + " (" + interval + ")"
 
 
 def _tested(studies: Sequence[Study]) -> dict[str, object] | None:

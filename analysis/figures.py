@@ -38,6 +38,7 @@ from analysis.style import (
 )
 
 LOST = "0.7"  # trials that did not complete
+CROWDED = 30  # trials of a family, for which an even axis has no room
 POINTS = 200_000
 """Of all curves of a figure together; more of them only take time."""
 
@@ -235,7 +236,10 @@ def tuning_budget(trials: pd.DataFrame, curves: pd.DataFrame, scale: Scale = ACC
             axes.plot(own["k"], own["cost"], style, color=INK, lw=1.3, marker=marker, ms=2)
         axes.set_title(short(family))
     first = next(iter(panels.values()))
-    first.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    if curves["k"].max() > CROWDED:  # where few may have had that many
+        scale_rates(first.xaxis, (1, 3))
+    else:
+        first.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     # What a single draw may come to would leave no room for what tuning brings.
     costs = curves.loc[curves["k"] > int(curves["k"].max() > 1), "cost"]
     scale.limit(first.yaxis, costs)
@@ -258,7 +262,8 @@ def forgiveness(trials: pd.DataFrame, ranges: pd.DataFrame) -> Figure:
             axes.plot(rates, [position] * len(rates), marker, color="0.3", ms=4.5, mew=0.7)
         ends = [row["low"], row["high"]]
         axes.plot(ends, [position] * 2, "o-", color=INK, lw=3, ms=3, mew=0, alpha=0.7)
-        beside(axes, position, f"{row['decades']:.1f} decades")
+        known = row["good"] > 1
+        beside(axes, position, f"{row['decades']:.1f} decades" if known else "one rate")
     axes.set(xlabel="peak learning rate")
     axes.set_yticks(range(len(ranges)), list(map(short, ranges["family"])))
     scale_rates(axes.xaxis, (1, 3))
@@ -274,13 +279,15 @@ def importances(found: pd.DataFrame) -> Figure:
     families = list(dict.fromkeys(found["family"]))
     most = int(found.groupby("family").size().max())
     figure, panels = family_panels(families, 0.3 + 0.16 * most)
+    white = {"facecolor": "white", "alpha": 0.7, "lw": 0, "pad": 0.5}
+    style: dict[str, Any] = {"size": "small", "bbox": white}
     for family, axes in panels.items():
         own = found[found["family"] == family]
         colours = [INK if sure else LOST for sure in own["share"] > own["chance"]]
         axes.barh(range(len(own)), own["share"], color=colours, alpha=0.55, height=0.7)
         axes.plot(own["chance"].clip(upper=1), range(len(own)), "|", color="0.3", ms=6)
         for position, name in enumerate(own["parameter"]):
-            axes.annotate(name, (0.98, position), va="center", ha="right", size="small")
+            axes.annotate(name, (0.98, position), va="center", ha="right", **style)
         axes.set_title(f"{short(family)} ({own['trials'].iloc[0]} trials)")
         axes.set_yticks([])
     first = next(iter(panels.values()))

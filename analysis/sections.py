@@ -87,15 +87,17 @@ def _finalist_remarks(found: Findings) -> list[str]:
 
 def _leads(found: Findings) -> list[str]:
     remarks = []
-    for kind, name in (("expected", "the expected best"), ("best so far", "the best so far")):
-        changes = leaders(found.curves[found.curves["kind"] == kind])
+    kinds = {"expected": "the expected best of draws", "best so far": "the best so far"}
+    for kind, name in kinds.items():
+        curves = found.curves[found.curves["kind"] == kind]
+        changes = leaders(curves)
         if changes:
             first, *others = changes
             crossings = "".join(f", {family} from {k} on" for k, family in others)
             plural = "s" * (first[0] > 1)
             remarks.append(
-                f"By {name}, {first[1]} leads after {first[0]} trial{plural} of each family"
-                f"{crossings}."
+                f"By {name}, among the {curves['family'].nunique()} families that have it, "
+                f"{first[1]} leads after {first[0]} trial{plural} of each{crossings}."
             )
     return remarks
 
@@ -189,7 +191,7 @@ SECTIONS = (
         "in grey. Lines with a band: expected of as many independent draws, and the central 80% of "
         "outcomes. Dotted: the best so far, in the order in which trials were run. What TPE "
         "proposes depends on what it saw before, and an estimate for independent draws would be "
-        "wrong for it.",
+        "wrong for it. Families without a curve had a single random trial.",
         lambda found: figures.tuning_budget(
             found.results.trials, found.curves, found.results.scale
         ),

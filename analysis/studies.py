@@ -60,8 +60,8 @@ def rank_by_study(studies: Sequence[Study]) -> pd.DataFrame:
     Of the families that every study tried, since a rank among more says nothing of one among few.
     Columns ``study`` (its label), ``family``, ``rank`` (1 is best; ties share the mean of theirs),
     ``low``, ``high``: the 95% interval of the rank when every family's trials are drawn again from
-    those that it had (bootstrap). A family without a completed trial comes last. Studies without a
-    completed trial are left out.
+    those that it had (bootstrap), NaN of a family with a single trial. A family without a completed
+    trial comes last. Studies without a completed trial are left out.
     """
     ranked = [study for study in studies if study.found.completed]
     tried = [set(study.found.results.trials["family"]) for study in ranked]
@@ -89,15 +89,17 @@ def _ranks(found: Findings, shared: set[str]) -> pd.DataFrame:
     trials = trials[trials["family"].isin(shared)]
     costs = scale.cost(trials[scale.column]).where(trials["status"] == "completed", np.inf)
     random = np.random.default_rng(SEED)
-    families, best, resampled = [], [], []
+    families, best, resampled, single = [], [], [], []
     for family, own in costs.groupby(trials["family"]):
         drawn = random.integers(len(own), size=(RESAMPLES, len(own)))
         families.append(family)
         best.append(own.min())
+        single.append(len(own) == 1)
         resampled.append(own.to_numpy()[drawn].min(axis=1))
     ranks = pd.DataFrame(np.array(resampled)).rank().to_numpy()
     tail = (1 - LEVEL) / 2
-    low, high = np.quantile(ranks, (tail, 1 - tail), axis=1)
+    ends = np.quantile(ranks, (tail, 1 - tail), axis=1)
+    low, high = np.where(single, np.nan, ends)  # drawn again, one trial is always the same
     columns = {"family": families, "rank": pd.Series(best).rank(), "low": low, "high": high}
     return pd.DataFrame(columns).sort_values(["rank", "family"], ignore_index=True)
 

@@ -109,7 +109,7 @@ def beside(axes: Axes, position: float, text: str) -> None:
 
 
 def scale_rates(axis: Axis, subs: Sequence[float] = (1,)) -> None:
-    """An axis of rates: logarithmic, at round numbers; ``subs`` of each decade."""
+    """An axis of rates or counts: logarithmic, at round numbers; ``subs`` of each decade."""
     axes = axis.axes
     (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
     axis.set(

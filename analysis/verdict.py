@@ -1,5 +1,6 @@
 """The answer in words: at most five lines, from the numbers alone."""
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from analysis.load import Results
 from analysis.outcomes import far_off
 
 CONTROL = "constant"
+EDGE = 0.05
+"""Share of the searched peak rates, by their logarithm, that is their edge."""
 
 
 def verdict(found: Findings, folder: Path) -> list[str]:
@@ -134,9 +137,27 @@ def _beware(comparison: Comparison, found: Findings) -> str:
         doubts.append(f"the test split was looked at {looks} times, for which no p-value allows")
     if counts.max() - counts.min() > 1:
         doubts.append(f"families had {counts.min()} to {counts.max()} trials")
+    elif counts.min() < 2:
+        few = (counts < 2).sum()
+        doubts.append(f"{few} of {len(counts)} families had no more than one trial")
+    doubts += _at_the_edge(found)
     if CONTROL not in set(results.finalists["family"]):
         doubts.append("no constant rate stands beside the finalists as a control")
     return f"Beware: {'; '.join(doubts)}." if doubts else ""
+
+
+def _at_the_edge(found: Findings) -> list[str]:
+    """Whether a better peak rate may lie outside of what was searched."""
+    low, high = found.results.study["search_space"]["peak_lr"]
+    assert found.best
+    rate = found.best["peak_lr"]
+    place = math.log(rate / low) / math.log(high / low)
+    if EDGE <= place <= 1 - EDGE:
+        return []
+    return [
+        f"the best peak rate, {rate:.3g}, lies at the edge of those searched ({low:g} to {high:g}; "
+        "--peak-lr LOW,HIGH widens them)"
+    ]
 
 
 def _far_off(comparison: Comparison, results: Results) -> list[str]:

@@ -209,10 +209,15 @@ def said(results: Results, folder: Path) -> list[str]:
 def results_with(
     folder: Path, values: Values, ranking: Ranking = ACCURACY, **study: Any
 ) -> Results:
-    """A finished study whose families had one trial each, and these finalists."""
-    outcomes = [(family, "completed", float(np.mean(found))) for family, found in values.items()]
+    """A finished study whose families had two trials each, and these finalists, the better ones."""
+    outcomes = [
+        (family, "completed", float(np.mean(found)) - worse)
+        for worse in (0.0, 0.05 if ranking.direction == "maximize" else -0.05)
+        for family, found in values.items()
+    ]
     description = STUDY | {"ended": "2026", "test_split": [{"opened": "2026", "replicates": 10}]}
-    description["search_space"] = {**STUDY["search_space"], "families": list(values)}
+    space = {"families": list(values), "peak_lr": [0.001, 1.0]}
+    description["search_space"] = {**STUDY["search_space"], **space}
     results = write_study(folder, outcomes, description | study, ranking)  # type: ignore[arg-type]
     return results._replace(finalists=table_of(folder, values, ranking))
 
@@ -268,8 +273,8 @@ def test_doubts_are_named(tmp_path: Path) -> None:
     trials = pd.concat([results.trials, *[results.trials[:1]] * 3], ignore_index=True)
     (line,) = (x for x in said(results._replace(trials=trials), tmp_path) if "Beware" in x)
     assert line == (
-        "Beware: the test split was looked at 2 times, for which no p-value allows; families had 1 "
-        "to 4 trials; no constant rate stands beside the finalists as a control."
+        "Beware: the test split was looked at 2 times, for which no p-value allows; families had 2 "
+        "to 5 trials; no constant rate stands beside the finalists as a control."
     )
 
 
@@ -298,6 +303,18 @@ def test_a_weak_control_is_no_reason_to_beware_and_is_drawn(tmp_path: Path) -> N
     costs = results.scale.cost(comparison.families["mean"])
     assert worst > costs.max() > costs.min() > best
     plt.close(figure)
+
+
+def test_few_trials_and_an_edge_of_the_search_are_doubts(tmp_path: Path) -> None:
+    values = {"cosine": shifted(0.01), "constant": shifted(0)}
+    results = results_with(tmp_path, values)
+    results.study["search_space"]["peak_lr"] = [0.01, 0.1]
+    few = results._replace(trials=results.trials[:3])
+    (line,) = (line for line in said(few, tmp_path) if "Beware" in line)
+    assert line == (
+        "Beware: 1 of 2 families had no more than one trial; the best peak rate, 0.01, lies at the "
+        "edge of those searched (0.01 to 0.1; --peak-lr LOW,HIGH widens them)."
+    )
 
 
 def test_without_finalists_the_best_trial_is_no_more_than_that(tmp_path: Path) -> None:
