@@ -1,8 +1,6 @@
 """Several studies on one page: ``python -m analysis.compare results/A results/B``."""
 
-import gc
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +11,11 @@ import pandas as pd
 import tyro
 
 from analysis import figures
-from analysis.page import Output, Style, render, table, typed
+from analysis.page import Output, Style, render, run_and_exit, table, tell, typed
+from analysis.sections import intervals
 from analysis.studies import Study, load_studies, rank_by_study, winning_curves
 from analysis.verdict import verdict
-from study.cli import exit_status, parse
+from study.cli import parse
 from study.errors import InputError
 
 COMMAND = "python -m analysis.compare"
@@ -81,8 +80,7 @@ def _described(study: Study, beside: Path) -> dict[str, str]:
 
 def _written(ranks: pd.DataFrame) -> "pd.Series[str]":
     number = "{:g}".format
-    low, high = ranks["low"].map(number), ranks["high"].map(number)
-    interval = (low + " to " + high).where(ranks["low"].notna(), "one trial")
+    interval = intervals(ranks, number).where(ranks["low"].notna(), "one trial")
     return ranks["rank"].map(number) + " (" + interval + ")"
 
 
@@ -92,8 +90,7 @@ def _tested(studies: Sequence[Study]) -> dict[str, object] | None:
     for study in studies:
         if study.found.comparison:
             families, text = study.found.comparison.families, study.found.results.scale.ranking.text
-            interval = families["low"].map(text) + " to " + families["high"].map(text)
-            written = families["mean"].map(text) + " (" + interval + ")"
+            written = families["mean"].map(text) + " (" + intervals(families, text) + ")"
             means.append(pd.DataFrame({"family": families["family"], "text": written}))
             means[-1]["study"] = study.label
     return _pivoted(pd.concat(means)) if means else None
@@ -123,12 +120,9 @@ def main(arguments: Sequence[str]) -> int:
     output = Output(config.out, config.style, command)
     title = f"{len(studies)} studies side by side"
     page, lines = write_comparison(studies, output, title, command)
-    for line in lines:
-        print(line)
-    print(f"comparison: {page}")
+    tell(lines, "comparison", page)
     return 0
 
 
 if __name__ == "__main__":
-    gc.disable()  # a figure is a web of objects: to look for garbage in it took a fifth of the time
-    sys.exit(exit_status(main))
+    run_and_exit(main)

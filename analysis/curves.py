@@ -35,7 +35,7 @@ def realised_curves(
     """
     costs = with_cost(trials, scale).set_index("trial")["cost"]
     curves = schedules.merge(trials[["trial", "family"]], on="trial")
-    curves["fraction"] = curves["step"] / max(1, curves["step"].max())
+    curves["fraction"] = _fractions(curves["step"])
     curves["cost"] = curves["trial"].map(costs)
     return curves[["trial", "family", "fraction", "lr", "cost"]]
 
@@ -47,10 +47,10 @@ def log_rates(schedules: pd.DataFrame) -> pd.DataFrame:
     has no logarithm there. NaN from where a trial ended early.
     """
     floor = schedules["lr"].max() / 10**RATE_DECADES
-    horizon = max(1, schedules["step"].max()) if len(schedules) else 1
+    every = _fractions(schedules["step"])
     rows = {}
     for trial, own in schedules.groupby("trial"):
-        fractions = own["step"].to_numpy() / horizon
+        fractions = every[own.index].to_numpy()
         rates = np.log10(own["lr"].clip(lower=floor).to_numpy())
         # A curve is thinned: its last point may lie before its end.
         late = fractions[-1] + 1 / len(FRACTIONS) < FRACTIONS
@@ -93,3 +93,8 @@ def same_curves(rates: pd.DataFrame, trials: pd.DataFrame, scale: Scale = ACCURA
     ]
     table = pd.DataFrame(pairs, columns=["family", "other", "decades"])
     return table[table["decades"] < ALIKE].sort_values("decades", ignore_index=True)
+
+
+def _fractions(steps: "pd.Series[int]") -> "pd.Series[float]":
+    """Of the horizon, the longest run's number of steps."""
+    return steps / max(1, steps.max())

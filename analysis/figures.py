@@ -76,11 +76,8 @@ def schedules_by_result(
             words = f"{value}, best of all" if of_all else f"best {value}"
             axes.set_title(f"{short(family)}\n{words}", weight="bold" if of_all else None)
     first = next(iter(panels.values()))
-    scale_rates(first.yaxis)
-    first.set_xlim(0, 1)
-    top = float(curves["lr"].max())
-    first.set_ylim(max(float(curves["lr"].min()), top / 10**RATE_DECADES) / 1.5, top * 1.5)
-    first.xaxis.set(major_locator=MaxNLocator(2), major_formatter=PercentFormatter(1, 0))
+    _scale_schedules(first, curves["lr"])
+    first.xaxis.set_major_locator(MaxNLocator(2))
     figure.supxlabel("fraction of training", size="medium")
     figure.supylabel("learning rate", size="medium")
     _colour_bar(figure, list(panels.values()), norm, scale)
@@ -232,7 +229,7 @@ def tuning_budget(trials: pd.DataFrame, curves: pd.DataFrame, scale: Scale = ACC
             if kind == "expected":
                 axes.fill_between(own["k"], own["low"], own["high"], color=INK, alpha=0.2, lw=0)
             style = "-" if kind == "expected" else ":"
-            marker = "o" if len(own) < 30 else ""
+            marker = "o" if len(own) < CROWDED else ""
             axes.plot(own["k"], own["cost"], style, color=INK, lw=1.3, marker=marker, ms=2)
         axes.set_title(short(family))
     first = next(iter(panels.values()))
@@ -340,12 +337,8 @@ def winners(curves: pd.DataFrame) -> Figure:
             lw=1.5,
             label=f"{short(str(family))} in {study}",
         )
-    top = float(curves["lr"].max())
-    low = max(float(curves["lr"].min()), top / 10**RATE_DECADES)
-    scale_rates(axes.yaxis)
-    axes.set(xlim=(0, 1), ylim=(low / 1.5, top * 1.5))
+    _scale_schedules(axes, curves["lr"])
     axes.set(xlabel="fraction of training", ylabel="learning rate")
-    axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
@@ -363,6 +356,15 @@ def range_test(runs: Sequence[Mapping[str, Sequence[float]]], peak_lr: Sequence[
     scale_rates(axes.xaxis)
     axes.set(xlabel="learning rate", ylabel="training loss, smoothed")
     return figure
+
+
+def _scale_schedules(axes: Axes, rates: "pd.Series[float]") -> None:
+    """The rate above the fraction of training, down to what is as good as zero."""
+    top = float(rates.max())
+    low = max(float(rates.min()), top / 10**RATE_DECADES)
+    scale_rates(axes.yaxis)
+    axes.set(xlim=(0, 1), ylim=(low / 1.5, top * 1.5))
+    axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
 
 
 def _lines(curves: pd.DataFrame, every: int) -> "list[np.ndarray[Any, Any]]":

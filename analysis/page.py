@@ -2,13 +2,15 @@
 
 import base64
 import errno
+import gc
 import hashlib
 import re
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import matplotlib.pyplot as plt
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -16,6 +18,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from analysis.style import house_style, save
+from study.cli import exit_status
 from study.errors import InputError, StudyError
 from study.files import write_atomically
 
@@ -101,3 +104,16 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> dict[str, Any]:
 def typed(command: str, *arguments: object) -> str:
     """A command as it is typed."""
     return " ".join([command, *(shlex.quote(str(one)) for one in arguments)])
+
+
+def tell(lines: Sequence[str], kind: str, page: Path) -> None:
+    """Print what a page says, and where it is."""
+    for line in lines:
+        print(line)
+    print(f"{kind}: {page}")
+
+
+def run_and_exit(main: Callable[[Sequence[str]], int]) -> NoReturn:
+    """Run the command that makes a page, and exit."""
+    gc.disable()  # a figure is a web of objects: to look for garbage in it took a fifth of the time
+    sys.exit(exit_status(main))

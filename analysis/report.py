@@ -1,7 +1,5 @@
 """The report of a study, or of a sweep of them: ``python -m analysis.report results/NAME``."""
 
-import gc
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +13,11 @@ import tyro
 from analysis import compare
 from analysis.findings import Findings
 from analysis.load import load
-from analysis.page import Output, Style, render, table, typed
+from analysis.page import Output, Style, render, run_and_exit, table, tell, typed
 from analysis.sections import SECTIONS, Section
 from analysis.studies import is_sweep, load_studies, sweep_folders
 from analysis.verdict import verdict
-from study.cli import exit_status, parse
+from study.cli import parse
 from study.errors import InputError
 from study.export import ExportConfig, export
 
@@ -177,12 +175,9 @@ def main(arguments: Sequence[str]) -> int:
     mpl.use("agg")
     config = parse(ReportConfig, COMMAND, arguments)
     page, lines = write_report(config.folder, config.style)
-    for line in lines:
-        print(line)
-    print(f"report: {page}")
+    tell(lines, "report", page)
     return 0
 
 
 if __name__ == "__main__":
-    gc.disable()  # a figure is a web of objects: to look for garbage in it took a fifth of the time
-    sys.exit(exit_status(main))
+    run_and_exit(main)

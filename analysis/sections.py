@@ -40,7 +40,7 @@ def _finalist_tables(found: Findings) -> list[pd.DataFrame]:
             "finalist": comparison.families["family"],
             "trial": comparison.families["trial"].astype(str),
             f"mean test {scale.name}": comparison.families["mean"].map(text),
-            "95% interval": _intervals(comparison.families, text),
+            "95% interval": intervals(comparison.families, text),
         }
     )
     pairs = comparison.pairs
@@ -48,7 +48,7 @@ def _finalist_tables(found: Findings) -> list[pd.DataFrame]:
         "better": pairs["better"],
         "worse": pairs["worse"],
         "difference": pairs["difference"].map(difference),
-        "95% interval": _intervals(pairs, difference),
+        "95% interval": intervals(pairs, difference),
     }
     if comparison.in_reach:
         written["p"] = pairs["p"].map("{:.3f}".format)
@@ -56,7 +56,8 @@ def _finalist_tables(found: Findings) -> list[pd.DataFrame]:
     return [families, pd.DataFrame(written)] if len(pairs) else [families]
 
 
-def _intervals(table: pd.DataFrame, text: Callable[[float], str]) -> "pd.Series[str]":
+def intervals(table: pd.DataFrame, text: Callable[[float], str]) -> "pd.Series[str]":
+    """``low to high`` of each row; a unit stands at the end only."""
     return table["low"].map(text).str.removesuffix(" points") + " to " + table["high"].map(text)
 
 

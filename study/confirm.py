@@ -32,6 +32,7 @@ from study.preflight import load_search_data, load_test_split
 from study.progress import Display
 from study.results import (
     FinalistTable,
+    is_searched,
     read_finalists,
     read_study_json,
     read_tables,
@@ -230,7 +231,7 @@ def main(arguments: Sequence[str]) -> int:
         raise InputError(f"--replicates must be at least 1, not {asked.replicates}")
     description = read_study_json(asked.folder)
     config = stored_config(asked.folder, description)
-    if not (description.get("searched") or description["ended"]):
+    if not is_searched(description):
         raise InputError(
             f"the search of {str(asked.folder)!r} has not ended, and nothing may be searched any "
             f"more once the test split is open; go on with it by: python -m study.run --resume "

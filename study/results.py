@@ -209,6 +209,14 @@ class FinalistTable:
             self._written = len(rows)
 
 
+def is_searched(study: Mapping[str, Any]) -> bool:
+    """Whether a study's search has ended, from its study.json.
+
+    The first version, which had no finalists, says only that the study has.
+    """
+    return bool(study.get("searched") or study.get("ended"))
+
+
 def read_finalists(folder: Path, ranking: Ranking) -> pa.Table | None:
     """The replicates of the finalists, or None where there is none yet.
 
@@ -240,8 +248,7 @@ def read_tables(folder: Path) -> Tables:
     study = read_study_json(folder)
     ranking = read_ranking(study)
     empty = [_empty(schema, ranking) for schema in (TRIALS_HEAD | TRIALS_TAIL, EPOCHS, SCHEDULES)]
-    begun = not (study.get("searched") or study.get("ended"))
-    if begun and not (folder / "trials.parquet").exists():
+    if not is_searched(study) and not (folder / "trials.parquet").exists():
         return Tables(*empty)
     names = zip(Tables._fields, empty, strict=True)
     return Tables(*(_read_table(folder / f"{name}.parquet", table) for name, table in names))

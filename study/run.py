@@ -33,6 +33,7 @@ from study.recovery import CHECKPOINTS, finished_before, what_was_found
 from study.results import (
     STUDY_JSON,
     ResultTables,
+    is_searched,
     read_ranking,
     read_study_json,
     write_study_json,
@@ -164,7 +165,7 @@ def _check_room(config: StudyConfig, task: Task, data: SearchData) -> int:
 def _check_logger(config: StudyConfig, before: Mapping[str, Any] | None) -> None:
     """InputError where the logger's package is missing, unless there is nothing left to log."""
     package = "tensorboardX" if config.logger == "tensorboard" else config.logger
-    if package == "none" or (before and config.resume and _is_searched(before)):
+    if package == "none" or (before and config.resume and is_searched(before)):
         return
     found = find_spec(package)
     if found is None or found.origin is None:  # a mere folder of that name, as W&B leaves one
@@ -174,13 +175,9 @@ def _check_logger(config: StudyConfig, before: Mapping[str, Any] | None) -> None
         )
 
 
-def _is_searched(description: Mapping[str, Any]) -> bool:
-    return bool(description.get("searched") or description["ended"])
-
-
 def _loggers(config: StudyConfig, description: Mapping[str, Any]) -> "Sequence[TrialLogger]":
     """Who logs what is left of the search."""
-    if config.logger == "none" or _is_searched(description):
+    if config.logger == "none" or is_searched(description):
         return ()
     from study.loggers import TrialLogger  # which imports Ray and, with it, what is installed
 

@@ -31,6 +31,15 @@ def modules(package: str) -> Iterator[tuple[str, set[str]]]:
         yield path.relative_to(ROOT).as_posix(), imported(path.read_text())
 
 
+def knowing(package: str, library: str) -> set[str]:
+    """The modules of a package that import a library."""
+    return {
+        module
+        for module, names in modules(package)
+        if any(name.split(".")[0] == library for name in names)
+    }
+
+
 def test_nothing_runs_back_up() -> None:
     for package, forbidden in FORBIDDEN.items():
         for module, names in modules(package):
@@ -40,21 +49,11 @@ def test_nothing_runs_back_up() -> None:
 
 def test_only_three_files_know_ray() -> None:
     """Two that run trials, and one that hands them to Ray's callbacks, only where it is asked."""
-    knows_ray = {
-        module
-        for module, names in modules("study")
-        if any(name.split(".")[0] == "ray" for name in names)
-    }
-    assert knows_ray == MAY_IMPORT_RAY
+    assert knowing("study", "ray") == MAY_IMPORT_RAY
 
 
 def test_of_the_analysis_only_one_file_knows_optuna() -> None:
-    knows_optuna = {
-        module
-        for module, names in modules("analysis")
-        if any(name.split(".")[0] == "optuna" for name in names)
-    }
-    assert knows_optuna == MAY_IMPORT_OPTUNA
+    assert knowing("analysis", "optuna") == MAY_IMPORT_OPTUNA
 
 
 def test_training_knows_no_search() -> None:
