@@ -36,9 +36,19 @@ def dashboard(folder: Path) -> Iterator[str]:
             for line in process.stderr:
                 if line == f"Listening on http://127.0.0.1:{port}/\n":
                     break
+            while not listens(port):  # it says so just before it does
+                assert process.poll() is None
             yield f"http://127.0.0.1:{port}/api"
         finally:
             os.killpg(process.pid, signal.SIGTERM)
+
+
+def listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 def get(address: str) -> Any:
