@@ -99,10 +99,21 @@ class StudyConfig:
     written, and --resume goes on."""
     logger: Logger = "none"
     """Log the search's trials, epoch by epoch, to this tool too, into <out>/<name>/logs."""
-    resume: Path | None = None
-    """Folder of an interrupted study to go on with; its own settings hold."""
-    replay: Path | None = None
-    """Folder of a study whose settings and proposals are run again, in the same order."""
+    address: str = "local"
+    """Ray cluster to train on: local is one of the study's own, on this machine; auto the one that
+    this machine belongs to."""
+    storage: str | None = None
+    """Where the study lives instead of <out>, e.g. s3://bucket/prefix: a URL or a mounted path that
+    every node of a cluster reaches."""
+    optuna_storage: str | None = None
+    """Database of the Optuna study instead of a journal file, e.g. postgresql://user@host/database;
+    the password comes from the environment (PGPASSWORD)."""
+    require_gpu: bool = False
+    """Never train on a CPU: end with an error where there is no GPU."""
+    resume: str | None = None
+    """Folder or URL of an interrupted study to go on with; its own settings hold."""
+    replay: str | None = None
+    """Folder or URL of a study whose settings and proposals are run again, in the same order."""
     dry_run: bool = False
     """Check everything, say what would be done, and stop."""
 
