@@ -82,7 +82,7 @@ def test_a_malicious_pickle_is_not_opened(run: TrainingRun, tmp_path: Path) -> N
     (folder / checkpoint.STATE).write_bytes(pickle.dumps(Malicious(victim)))
     manifest = json.loads((folder / checkpoint.MANIFEST).read_text())
     manifest["files"][checkpoint.STATE] = checkpoint._fingerprint(
-        ((folder / checkpoint.STATE).read_bytes()).read_bytes()
+        (folder / checkpoint.STATE).read_bytes()
     )
     (folder / checkpoint.MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(CheckpointError, match=checkpoint.STATE):
