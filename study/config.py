@@ -11,6 +11,7 @@ import tyro
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
 from search_spaces import GROUPS, PeakRange, select
+from study.database import check_url
 from study.errors import InputError
 from study.hardware import usable_gpus
 from study.plan import Allocation, Sampler
@@ -146,6 +147,7 @@ class StudyConfig:
                 f"digits, not {share:g}"
             )
         _at_least("max_failures", self.max_failures, 0)
+        check_url(self.optuna_storage)
         self.extras()
         self.peak_range()
         self.budget_seconds()

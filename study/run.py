@@ -20,12 +20,18 @@ from search_spaces import FAMILIES, SearchSpace, preflight
 from search_spaces.family import MIN_STEPS
 from study.cli import exit_status, parse
 from study.config import MACHINE, OF_ONE_RUN, StudyConfig
+from study.database import Database, StorageInternalError, reason
 from study.description import COMMAND, describe, stored_config, stored_space
 from study.errors import InputError, StudyError
 from study.gpu_share import measured_share
 from study.hardware import now, usable_cpus, usable_gpus
 from study.interrupt import Interrupt
-from study.ledger import Ledger, recorded_proposals, refuse_trials_without_description
+from study.ledger import (
+    Ledger,
+    place_of,
+    recorded_proposals,
+    refuse_trials_without_description,
+)
 from study.plan import Plan
 from study.preflight import check_task, load_search_data, steps_per_epoch
 from study.progress import Display
@@ -46,6 +52,8 @@ if TYPE_CHECKING:
     from study.search import Machine
 
 LOCK = ".lock"
+OF_A_REPLAY = ("name", "out", "optuna_storage", "num_trials")
+"""What may be another than that of the study that is replayed."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -58,14 +66,22 @@ def main(arguments: Sequence[str]) -> int:
     return carry_out(*_parse(arguments))
 
 
-def carry_out(config: StudyConfig, before: dict[str, Any] | None) -> int:
+def carry_out(
+    config: StudyConfig, before: dict[str, Any] | None, optuna_study: str | None = None
+) -> int:
     """Run a study, or go on with the one whose study.json is given; returns the exit status.
+
+    ``optuna_study``: the name of a new one in a database, where others may have the folder's.
 
     Raises:
         InputError: the task, its data or the study's folder cannot be used.
         StudyError: the study cannot go on.
     """
     _check_logger(config, before)
+    resumed = before if before and config.resume else None
+    place = place_of(config, (resumed or {}).get("optuna_study", optuna_study))
+    if isinstance(place, Database):
+        place.check(bool(resumed), looking=config.dry_run)
     source = TaskSource.read(config.task, config.task_args)
     if before:
         source.check_unchanged(before)
@@ -75,11 +91,12 @@ def carry_out(config: StudyConfig, before: dict[str, Any] | None) -> int:
     torch.set_num_threads(config.cpus_per_trial)  # as in the trials, whose sums are checked here
     check_task(task, data, config.batch_size, config.device)
     typed, config = config, _with_gpu_share(config, task, data)
-    if before and config.resume:
-        description = before
+    if resumed:
+        description = resumed
     else:
         # As typed: where the study goes on, another share may be right.
         description = describe(typed, source, task, data, before)
+        description["optuna_study"] = optuna_study or config.name
     space = stored_space(description)
     # Here, not above: Ray takes seconds to import, and bad input should not wait for it.
     from study.search import Machine
@@ -89,7 +106,7 @@ def carry_out(config: StudyConfig, before: dict[str, Any] | None) -> int:
         if not (config.dry_run or description["ended"]):
             machine.start()  # while the families are drawn, for which torch imports a good deal
         _check_families(space, horizon)
-        recorded = recorded_proposals(config.replay, space) if config.replay else []
+        recorded = _recorded(config, before, space)
         if config.dry_run and not config.resume:
             refuse_trials_without_description(config.folder)
             print(_plan(config, space, description))
@@ -113,7 +130,7 @@ def _parse(arguments: Sequence[str]) -> tuple[StudyConfig, dict[str, Any] | None
             stored = replace(stored, name="")
         # Parsed again over the stored settings, so that only what was typed can differ from them.
         config = parse(StudyConfig, COMMAND, arguments, default=stored)
-        refuse_differences(config, stored, ("name", "out", "num_trials") if config.replay else ())
+        refuse_differences(config, stored, OF_A_REPLAY if config.replay else ())
     # Not Path.exists(), which raises where it may not look.
     if not config.resume and os.path.lexists(config.folder / STUDY_JSON):
         raise InputError(
@@ -141,6 +158,16 @@ def refuse_differences(
                 f"{str(folder)!r} is a study with --{field.name.replace('_', '-')} {before}, "
                 f"not {now}; it goes on as it began, or start another study with another --name"
             )
+
+
+def _recorded(
+    config: StudyConfig, before: Mapping[str, Any] | None, space: SearchSpace
+) -> list[dict[str, Any]]:
+    """The proposals of the study that is to be replayed, if one is."""
+    if not (config.replay and before):
+        return []
+    stored = stored_config(config.replay, before)
+    return recorded_proposals(place_of(stored, before.get("optuna_study")), space)
 
 
 def _check_room(config: StudyConfig, task: Task, data: SearchData) -> int:
@@ -218,6 +245,11 @@ def _locked(config: StudyConfig) -> Iterator[None]:
         raise StudyError(
             f"{str(config.folder)!r} is in use by another process; wait until it has ended"
         ) from error
+    except StorageInternalError as error:
+        raise StudyError(
+            f"--optuna-storage {config.optuna_storage!r}: {reason(error)}; when it is there again, "
+            f"{_resume_command(config)}"
+        ) from error
     except OSError as error:
         raise StudyError(
             f"{str(config.folder)!r}: {error.strerror or error}; make room or mend the rights, "
@@ -241,7 +273,8 @@ def _run(
     console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     ranking = read_ranking(description)
     plan = Plan(space, config.allocation, config.sampler)
-    ledger = Ledger(config.folder, plan, ranking, config.seed, bool(config.resume))
+    place = place_of(config, description.get("optuna_study"))
+    ledger = Ledger(place, plan, ranking, config.seed, bool(config.resume))
     before = list(finished_before(config, ledger))
     if config.resume:
         for line in what_was_found(config, ledger, before):

@@ -49,9 +49,10 @@ def main(arguments: Sequence[str]) -> int:
 
 def _run_at(epochs: int, config: StudyConfig) -> int:
     """Run the study of one budget, or what is left of it; returns its exit status."""
+    optuna_study = f"{config.name}/epochs-{epochs}"  # in a database, where all sweeps may be
     config = replace(config, epochs=epochs, out=config.folder, name=f"epochs-{epochs}")
     if not (config.folder / STUDY_JSON).exists():
-        return carry_out(config, None)
+        return carry_out(config, None, optuna_study)
     description = read_study_json(config.folder)
     config = replace(config, resume=config.folder)
     refuse_differences(config, stored_config(config.folder, description))
