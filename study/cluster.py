@@ -5,6 +5,7 @@ on a node that comes later once it is there.
 """
 
 import logging
+import socket
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -39,6 +40,8 @@ def connect(address: str, environment: Mapping[str, str]) -> None:
         ray.init(address=LOCAL, include_dashboard=False, **quiet)
         return
     try:
+        if address != "auto":  # Ray itself would try for minutes, aloud
+            socket.create_connection(address.split(":"), timeout=10).close()  # type: ignore[arg-type]
         ray.init(address=address, runtime_env={"env_vars": dict(environment)}, **quiet)
     except Exception as error:  # whatever a Ray of another version, or one with a token, does
         raise InputError(

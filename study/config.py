@@ -162,7 +162,7 @@ class StudyConfig:
         if self.storage is not None and not is_url(self.storage):
             object.__setattr__(self, "out", Path(self.storage))
             object.__setattr__(self, "storage", None)
-        if is_url(self.address):
+        if not re.fullmatch(r"local|auto|[\w.-]+:\d+", self.address):
             raise InputError(
                 "--address must be local, auto, or HOST:PORT of a cluster that this machine is "
                 f"part of, not {self.address!r}; start the study on the cluster itself"

@@ -101,7 +101,8 @@ class Database:
             return False
         waiting = (TrialState.WAITING,)
         trials = study.get_trials(deepcopy=False)
-        if study.user_attrs.get("folder") != self._owner or any(
+        # Without an owner it was killed in the moment between, and is nobody's.
+        if study.user_attrs.get("folder", self._owner) != self._owner or any(
             trial.state not in waiting for trial in trials
         ):
             raise self._taken()

@@ -268,9 +268,8 @@ def test_a_storage_that_does_not_answer(url: str, monkeypatch: pytest.MonkeyPatc
 
 
 def test_wrong_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server has no user with these keys, and looks at them after the bucket was made."""
-    with server(INITIAL_NO_AUTH_ACTION_COUNT="1") as variables:
-        for name, value in variables.items():
+    with server(with_users=True) as variables:
+        for name, value in {**variables, **KEYS}.items():
             monkeypatch.setenv(name, value)
         line = refusal("--storage", f"s3://{BUCKET}/x", "--name", "s")
     assert "AWS Error" in line
