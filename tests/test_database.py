@@ -394,6 +394,15 @@ def killed_before(commit: int) -> Iterator[list[None]]:
         sqlalchemy.event.remove(sqlalchemy.Engine, "commit", count)
 
 
+def hang_up(url: str) -> None:
+    """As the kernel does for a killed process: what it had not committed holds no lock any more."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+
 @pytest.mark.slow
 def test_a_kill_before_any_commit_changes_no_proposal(url: str, tmp_path: Path) -> None:
     """Between two parameters of one trial, too: in the start-up, and with TPE after it."""
@@ -407,6 +416,7 @@ def test_a_kill_before_any_commit_changes_no_proposal(url: str, tmp_path: Path) 
             ledger = ledger_in(url, folder, resuming=False)
             begun = True
             play(ledger, 18)
+        hang_up(url)
         try:
             again = ledger_in(url, folder, resuming=begun)
         except InputError as error:  # between its making and the mark that says whose it is
