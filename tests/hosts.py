@@ -10,8 +10,8 @@ from pathlib import Path
 
 import psutil
 
-TOOLS = ("ip", "nft", "nsenter", "rsync", "ssh", "ssh-keygen", "sshd", "unshare")
-"""From the packages iproute2, nftables, util-linux, rsync, openssh-client and openssh-server."""
+TOOLS = ("curl", "ip", "nft", "nsenter", "rsync", "ss", "ssh", "ssh-keygen", "sshd", "unshare")
+"""From the packages curl, iproute2, nftables, openssh-client, openssh-server, rsync, util-linux."""
 
 PLACE = Path("/run/lr-lab")
 HOME = PLACE / "home"
@@ -34,8 +34,8 @@ mount -t tmpfs -o mode=755 sshd /run/sshd
 ip link set lo up
 echo up
 read -r  # until the networks are there
-exec """
-SSHD = """"$SSHD" -D -e -f /dev/null -h "$PLACE/key" -o UsePAM=no -o PidFile=none \
+"""
+SSHD = """exec "$SSHD" -D -e -f /dev/null -h "$PLACE/key" -o UsePAM=no -o PidFile=none \
 -o StrictModes=no -o AuthorizedKeysFile="$PLACE/key.pub" """
 
 
@@ -60,14 +60,19 @@ class Host:
     addresses: dict[str, str] = field(default_factory=dict)
     """By network."""
     environment: dict[str, str] = field(
-        default_factory=lambda: {"HOME": str(HOME), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
+        default_factory=lambda: {
+            "HOME": str(HOME),
+            "LANG": "C.UTF-8",
+            "PATH": os.environ["PATH"],
+            "TMPDIR": "/tmp/ray",  # of /tmp, only this is its own
+        }
     )
 
     def start(self, *command: str, cwd: Path = PLACE) -> subprocess.Popen[str]:
         """A process there, its output piped as text."""
-        into = ["--net", "--mount", "--pid", "--uts", f"--wd={cwd}"]
+        into = [f"--target={self.pid}", "--net", "--mount", "--pid", "--uts"]
         return subprocess.Popen(
-            ["nsenter", f"--target={self.pid}", *into, *command],
+            ["nsenter", *into, "env", f"--chdir={cwd}", *command],
             env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -77,17 +82,27 @@ class Host:
 
     def run(self, *command: str, cwd: Path = PLACE, timeout: float = 120) -> str:
         """The output of a command there, which must not fail."""
-        process = self.start(*command, cwd=cwd)
-        try:
-            output, _ = process.communicate(timeout=timeout)
-        finally:
-            process.kill()
+        with self.start(*command, cwd=cwd) as process:
+            try:
+                output, _ = process.communicate(timeout=timeout)
+            finally:
+                process.kill()
         assert process.returncode == 0, f"{command}: {output}"
         return output
 
     def processes(self) -> list[psutil.Process]:
         """All that run there but its first."""
-        return psutil.Process(self.pid).children(recursive=True)
+        found = []
+        for process in psutil.process_iter():
+            # Those that have just ended, or wait to be reaped, are in no namespace.
+            with contextlib.suppress(OSError):
+                if process.pid != self.pid and _space(process.pid) == _space(self.pid):
+                    found.append(process)
+        return found
+
+
+def _space(pid: int) -> Path:
+    return Path(f"/proc/{pid}/ns/pid").readlink()
 
 
 @contextlib.contextmanager
@@ -100,7 +115,9 @@ def lab(folder: Path, networks: dict[str, list[str]], laptop: str) -> Iterator[d
         laptop: The host that has no SSH server; the last network, which it must be on, is the way
             to the world.
     """
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "key"], check=True)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "key"], check=True
+    )
     (folder / "shared").mkdir()
     for place in (PLACE, Path("/tmp/ray"), Path("/run/sshd")):
         place.mkdir(exist_ok=True)
@@ -134,9 +151,9 @@ def _boot(
     (own / "hosts").write_text(f"127.0.0.1 localhost {name}\n")
     for key in ("key", "key.pub"):
         shutil.copy(folder / key, own)
+    spaces = ["--net", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--uts"]
     process = subprocess.Popen(
-        ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--uts"]
-        + ["bash", "-c", BOOT + ("sleep infinity" if laptop else SSHD)],
+        ["unshare", *spaces, "bash", "-c", BOOT + ("sleep infinity" if laptop else SSHD)],
         env={
             "PATH": os.environ["PATH"],
             "NAME": name,
