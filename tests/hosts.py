@@ -152,6 +152,7 @@ def _boot(
     for key in ("key", "key.pub"):
         shutil.copy(folder / key, own)
     spaces = ["--net", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--uts"]
+    log = stack.enter_context((own / "log").open("w"))
     process = subprocess.Popen(
         ["unshare", *spaces, "bash", "-c", BOOT + ("sleep infinity" if laptop else SSHD)],
         env={
@@ -163,10 +164,10 @@ def _boot(
         },
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=(own / "log").open("w"),
+        stderr=log,
         text=True,
     )
-    stack.callback(process.wait)
+    stack.enter_context(process)
     stack.callback(process.kill)
     assert process.stdout
     assert process.stdout.readline() == "up\n", (own / "log").read_text()
