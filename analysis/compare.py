@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -17,6 +18,7 @@ from analysis.studies import Study, load_studies, rank_by_study, winning_curves
 from analysis.verdict import verdict
 from study.cli import parse
 from study.errors import InputError
+from study.storage import copied, is_url
 
 COMMAND = "python -m analysis.compare"
 
@@ -25,8 +27,8 @@ COMMAND = "python -m analysis.compare"
 class CompareConfig:
     """Put several studies, or one study at several budgets, on one page."""
 
-    folders: tyro.conf.Positional[tuple[Path, ...]]
-    """The studies' folders, results/A results/B and so on."""
+    folders: tyro.conf.Positional[tuple[str, ...]]
+    """The studies' folders, results/A results/B and so on, or their URLs."""
     out: Path = Path("comparison")
     """Folder for the page, index.html, and figures/."""
     style: Style = "screen"
@@ -46,7 +48,7 @@ def write_comparison(
         StudyError: the disk is full or broken.
     """
     ranks, curves = rank_by_study(studies), winning_curves(studies)
-    answers = [verdict(study.found, study.folder)[0] for study in studies]
+    answers = [verdict(study.found, study.location)[0] for study in studies]
     drawn = {
         "ranks": output.draw("ranks", lambda: figures.rank_by_study(ranks)) if len(ranks) else None,
         "curves": output.draw("winners", lambda: figures.winners(curves)) if len(curves) else None,
@@ -112,11 +114,14 @@ def main(arguments: Sequence[str]) -> int:
     """Write the page and say where it is."""
     mpl.use("agg")
     config = parse(CompareConfig, COMMAND, arguments)
-    folders = list({folder.resolve(): folder for folder in config.folders}.values())
-    if len(folders) < 2:
-        raise InputError(f"it takes two studies or more to compare, not {len(folders)}")
-    studies = load_studies(folders)
-    command = typed(COMMAND, *folders, "--out", config.out)
+    different = {one if is_url(one) else Path(one).resolve(): one for one in config.folders}
+    locations = list(different.values())
+    if len(locations) < 2:
+        raise InputError(f"it takes two studies or more to compare, not {len(locations)}")
+    with ExitStack() as copies:
+        folders = [copies.enter_context(copied(one)) for one in locations]
+        studies = load_studies(folders, locations)
+    command = typed(COMMAND, *locations, "--out", config.out)
     output = Output(config.out, config.style, command)
     title = f"{len(studies)} studies side by side"
     page, lines = write_comparison(studies, output, title, command)

@@ -7,6 +7,7 @@ import pandas as pd
 
 from analysis.scale import Scale
 from study.results import read_finalists, read_ranking, read_study_json, read_tables
+from study.storage import copied
 
 
 class Results(NamedTuple):
@@ -26,15 +27,19 @@ class Results(NamedTuple):
     """A row a replicate of a finalist; none where there are no finalists yet."""
 
 
-def load(folder: str | Path) -> Results:
-    """Read a study, also one that still runs.
+def load(location: str | Path) -> Results:
+    """Read a study, also one that still runs, from its folder or its URL.
 
     The tables have no rows before the first trial has finished.
 
     Raises:
-        InputError: the folder holds no study, or a file is damaged.
+        InputError: there is no study, or a file is damaged.
     """
-    folder = Path(folder)
+    with copied(location) as folder:
+        return _load(folder)
+
+
+def _load(folder: Path) -> Results:
     study = read_study_json(folder)
     ranking = read_ranking(study)
     trials, epochs, schedules = (table.to_pandas() for table in read_tables(folder))

@@ -106,7 +106,7 @@ def typed(command: str, *arguments: object) -> str:
     return " ".join([command, *(shlex.quote(str(one)) for one in arguments)])
 
 
-def tell(lines: Sequence[str], kind: str, page: Path) -> None:
+def tell(lines: Sequence[str], kind: str, page: str | Path) -> None:
     """Print what a page says, and where it is."""
     for line in lines:
         print(line)

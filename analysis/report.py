@@ -18,24 +18,36 @@ from analysis.sections import SECTIONS, Section
 from analysis.studies import is_sweep, load_studies, sweep_folders
 from analysis.verdict import verdict
 from study.cli import parse
-from study.errors import InputError
+from study.errors import InputError, StudyError, said
 from study.export import ExportConfig, export
+from study.storage import RemotePath, below, copied, is_url, place, push
 
 COMMAND = "python -m analysis.report"
+REPORT = "report"
 
 
 @dataclass(frozen=True)
 class ReportConfig:
     """Write the report of a study, which may still run: report/index.html, and every figure."""
 
-    folder: tyro.conf.Positional[Path]
-    """The study's folder, results/NAME."""
+    folder: tyro.conf.Positional[str]
+    """The study's folder, results/NAME, or its URL."""
+    out: Path | None = None
+    """Folder for the report. Default: report, beside the study's tables."""
     style: Style = "screen"
     """Figures as PNG and SVG, or for a paper as PDF too."""
 
 
-def write_report(folder: Path, style: Style = "screen") -> tuple[Path, list[str]]:
-    """Write ``report/index.html`` and ``report/figures/`` into the folder of a study or a sweep.
+def write_report(
+    folder: Path, style: Style = "screen", out: Path | None = None, location: str | None = None
+) -> tuple[Path, list[str]]:
+    """Write ``index.html`` and ``figures/``.
+
+    Args:
+        folder: of a study or a sweep.
+        style: of the figures.
+        out: where to write, if not into ``report`` there.
+        location: where the folder is a copy from; commands name this.
 
     Returns:
         The page; and the verdict of a study, or the first line of it of each study of a sweep.
@@ -44,19 +56,23 @@ def write_report(folder: Path, style: Style = "screen") -> tuple[Path, list[str]
         InputError: the folder holds no study, a file is damaged, or nothing may be written there.
         StudyError: the disk is full or broken.
     """
-    command, report = typed(COMMAND, folder), folder / "report"
+    report, location = out or folder / REPORT, location or str(folder)
+    command = typed(COMMAND, location)
     if is_sweep(folder):
-        studies = load_studies(sweep_folders(folder))
+        folders = sweep_folders(folder)
+        studies = load_studies(folders, [below(location, one.name) for one in folders])
         title = f"{folder.resolve().name}: which learning-rate schedule?"
         return compare.write_comparison(studies, Output(report, style, command), title, command)
     found = Findings(load(folder))
-    lines = verdict(found, folder)
+    lines = verdict(found, location)
     output = Output(report, style, command)
-    output.write(_study_page(found, folder, lines, output))
+    output.write(_study_page(found, folder, location, lines, output))
     return output.page, lines
 
 
-def _study_page(found: Findings, folder: Path, lines: list[str], output: Output) -> str:
+def _study_page(
+    found: Findings, folder: Path, location: str, lines: list[str], output: Output
+) -> str:
     results = found.results
     return render(
         "report.html",
@@ -68,8 +84,8 @@ def _study_page(found: Findings, folder: Path, lines: list[str], output: Output)
         metric=results.scale.name,
         trials=_rows(found),
         curves=_curves(found),
-        code=_code(found, folder),
-        made=_made(found, folder),
+        code=_code(found, folder, location),
+        made=_made(found, location),
     )
 
 
@@ -134,19 +150,19 @@ def _curves(found: Findings) -> dict[str, Any] | None:
     }
 
 
-def _code(found: Findings, folder: Path) -> dict[str, str] | None:
+def _code(found: Findings, folder: Path, location: str) -> dict[str, str] | None:
     """The winner's code, or why there is none of it."""
     if found.best is None:
         return None
     number = int(found.best["trial"])
-    made = {"trial": str(number), "command": typed("python -m study.export", folder)}
+    made = {"trial": str(number), "command": typed("python -m study.export", location)}
     try:
-        return made | {"text": export(ExportConfig(folder, number)).code, "error": ""}
+        return made | {"text": export(ExportConfig(str(folder), number)).code, "error": ""}
     except InputError as error:  # of a family of one's own, that is not here or has changed
         return made | {"text": "", "error": str(error)}
 
 
-def _made(found: Findings, folder: Path) -> list[tuple[str, list[tuple[str, str]]]]:
+def _made(found: Findings, location: str) -> list[tuple[str, list[tuple[str, str]]]]:
     """How the study was made, in groups of names and values."""
     study, finalists = found.results.study, found.results.finalists
     groups = [
@@ -159,7 +175,7 @@ def _made(found: Findings, folder: Path) -> list[tuple[str, list[tuple[str, str]
     times = [("began", _said(study["began"])), ("ended", _said(study["ended"]))]
     repeat = [
         ("as it was typed", study["command"]),
-        ("the same proposals", typed("python -m study.run --replay", folder)),
+        ("the same proposals", typed("python -m study.run --replay", location)),
     ]
     return [("command", repeat), ("seeds", seeds), *groups, ("times", times)]
 
@@ -174,9 +190,25 @@ def main(arguments: Sequence[str]) -> int:
     """Write a report and say where it is."""
     mpl.use("agg")
     config = parse(ReportConfig, COMMAND, arguments)
-    page, lines = write_report(config.folder, config.style)
-    tell(lines, "report", page)
+    with copied(config.folder) as folder:
+        page, lines = write_report(folder, config.style, config.out, config.folder)
+        if is_url(config.folder) and not config.out:
+            _push(folder / REPORT, config.folder)
+            tell(lines, "report", below(below(config.folder, REPORT), page.name))
+        else:
+            tell(lines, "report", page)
     return 0
+
+
+def _push(report: Path, url: str) -> None:
+    target = place(url) / REPORT
+    assert isinstance(target, RemotePath)
+    try:
+        push(report, target)
+    except OSError as error:
+        raise StudyError(
+            f"the report cannot be written to {target}: {said(error)}; keep it here by --out DIR"
+        ) from error
 
 
 if __name__ == "__main__":

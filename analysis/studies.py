@@ -21,6 +21,8 @@ class Study(NamedTuple):
 
     label: str
     folder: Path
+    location: str
+    """Where the folder is a copy from, or the folder."""
     found: Findings
 
 
@@ -36,10 +38,14 @@ def sweep_folders(folder: Path) -> list[Path]:
     return [studies[epochs] for epochs in sorted(studies)]
 
 
-def load_studies(folders: Sequence[Path]) -> list[Study]:
+def load_studies(folders: Sequence[Path], locations: Sequence[str] | None = None) -> list[Study]:
     """Studies, each with a label that tells it from the others.
 
     Their epochs a trial where nothing else differs, else the names of their folders.
+
+    Args:
+        folders: theirs.
+        locations: where the folders are copies from, if they are; commands name these.
 
     Raises:
         InputError: a folder holds no study, or a file is damaged.
@@ -51,7 +57,8 @@ def load_studies(folders: Sequence[Path]) -> list[Study]:
         _essence(config) == _essence(configs[0]) for config in configs
     )
     labels = [f"{count} epochs" for count in epochs] if only_epochs else _names(folders)
-    return [Study(*one) for one in zip(labels, folders, found, strict=True)]
+    locations = locations or [str(folder) for folder in folders]
+    return [Study(*one) for one in zip(labels, folders, locations, found, strict=True)]
 
 
 def rank_by_study(studies: Sequence[Study]) -> pd.DataFrame:

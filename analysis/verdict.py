@@ -18,15 +18,15 @@ EDGE = 0.05
 """Share of the searched peak rates, by their logarithm, that is their edge."""
 
 
-def verdict(found: Findings, folder: Path) -> list[str]:
+def verdict(found: Findings, location: str | Path) -> list[str]:
     """Who wins or why nobody does, how good that is, how forgiving, what to beware of, the code.
 
     Args:
         found: in a study.
-        folder: where it lies, for the commands.
+        location: where it lives, for the commands.
     """
     comparison, results, best = found.comparison, found.results, found.best
-    where = shlex.quote(str(folder))
+    where = shlex.quote(str(location))
     if best is None:
         return ["No trial has completed yet."]
     lines = _without_finalists(found, best, where)

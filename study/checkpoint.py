@@ -7,6 +7,7 @@ folder a checkpoint.
 
 import contextlib
 import hashlib
+import io
 import json
 import re
 import shutil
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from study.storage import Place, RemotePath
 from study.training import History
 
 STATE, HISTORY, MANIFEST = "state.pt", "history.json", "manifest.json"
@@ -29,7 +31,7 @@ class CheckpointError(Exception):
 class Checkpoint(NamedTuple):
     """One that is proved whole."""
 
-    folder: Path
+    folder: Place
     history: History
 
 
@@ -45,15 +47,16 @@ def write_checkpoint(
     if state is not None:
         torch.save(dict(state), folder / STATE)
         names.append(STATE)
-    files = {name: _fingerprint(folder / name) for name in names}
+    files = {name: _fingerprint((folder / name).read_bytes()) for name in names}
     manifest = {"version": VERSION, "config": digest, "files": files}
     (folder / MANIFEST).write_text(json.dumps(manifest))
 
 
-def read_history(folder: Path, digest: str | None = None, only: str | None = None) -> History:
+def read_history(folder: Place, digest: str | None = None, only: str | None = None) -> History:
     """The history in a checkpoint that is proved whole, and to be of the run with this config.
 
-    ``only`` one of its files may be all that has to be whole.
+    ``only`` one of its files may be all that has to be whole. In a storage, of the state no more is
+    looked at than its size: it would have to be fetched, and is there whole or not at all.
 
     Raises:
         CheckpointError: it is not.
@@ -63,15 +66,17 @@ def read_history(folder: Path, digest: str | None = None, only: str | None = Non
         files = manifest["files"] if manifest["version"] == VERSION else _files_of_1(manifest)
         if digest and manifest.get("config", digest) != digest:
             raise CheckpointError(f"{folder} belongs to a run with another config")
+        history = (folder / HISTORY).read_bytes()
         for name, expected in files.items():
-            if only in (None, name) and not expected.items() <= _fingerprint(folder / name).items():
+            content = history if name == HISTORY else None
+            if only in (None, name) and not _is_whole(folder / name, content, expected):
                 raise CheckpointError(f"{folder / name} is damaged")
-        return History.from_json(json.loads((folder / HISTORY).read_text()))
+        return History.from_json(json.loads(history))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder} is no checkpoint: {error}") from error
 
 
-def read_checkpoint(folder: Path) -> tuple[dict[str, Any], History]:
+def read_checkpoint(folder: Place) -> tuple[dict[str, Any], History]:
     """State and history of a run that can go on. Nothing but tensors and plain values is unpickled.
 
     Raises:
@@ -79,14 +84,16 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], History]:
     """
     history = read_history(folder)
     try:
-        state: dict[str, Any] = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+        file = folder / STATE
+        source = file if isinstance(file, Path) else io.BytesIO(file.read_bytes())
+        state: dict[str, Any] = torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises what its parts happen to raise
         raise CheckpointError(f"{folder / STATE}: {error}") from error
     return state, history
 
 
 def find_checkpoint(
-    checkpoints: Path, trial: int, digest: str, to_go_on: bool = False
+    checkpoints: Place, trial: int, digest: str, to_go_on: bool = False
 ) -> tuple[Checkpoint | None, list[CheckpointError]]:
     """The checkpoint of a trial that is furthest on, whichever attempt at the study wrote it.
 
@@ -110,7 +117,7 @@ def find_checkpoint(
     return _furthest(found), damaged
 
 
-def find_history(checkpoints: Path, trial: int, digest: str) -> History | None:
+def find_history(checkpoints: Place, trial: int, digest: str) -> History | None:
     """As :func:`find_checkpoint`, whether the states beside the histories are whole or not."""
     found = []
     for folder in _folders(checkpoints, trial):
@@ -120,16 +127,40 @@ def find_history(checkpoints: Path, trial: int, digest: str) -> History | None:
     return furthest.history if furthest else None
 
 
-def discard_superseded(checkpoints: Path, trial: int, digest: str) -> None:
-    """Delete a trial's checkpoints but the newest whole one."""
+def discard_superseded(checkpoints: Place, trial: int, digest: str) -> None:
+    """Delete a trial's checkpoints from before the newest whole one.
+
+    A later one may be on its way.
+    """
     newest, _ = find_checkpoint(checkpoints, trial, digest)
     for folder in _folders(checkpoints, trial):
-        if newest and folder != newest.folder:
-            shutil.rmtree(folder, ignore_errors=True)
+        if newest and str(folder) < str(newest.folder):
+            if isinstance(folder, Path):
+                shutil.rmtree(folder, ignore_errors=True)
+            else:
+                folder.rmtree()
 
 
-def _folders(checkpoints: Path, trial: int) -> list[Path]:
-    return sorted(checkpoints.glob(f"attempt-*/{trial_folder(trial)}/checkpoint_*"))
+def _folders(checkpoints: Place, trial: int) -> list[Place]:
+    return [
+        folder
+        for attempt in attempts(checkpoints)
+        for folder in _named(attempt / trial_folder(trial), r"checkpoint_\d+")
+    ]
+
+
+def attempts(checkpoints: Place) -> list[Place]:
+    """The folders of a study's attempts, each a run of Ray Tune, in their order."""
+    return _named(checkpoints, r"attempt-\d+")
+
+
+def _named(folder: Place, pattern: str) -> list[Place]:
+    """What lies in a folder and is called so, in order; nothing where there is no folder."""
+    try:
+        found: list[Place] = [one for one in folder.iterdir() if re.fullmatch(pattern, one.name)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(found, key=lambda one: one.name)
 
 
 def _furthest(found: list[Checkpoint]) -> Checkpoint | None:
@@ -142,10 +173,13 @@ def trial_folder(trial: int) -> str:
     return f"trial-{trial:05d}"
 
 
-def trials_with_folders(checkpoints: Path) -> set[int]:
+def trials_with_folders(checkpoints: Place) -> set[int]:
     """The numbers of all trials that ever began."""
-    names = (path.name for path in checkpoints.glob("attempt-*/trial-*"))
-    return {int(found[1]) for name in names if (found := re.fullmatch(r"trial-(\d+)", name))}
+    return {
+        int(folder.name.removeprefix("trial-"))
+        for attempt in attempts(checkpoints)
+        for folder in _named(attempt, r"trial-\d+")
+    }
 
 
 def _files_of_1(manifest: Mapping[str, Any]) -> dict[str, dict[str, str]]:
@@ -155,6 +189,11 @@ def _files_of_1(manifest: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     return {name: {"sha256": digest} for name, digest in manifest["sha256"].items()}
 
 
-def _fingerprint(path: Path) -> dict[str, Any]:
-    content = path.read_bytes()
+def _is_whole(path: Place, content: bytes | None, expected: Mapping[str, Any]) -> bool:
+    if isinstance(path, RemotePath) and path.name == STATE and "size" in expected:
+        return bool(path.size() == expected["size"])
+    return expected.items() <= _fingerprint(content or path.read_bytes()).items()
+
+
+def _fingerprint(content: bytes) -> dict[str, Any]:
     return {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}

@@ -14,6 +14,7 @@ from search_spaces import GROUPS, PeakRange, select
 from study.errors import InputError
 from study.hardware import usable_gpus
 from study.plan import Allocation, Sampler
+from study.storage import Place, below, is_url, place
 from study.tasks import TASKS
 
 TrialScheduler = Literal["fifo", "asha-within-family"]
@@ -146,6 +147,7 @@ class StudyConfig:
                 f"digits, not {share:g}"
             )
         _at_least("max_failures", self.max_failures, 0)
+        self._settle_machines()
         self.extras()
         self.peak_range()
         self.budget_seconds()
@@ -153,6 +155,18 @@ class StudyConfig:
             select(self.families)
         except ValueError as error:
             raise InputError(str(error)) from error
+
+    def _settle_machines(self) -> None:
+        if self.storage is not None and not is_url(self.storage):
+            object.__setattr__(self, "out", Path(self.storage))
+            object.__setattr__(self, "storage", None)
+        if is_url(self.address):
+            raise InputError(
+                "--address must be local, auto, or HOST:PORT of a cluster that this machine is "
+                f"part of, not {self.address!r}; start the study on the cluster itself"
+            )
+        if self.require_gpu and self.gpus_per_trial == 0:
+            raise InputError("--require-gpu and --gpus-per-trial 0 contradict each other")
 
     def extras(self) -> dict[str, BaseDistribution]:
         """The ranges of what is searched, or fixed otherwise than by default, beside the shapes.
@@ -208,19 +222,38 @@ class StudyConfig:
 
     @property
     def gpu_share(self) -> float:
-        """GPUs that a trial gets on this machine; until ``auto`` is measured, the default."""
+        """GPUs that a trial gets; until the machine is known, or ``auto`` measured, the default."""
         if self.gpus_per_trial is None or self.gpus_per_trial == "auto":
-            return GPU_SHARE if usable_gpus() else 0.0
+            return GPU_SHARE if usable_gpus() or self.require_gpu else 0.0
         return self.gpus_per_trial
 
     @property
     def device(self) -> str:
-        """Where trials run on this machine."""
+        """Where trials run."""
         return "cuda" if self.gpu_share else "cpu"
 
     @property
+    def device_here(self) -> str:
+        """Where this process tries things out: it may be on a machine without a GPU."""
+        return self.device if usable_gpus() else "cpu"
+
+    @property
+    def location(self) -> str:
+        """Where the study lives, as it is typed: a folder, or a URL."""
+        return str(self.out / self.name) if self.storage is None else below(self.storage, self.name)
+
+    @property
+    def place(self) -> Place:
+        """The same, to be read and written.
+
+        Raises:
+            InputError: no such storage, or it cannot be reached.
+        """
+        return place(self.location)
+
+    @property
     def folder(self) -> Path:
-        """Where the study lives."""
+        """Where this process writes: the study's folder, or what is copied to its URL."""
         return self.out / self.name
 
 
@@ -232,6 +265,8 @@ MACHINE = (
     "gpus_per_trial",
     "max_failures",
     "logger",
+    "address",
+    "require_gpu",
 )
 # What is about one run of the command, and not kept.
 OF_ONE_RUN = ("time_budget", "resume", "replay", "dry_run")

@@ -39,12 +39,11 @@ from study.results import (
     write_study_json,
 )
 from study.search import Job, Machine
+from study.storage import FINALISTS, Mirror, Place, copied, place
 from study.task import Data, SearchData, Task
 from study.training import History
 
 COMMAND = "python -m study.confirm"
-FINALISTS = "finalists"
-"""The folder of a study in which the replicates' checkpoints are."""
 DEFAULT_FINALISTS = StudyConfig.finalists
 CONTROL = CONTROLS[0]
 
@@ -55,8 +54,8 @@ Finished = Iterable[tuple[Proposal, History]]
 class ConfirmConfig:
     """Train the finalists of a finished study on more fresh seeds, and write the report again."""
 
-    folder: tyro.conf.Positional[Path]
-    """The study's folder, results/NAME."""
+    folder: tyro.conf.Positional[str]
+    """The study's folder, results/NAME, or its URL."""
     replicates: int = StudyConfig.replicates
     """Fresh seeds for each finalist, beside those that there are."""
 
@@ -105,7 +104,7 @@ class Replicates:
     """
 
     def __init__(
-        self, finalists: Sequence[Proposal], replicates: int, seed: int, checkpoints: Path
+        self, finalists: Sequence[Proposal], replicates: int, seed: int, checkpoints: Place
     ) -> None:
         self.places: dict[int, tuple[int, int]] = {}
         """Trial and replicate of each run, by its number."""
@@ -168,7 +167,13 @@ class Confirmation:
         self.left = len(self.finalists) * self.replicates - self._recorded()
 
     def run(
-        self, machine: Machine, task: Task, data: SearchData, interrupt: Interrupt, console: Console
+        self,
+        machine: Machine,
+        task: Task,
+        data: SearchData,
+        interrupt: Interrupt,
+        console: Console,
+        mirror: Mirror,
     ) -> None:
         """Train what is left of the replicates; :attr:`left` is 0 if none was interrupted.
 
@@ -182,17 +187,18 @@ class Confirmation:
             "then measured on the test split"
         )
         self._record_opening()
+        mirror.push()
         try:
             every = (*data, open_test_split(task, config.data_dir, data))
         except InputError as error:  # which nobody could know before
-            report = f"python -m analysis.report {shlex.quote(str(config.folder))}"
+            report = f"python -m analysis.report {shlex.quote(config.location)}"
             raise InputError(f"{error}; the search is complete, its report: {report}") from error
-        folder = config.folder / FINALISTS
+        folder = config.place / FINALISTS
         agenda = Replicates(self.finalists, self.replicates, config.seed, folder)
-        table = FinalistTable(config.folder, self.ranking, agenda.places)
+        table = FinalistTable(config.folder, self.ranking, agenda.places, mirror.push)
         total = len(agenda.places)
         display = Display(total, 0, None, config.epochs, self.ranking, console, "run")
-        job = Job(agenda, total, folder, every, load_all_data, table, display)
+        job = Job(agenda, total, folder, every, load_all_data, table, display, mirror.push)
         with display:
             try:
                 machine.run(job)
@@ -229,16 +235,17 @@ def main(arguments: Sequence[str]) -> int:
     asked = parse(ConfirmConfig, COMMAND, arguments)
     if asked.replicates < 1:
         raise InputError(f"--replicates must be at least 1, not {asked.replicates}")
-    description = read_study_json(asked.folder)
+    description = read_study_json(place(asked.folder))
     config = stored_config(asked.folder, description)
     if not is_searched(description):
         raise InputError(
-            f"the search of {str(asked.folder)!r} has not ended, and nothing may be searched any "
+            f"the search of {asked.folder!r} has not ended, and nothing may be searched any "
             f"more once the test split is open; go on with it by: python -m study.run --resume "
-            f"{shlex.quote(str(asked.folder))}"
+            f"{shlex.quote(asked.folder)}"
         )
-    if "completed" not in read_tables(asked.folder).trials["status"].to_pylist():
-        raise InputError(f"{str(asked.folder)!r} has no completed trial to train again")
+    with copied(asked.folder) as folder:
+        if "completed" not in read_tables(folder).trials["status"].to_pylist():
+            raise InputError(f"{asked.folder!r} has no completed trial to train again")
     config = replace(config, finalists=config.finalists or DEFAULT_FINALISTS, resume=asked.folder)
     before = description.get("replicates") or 0
     if before and not description["ended"]:

@@ -17,6 +17,7 @@ from study.hardware import describe_hardware, describe_versions, now
 from study.range_test import range_test
 from study.results import STUDY_JSON
 from study.source import TaskSource
+from study.storage import above, below, is_url
 from study.task import SearchData, Task
 
 COMMAND = "python -m study.run"
@@ -65,7 +66,7 @@ def _space(config: StudyConfig, task: Task, data: SearchData) -> dict[str, Any]:
     tested = None
     if config.peak_lr == "auto":
         tested = range_test(
-            task, data, config.batch_size, config.optimizer, config.seed, config.device
+            task, data, config.batch_size, config.optimizer, config.seed, config.device_here
         )
         peak_lr = tested.peak_lr
     elif peak_lr is None:
@@ -82,8 +83,12 @@ def _space(config: StudyConfig, task: Task, data: SearchData) -> dict[str, Any]:
     }
 
 
-def stored_config(folder: Path, description: Mapping[str, Any]) -> StudyConfig:
+def stored_config(location: str | Path, description: Mapping[str, Any]) -> StudyConfig:
     """The configuration with which a study began; it may have been moved since.
+
+    Args:
+        location: where it is now, a folder or a URL.
+        description: its study.json.
 
     Raises:
         InputError: it is damaged.
@@ -94,11 +99,15 @@ def stored_config(folder: Path, description: Mapping[str, Any]) -> StudyConfig:
             values[field] = Path(values[field])
         values.setdefault("finalists", 0)  # of a study that began before there were any
         values["task_args"] = tuple(values.get("task_args", ()))
-        folder = folder.resolve()
-        values |= {"out": folder.parent, "name": folder.name}
+        if is_url(location):
+            values["storage"], values["name"] = above(str(location))
+        else:
+            folder = Path(location).resolve()
+            values |= {"out": folder.parent, "name": folder.name, "storage": None}
         return StudyConfig(**values)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{str(folder / STUDY_JSON)!r} is damaged: {error}") from error
+        where = below(str(location), STUDY_JSON)
+        raise InputError(f"{where!r} is damaged: {error}") from error
 
 
 def stored_space(description: Mapping[str, Any]) -> SearchSpace:

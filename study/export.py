@@ -17,6 +17,7 @@ from study.cli import exit_status, parse
 from study.errors import InputError, said
 from study.metric import Ranking
 from study.results import read_finalists, read_ranking, read_study_json, read_tables
+from study.storage import copied
 
 COMMAND = "python -m study.export"
 
@@ -28,8 +29,8 @@ class ExportConfig:
     That is the finalist with the best mean on fresh seeds, or the best trial where there is none.
     """
 
-    folder: tyro.conf.Positional[Path]
-    """The study's folder, results/NAME."""
+    folder: tyro.conf.Positional[str]
+    """The study's folder, results/NAME, or its URL."""
     trial: int | None = None
     """Another trial than the winner."""
     total_steps: int | None = None
@@ -123,9 +124,9 @@ def _name(made_by: Any) -> str:
 
 
 def _chosen(
-    rows: Sequence[dict[str, Any]], config: ExportConfig, ranking: Ranking
+    rows: Sequence[dict[str, Any]], config: ExportConfig, folder: Path, ranking: Ranking
 ) -> dict[str, Any]:
-    trial = _best_finalist(config.folder, ranking) if config.trial is None else config.trial
+    trial = _best_finalist(folder, ranking) if config.trial is None else config.trial
     if trial is not None:
         for row in rows:
             if row["trial"] == trial:
@@ -133,7 +134,7 @@ def _chosen(
         raise InputError(f"--trial must be one of the {len(rows)} finished, not {config.trial}")
     completed = [row for row in rows if row["status"] == "completed"]
     if not completed:
-        raise InputError(f"{str(config.folder)!r} has no completed trial; name another by --trial")
+        raise InputError(f"{config.folder!r} has no completed trial; name another by --trial")
     column = f"val_{ranking.column}"
     return min(completed, key=lambda row: (ranking.cost(row[column]), row["trial"]))
 
@@ -171,9 +172,10 @@ def export(config: ExportConfig) -> Exported:
     Raises:
         InputError: no such study or trial, a family that cannot be imported, or too short a run.
     """
-    rows = read_tables(config.folder).trials.to_pylist()
-    ranking = read_ranking(read_study_json(config.folder))
-    row = _chosen(rows, config, ranking)
+    with copied(config.folder) as folder:
+        rows = read_tables(folder).trials.to_pylist()
+        ranking = read_ranking(read_study_json(folder))
+        row = _chosen(rows, config, folder, ranking)
     family = row["family"]
     try:
         select(family)

@@ -1,6 +1,7 @@
 """On what, and with which versions, a study ran."""
 
 import datetime as dt
+import hashlib
 import os
 import platform
 import subprocess
@@ -15,6 +16,7 @@ PACKAGES = ("lr-schedule-study", "torch", "torchvision", "ray", "optuna", "numpy
 def describe_versions() -> dict[str, str]:
     """Of Python, of the packages that decide results, and of this project's source."""
     versions = {"python": platform.python_version(), "git_commit": _git_commit()}
+    versions["source"] = _source_digest()
     for package in PACKAGES:
         try:
             versions[package] = version(package)
@@ -49,6 +51,16 @@ def usable_gpus() -> int:
 def now() -> str:
     """The time, as ISO 8601 with the offset from UTC."""
     return dt.datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def _source_digest() -> str:
+    """Of what trains: all code of search_spaces and study, as this process finds it."""
+    digest, root = hashlib.sha256(), Path(__file__).parent.parent
+    for path in sorted(
+        path for part in ("search_spaces", "study") for path in (root / part).rglob("*.py")
+    ):
+        digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _git_commit() -> str:

@@ -9,33 +9,32 @@ from study.config import StudyConfig
 from study.errors import InputError
 from study.ledger import JOURNAL, Ledger, Proposal
 from study.results import read_curves
+from study.storage import CHECKPOINTS, below
 from study.training import History
-
-CHECKPOINTS = "checkpoints"
-"""The folder of a study in which the trials' checkpoints are."""
 
 
 def finished_before(config: StudyConfig, ledger: Ledger) -> Iterator[tuple[Proposal, History]]:
-    """How each finished trial ended, from the ledger, and its curve, from its checkpoint.
+    """How each finished trial ended, from the ledger, and its curve, from the table of them.
 
-    Or from the table of curves, which outlives a checkpoint.
+    Or from its checkpoint, where a kill came before the table was written.
 
     Raises:
         InputError: the ledger lacks trials that have checkpoints, or is damaged.
     """
-    checkpoints, count = config.folder / CHECKPOINTS, ledger.proposed_count
+    checkpoints, count = config.place / CHECKPOINTS, ledger.proposed_count
     lost = [number for number in trials_with_folders(checkpoints) if number >= count]
     if lost:
         raise InputError(
-            f"{str(config.folder / JOURNAL)!r} has been cut short: it lacks trial {min(lost)}, "
+            f"{below(config.location, JOURNAL)!r} has been cut short: it lacks trial {min(lost)}, "
             "which has a checkpoint; put a copy of it back, or start another study with another "
             "--name"
         )
     table = read_curves(config.folder)
     for proposal, history in ledger.finished():
         digest = proposal.run_config(config).digest()
-        found = find_history(checkpoints, proposal.number, digest)
-        curve = found.curve if found else table.get(proposal.number, [])
+        curve = table.get(proposal.number, [])
+        if not curve and (found := find_history(checkpoints, proposal.number, digest)):
+            curve = found.curve
         yield proposal, replace(history, curve=curve)
 
 
@@ -55,7 +54,7 @@ def what_was_found(
         epoch = 0
         if proposal:
             digest = proposal.run_config(config).digest()
-            found, errors = find_checkpoint(config.folder / CHECKPOINTS, number, digest, True)
+            found, errors = find_checkpoint(config.place / CHECKPOINTS, number, digest, True)
             epoch = len(found.history.epochs) if found else 0
             damaged += [str(error) for error in errors]
         place = f"after epoch {epoch} of {config.epochs}" if epoch else "from its beginning"

@@ -7,7 +7,7 @@ import contextlib
 import json
 import shlex
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from study.errors import InputError
 from study.files import replacing, write_atomically
 from study.ledger import Proposal
 from study.metric import ACCURACY, Ranking
+from study.storage import Place
 from study.training import History
 
 STUDY_JSON = "study.json"
@@ -40,6 +41,7 @@ TRIALS_TAIL = {
     "train_seconds": pa.float64(),
     "wall_seconds": pa.float64(),
     "node": pa.string(),
+    "device": pa.string(),
     "error": pa.string(),
 }
 EPOCHS = {
@@ -70,10 +72,11 @@ FINALISTS = {
     "test_loss": pa.float64(),
     "wall_seconds": pa.float64(),
     "node": pa.string(),
+    "device": pa.string(),
     "error": pa.string(),
 }
 METRIC_COLUMNS = ("val_metric", "best_val_metric", "test_metric")
-SINCE_VERSION_2 = {"sampler", "condemned"}
+SINCE_VERSION_2 = {"sampler", "condemned", "device"}
 
 
 class Tables(NamedTuple):
@@ -97,6 +100,8 @@ class ResultTables:
     ranking: Ranking = ACCURACY
     before: Iterable[tuple[Proposal, History]] = ()
     """Trials that an earlier process finished."""
+    push: Callable[[], None] = lambda: None
+    """Called when they have been written."""
 
     def __post_init__(self) -> None:
         self._finished = {pair[0].number: pair for pair in self.before}
@@ -140,6 +145,7 @@ class ResultTables:
         _write_table(self.folder, "schedules", curves)
         _write_table(self.folder, "epochs", _named(epochs, self.ranking))
         _write_table(self.folder, "trials", _named(trials, self.ranking))
+        self.push()
         self._written = len(finished)
         now = time.monotonic()
         self._next_write = now + 20 * (now - started)
@@ -160,6 +166,7 @@ class ResultTables:
             "wall_seconds": history.wall_seconds,
             "condemned": history.condemned,
             "node": history.node,
+            "device": history.device,
             "error": history.error,
         }
         if epochs and history.status != "failed":
@@ -179,12 +186,17 @@ class FinalistTable:
         folder: the study's.
         ranking: its metric.
         places: trial and replicate of each run, by its number.
+        push: called when it has been written.
     """
 
     def __init__(
-        self, folder: Path, ranking: Ranking, places: Mapping[int, tuple[int, int]]
+        self,
+        folder: Path,
+        ranking: Ranking,
+        places: Mapping[int, tuple[int, int]],
+        push: Callable[[], None] = lambda: None,
     ) -> None:
-        self._folder, self._ranking, self._places = folder, ranking, places
+        self._folder, self._ranking, self._places, self._push = folder, ranking, places, push
         self._rows: dict[int, dict[str, Any]] = {}
         self._written = 0
 
@@ -194,6 +206,7 @@ class FinalistTable:
         row = {"family": proposal.family, "trial": trial, "replicate": replicate}
         row |= {"seed": proposal.seed, "status": history.status, "error": history.error}
         row |= {"wall_seconds": history.wall_seconds, "node": history.node}
+        row |= {"device": history.device}
         if history.status == "completed":
             last = history.epochs[-1]
             row |= {"val_metric": last.val_metric, "val_loss": last.val_loss}
@@ -206,6 +219,7 @@ class FinalistTable:
             rows = [self._rows[number] for number in sorted(self._rows)]
             table = _named(_table(rows, FINALISTS), self._ranking)
             _write_table(self._folder, "finalists", table)
+            self._push()
             self._written = len(rows)
 
 
@@ -270,7 +284,7 @@ def write_study_json(folder: Path, content: Mapping[str, Any]) -> None:
     write_atomically(folder / STUDY_JSON, text.encode())
 
 
-def read_study_json(folder: Path) -> dict[str, Any]:
+def read_study_json(folder: Place) -> dict[str, Any]:
     """The study's own description.
 
     Raises:
@@ -321,7 +335,7 @@ def _empty(schema: Mapping[str, pa.DataType], ranking: Ranking) -> pa.Table:
     return _named(table, ranking) if "val_metric" in schema else table
 
 
-def _too_new(path: Path, version: object) -> InputError:
+def _too_new(path: Place, version: object) -> InputError:
     return InputError(
         f"{str(path)!r} has version {version!r}, newer than this project reads ({VERSION}); "
         "update the project"

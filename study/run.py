@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,7 +30,7 @@ from study.ledger import Ledger, recorded_proposals, refuse_trials_without_descr
 from study.plan import Plan
 from study.preflight import check_task, load_search_data, steps_per_epoch
 from study.progress import Display
-from study.recovery import CHECKPOINTS, finished_before, what_was_found
+from study.recovery import finished_before, what_was_found
 from study.results import (
     STUDY_JSON,
     ResultTables,
@@ -39,6 +40,7 @@ from study.results import (
     write_study_json,
 )
 from study.source import TaskSource
+from study.storage import CHECKPOINTS, Mirror, copied, naming, place, prove
 from study.task import SearchData, Task
 
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
     from study.search import Machine
 
 LOCK = ".lock"
+MAY_DIFFER = ("name", "out", "storage", "optuna_storage", "num_trials")
+"""What of a study's settings may be another in its replay."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -65,6 +69,16 @@ def carry_out(config: StudyConfig, before: dict[str, Any] | None) -> int:
         InputError: the task, its data or the study's folder cannot be used.
         StudyError: the study cannot go on.
     """
+    if not config.storage:
+        return _carry_out(config, config, before)
+    with TemporaryDirectory(prefix="lr-schedule-study-") as out:
+        here = replace(config, out=Path(out))
+        with naming(here.folder, here.location):
+            return _carry_out(config, here, before)
+
+
+def _carry_out(typed: StudyConfig, config: StudyConfig, before: dict[str, Any] | None) -> int:
+    """The same; what is written into ``config.folder`` goes to the study's URL, if it has one."""
     _check_logger(config, before)
     source = TaskSource.read(config.task, config.task_args)
     if before:
@@ -73,8 +87,8 @@ def carry_out(config: StudyConfig, before: dict[str, Any] | None) -> int:
     data = load_search_data(task, config.data_dir)
     horizon = _check_room(config, task, data)
     torch.set_num_threads(config.cpus_per_trial)  # as in the trials, whose sums are checked here
-    check_task(task, data, config.batch_size, config.device)
-    typed, config = config, _with_gpu_share(config, task, data)
+    check_task(task, data, config.batch_size, config.device_here)
+    config = _with_gpu_share(config, task, data)
     if before and config.resume:
         description = before
     else:
@@ -89,14 +103,22 @@ def carry_out(config: StudyConfig, before: dict[str, Any] | None) -> int:
         if not (config.dry_run or description["ended"]):
             machine.start()  # while the families are drawn, for which torch imports a good deal
         _check_families(space, horizon)
-        recorded = recorded_proposals(config.replay, space) if config.replay else []
+        if config.address != "local" and not config.dry_run:
+            config = machine.join()
+        recorded = []
+        if config.replay:
+            with copied(config.replay) as folder:
+                recorded = recorded_proposals(folder, space)
         if config.dry_run and not config.resume:
             refuse_trials_without_description(config.folder)
             print(_plan(config, space, description))
             return 0
+        mirror = Mirror(config.folder, config.place)
         with _locked(config):
+            mirror.pull(to_write=not config.dry_run)
             proposals = recorded[: config.num_trials]
-            return _run(config, machine, interrupt, task, data, space, description, proposals)
+            parts = (task, data, space, description, proposals, mirror)
+            return _run(config, machine, interrupt, *parts)
 
 
 def _parse(arguments: Sequence[str]) -> tuple[StudyConfig, dict[str, Any] | None]:
@@ -107,20 +129,27 @@ def _parse(arguments: Sequence[str]) -> tuple[StudyConfig, dict[str, Any] | None
     folder = config.resume or config.replay
     description = None
     if folder:
-        description = read_study_json(folder)
+        description = read_study_json(place(folder))
         stored = stored_config(folder, description)
         if config.replay:
             stored = replace(stored, name="")
         # Parsed again over the stored settings, so that only what was typed can differ from them.
         config = parse(StudyConfig, COMMAND, arguments, default=stored)
-        refuse_differences(config, stored, ("name", "out", "num_trials") if config.replay else ())
-    # Not Path.exists(), which raises where it may not look.
-    if not config.resume and os.path.lexists(config.folder / STUDY_JSON):
+        refuse_differences(config, stored, MAY_DIFFER if config.replay else ())
+    if not config.resume and _holds_study(config):
         raise InputError(
-            f"{str(config.folder)!r} already holds a study; go on with it by "
-            f"--resume {shlex.quote(str(config.folder))}, or choose another --name"
+            f"{config.location!r} already holds a study; go on with it by "
+            f"--resume {shlex.quote(config.location)}, or choose another --name"
         )
     return config, description
+
+
+def _holds_study(config: StudyConfig) -> bool:
+    where = config.place
+    if isinstance(where, Path):
+        return os.path.lexists(where / STUDY_JSON)  # Path.exists() raises where it may not look
+    prove(where)
+    return (where / STUDY_JSON).exists()
 
 
 def refuse_differences(
@@ -138,13 +167,30 @@ def refuse_differences(
         now, before = getattr(typed, field.name), getattr(stored, field.name)
         if (now.resolve() if isinstance(now, Path) else now) != before:
             raise InputError(
-                f"{str(folder)!r} is a study with --{field.name.replace('_', '-')} {before}, "
+                f"{folder!r} is a study with --{field.name.replace('_', '-')} {before}, "
                 f"not {now}; it goes on as it began, or start another study with another --name"
             )
 
 
 def _check_room(config: StudyConfig, task: Task, data: SearchData) -> int:
     """The horizon of a run, in steps; or InputError where machine or data have no room for it."""
+    if config.address == "local":
+        _check_machine(config)
+    horizon = config.epochs * steps_per_epoch(task, data, config.batch_size)
+    if horizon < MIN_STEPS:
+        raise InputError(
+            f"--epochs {config.epochs} with --batch-size {config.batch_size} makes {horizon} "
+            f"optimizer steps, and a schedule needs {MIN_STEPS}; raise the one or lower the other"
+        )
+    return horizon
+
+
+def _check_machine(config: StudyConfig) -> None:
+    if config.require_gpu and not usable_gpus():
+        raise InputError(
+            "--require-gpu: there is no GPU here that torch can use; mend that, or leave it out to "
+            "train on the CPU"
+        )
     for flag, asked, there in (
         ("--cpus-per-trial", config.cpus_per_trial, usable_cpus()),
         ("--gpus-per-trial", config.gpu_share, usable_gpus()),
@@ -153,13 +199,6 @@ def _check_room(config: StudyConfig, task: Task, data: SearchData) -> int:
             raise InputError(
                 f"{flag} must be at most {there}, all that this machine has, not {asked:g}"
             )
-    horizon = config.epochs * steps_per_epoch(task, data, config.batch_size)
-    if horizon < MIN_STEPS:
-        raise InputError(
-            f"--epochs {config.epochs} with --batch-size {config.batch_size} makes {horizon} "
-            f"optimizer steps, and a schedule needs {MIN_STEPS}; raise the one or lower the other"
-        )
-    return horizon
 
 
 def _check_logger(config: StudyConfig, before: Mapping[str, Any] | None) -> None:
@@ -188,6 +227,10 @@ def _with_gpu_share(config: StudyConfig, task: Task, data: SearchData) -> StudyC
     """With a number where ``auto`` was typed."""
     if config.gpus_per_trial != "auto":
         return config
+    if config.address != "local" and not usable_gpus():
+        raise InputError(
+            "--gpus-per-trial auto measures on a GPU of this machine, which has none; give a number"
+        )
     share = measured_share(task, data, config.batch_size, config.optimizer)
     print(f"a trial gets {share:g} of a GPU" if share else "no GPU is found: trials run on the CPU")
     return replace(config, gpus_per_trial=share)
@@ -216,11 +259,11 @@ def _locked(config: StudyConfig) -> Iterator[None]:
             yield
     except Timeout as error:
         raise StudyError(
-            f"{str(config.folder)!r} is in use by another process; wait until it has ended"
+            f"{config.location!r} is in use by another process; wait until it has ended"
         ) from error
     except OSError as error:
         raise StudyError(
-            f"{str(config.folder)!r}: {error.strerror or error}; make room or mend the rights, "
+            f"{config.location!r}: {error.strerror or error}; make room or mend the rights, "
             f"then {_resume_command(config)}"
         ) from error
 
@@ -234,6 +277,7 @@ def _run(
     space: SearchSpace,
     description: dict[str, Any],
     proposals: Sequence[Mapping[str, Any]],
+    mirror: Mirror,
 ) -> int:
     from study.confirm import Confirmation  # which imports Ray
     from study.search import Job
@@ -252,14 +296,15 @@ def _run(
     ledger.replay(proposals)
     loggers = _loggers(config, description)
     write_study_json(config.folder, description)
-    tables = ResultTables(config.folder, space, ranking, before)
-    total, checkpoints = config.num_trials, config.folder / CHECKPOINTS
+    mirror.push()
+    tables = ResultTables(config.folder, space, ranking, before, mirror.push)
+    total, checkpoints = config.num_trials, config.place / CHECKPOINTS
     display = Display(total, len(before), tables.best(), config.epochs, ranking, console)
     with interrupt.listening():
         with display:
             try:
                 load, stops = load_search_data, config.trial_scheduler != "fifo"
-                parts = (ledger, total, checkpoints, data, load, tables, display)
+                parts = (ledger, total, checkpoints, data, load, tables, display, mirror.push)
                 machine.run(Job(*parts, ledger if stops else None, loggers))
             finally:
                 tables.write()
@@ -271,14 +316,15 @@ def _run(
             description["searched"] = description.get("searched") or now()
             confirmation = Confirmation(config, ranking, description, tables.finished)
             if confirmation.left and not interrupt.stopping:
-                confirmation.run(machine, task, data, interrupt, console)
+                confirmation.run(machine, task, data, interrupt, console, mirror)
             left = f"with {confirmation.left} replicates left" if confirmation.left else ""
     status = _ended(config, interrupt, left, description)
+    mirror.push()
     if status or not done:
         return status
-    report = start_report(config.folder)
+    report = start_report(config.location)
     machine.stop()  # while it is drawn
-    return finish_report(report, config.folder)
+    return finish_report(report, config.location)
 
 
 def _plan(
@@ -293,7 +339,7 @@ def _plan(
         f"{trials} of {config.epochs} epochs on {description['task']['name']}, "
         f"{len(space.families)} schedule families, peak rates {low:g} to {high:g}"
         + (f", then {finalists} finalists x {seeds} seeds" if finalists else "")
-        + f" -> {config.folder}"
+        + f" -> {config.location}"
     )
 
 
@@ -320,13 +366,13 @@ def _ended(
     return 0
 
 
-def start_report(folder: Path) -> subprocess.Popen[bytes]:
-    """Have a folder's report written, by a process of its own: study never imports analysis."""
-    command = [sys.executable, "-m", "analysis.report", str(folder)]
+def start_report(location: str) -> subprocess.Popen[bytes]:
+    """Have a study's report written, by a process of its own: study never imports analysis."""
+    command = [sys.executable, "-m", "analysis.report", location]
     return subprocess.Popen(command, env={**os.environ, "MPLBACKEND": "agg"})
 
 
-def finish_report(report: subprocess.Popen[bytes], folder: Path) -> int:
+def finish_report(report: subprocess.Popen[bytes], location: str) -> int:
     """Wait for it; returns its exit status.
 
     Raises:
@@ -336,13 +382,13 @@ def finish_report(report: subprocess.Popen[bytes], folder: Path) -> int:
     if status < 0:
         raise StudyError(
             f"the report was killed by signal {-status}; write it by: python -m analysis.report "
-            f"{shlex.quote(str(folder))}"
+            f"{shlex.quote(location)}"
         )
     return status
 
 
 def _resume_command(config: StudyConfig) -> str:
-    return f"{COMMAND} --resume {shlex.quote(str(config.folder))}"
+    return f"{COMMAND} --resume {shlex.quote(config.location)}"
 
 
 if __name__ == "__main__":

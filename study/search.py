@@ -1,10 +1,8 @@
 """Optuna proposes, Ray Tune executes."""
 
-import logging
 import os
-import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,6 +35,8 @@ _ENVIRONMENT = {
 }
 for _variable, _setting in _ENVIRONMENT.items():
     os.environ.setdefault(_variable, _setting)
+# Of these, what the workers of a cluster need that somebody else has started.
+_OF_WORKERS = ("RAY_CHDIR_TO_TRIAL_DIR", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
 
 import numpy as np
 import ray
@@ -48,16 +48,18 @@ from ray.tune.stopper import Stopper
 
 from study.checkpoint import (
     CheckpointError,
+    attempts,
     discard_superseded,
     find_checkpoint,
     read_history,
     trial_folder,
 )
+from study.cluster import LOCAL, Nodes, connect, fitted, slots
 from study.config import StudyConfig
-from study.hardware import usable_cpus, usable_gpus
 from study.interrupt import Interrupt
 from study.ledger import Ledger, Proposal
 from study.source import TaskSource
+from study.storage import Place, RemotePath
 from study.task import Data, Split
 from study.training import History
 from study.trial import Load, ScheduleTrial, share
@@ -118,11 +120,13 @@ class Job:
     agenda: Agenda
     total: int
     """Runs in all, those of earlier processes included."""
-    checkpoints: Path
+    checkpoints: Place
     data: Sequence[Data]
     load: Load
     tables: Tables
     progress: Progress
+    push: Callable[[], None]
+    """Called when a proposal has been made, before it is run."""
     condemning: Ledger | None = None
     """Whose trials may be stopped early, by comparison within their family."""
     callbacks: Sequence[tune.Callback] = ()
@@ -130,13 +134,14 @@ class Job:
 
 
 class Machine:
-    """Executes jobs, on a Ray of our own."""
+    """Executes jobs, on a Ray of our own or on a cluster."""
 
     def __init__(self, config: StudyConfig, source: TaskSource, interrupt: Interrupt) -> None:
         self._config, self._source, self._interrupt = config, source, interrupt
         # A thread that stays, since Ray's processes die with the one that started them.
         self._thread = ThreadPoolExecutor(1)
         self._started: Future[None] | None = None
+        self._nodes: Nodes | None = None
         self._shared: dict[Split, ray.ObjectRef[Any]] = {}
 
     def __enter__(self) -> Self:
@@ -146,11 +151,25 @@ class Machine:
         self.stop()
 
     def start(self) -> None:
-        """Start Ray, in the background; :meth:`run` waits for it."""
-        self._started = self._started or self._thread.submit(_start_ray)
+        """Start or join Ray, in the background; :meth:`run` waits for it."""
+        environment = {name: os.environ[name] for name in _OF_WORKERS}
+        address = self._config.address
+        self._started = self._started or self._thread.submit(connect, address, environment)
+
+    def join(self) -> StudyConfig:
+        """Join the cluster, now; returns the configuration that fits it.
+
+        Raises:
+            InputError: there is none, or it has no room for a trial.
+        """
+        self.start()
+        assert self._started
+        self._started.result()
+        self._config = fitted(self._config)
+        return self._config
 
     def stop(self) -> None:
-        """End Ray, if it was started."""
+        """End Ray, or leave the cluster."""
         if self._started:
             wait([self._started])
             ray.shutdown()
@@ -163,17 +182,25 @@ class Machine:
         What an earlier process left unfinished goes on from its newest checkpoint.
         """
         execution = Execution(self._config, job, self._interrupt)
-        execution.adopt_unfinished()
-        left = job.total - job.agenda.finished_count
-        if left > 0 and not self._interrupt.stopping:
-            self.start()
-            assert self._started
-            self._started.result()
-            # Listening anew, since Ray's core has put its own handler of SIGTERM into our place.
-            with self._interrupt.listening():
-                _tuner(self._trainable(job), execution, left).fit()
+        with execution.cleaner:
+            execution.adopt_unfinished()
+            left = job.total - job.agenda.finished_count
+            if left > 0 and not self._interrupt.stopping:
+                self._execute(job, execution, left)
         if execution.error:
             raise execution.error
+
+    def _execute(self, job: Job, execution: "Execution", left: int) -> None:
+        self.start()
+        assert self._started
+        self._started.result()
+        if self._config.address != LOCAL:
+            self._nodes = self._nodes or Nodes(self._config.place)
+            self._nodes.prove(wait=True)
+            execution.nodes = self._nodes
+        # Listening anew, since Ray's core has put its own handler of SIGTERM into our place.
+        with self._interrupt.listening():
+            _tuner(self._trainable(job), execution, left).fit()
 
     def _trainable(self, job: Job) -> type[tune.Trainable]:
         config = self._config
@@ -185,6 +212,7 @@ class Machine:
             data_dir=config.data_dir.absolute(),
             threads=config.cpus_per_trial,
             device=config.device,
+            storage=job.checkpoints if isinstance(job.checkpoints, RemotePath) else None,
         )
         resources = {"cpu": config.cpus_per_trial, "gpu": config.gpu_share}
         with_resources: type[tune.Trainable] = tune.with_resources(trainable, resources)
@@ -206,14 +234,19 @@ class Execution:
 
     def __init__(self, config: StudyConfig, job: Job, interrupt: Interrupt) -> None:
         self.config = config
-        # Absolute, since a worker runs in another folder.
-        self.checkpoints = job.checkpoints.absolute()
-        self.checkpoints.mkdir(exist_ok=True)
+        self.checkpoints: Place = job.checkpoints
+        if isinstance(job.checkpoints, Path):
+            self.checkpoints = job.checkpoints.absolute()  # a worker runs in another folder
+            self.checkpoints.mkdir(exist_ok=True)
+        self.push = job.push
+        # A storage is slow: nobody waits for what is deleted there.
+        self.cleaner = ThreadPoolExecutor(8)
         self.agenda, self.tables, self.progress = job.agenda, job.tables, job.progress
         self.callbacks = job.callbacks
         self.scheduler = WithinFamily(job.condemning, config) if job.condemning else None
         self.interrupt = interrupt
-        self.adopted: list[tuple[Proposal, Path | None]] = []
+        self.nodes: Nodes | None = None
+        self.adopted: list[tuple[Proposal, Place | None]] = []
         self.proposals: dict[int, Proposal] = {}
         self.running: set[int] = set()
         self.error: Exception | None = None
@@ -238,9 +271,12 @@ class Execution:
             else:
                 self.adopted.append((proposal, found.folder if found else None))
 
-    def next_trial(self) -> tuple[Proposal, Path | None]:
+    def next_trial(self) -> tuple[Proposal, Place | None]:
         """A proposal and the checkpoint to go on from; adopted ones go first."""
+        if self.nodes:
+            self.nodes.prove(wait=False)
         pair = self.adopted.pop(0) if self.adopted else (self.agenda.propose(), None)
+        self.push()
         self.proposals[pair[0].number] = pair[0]
         return pair
 
@@ -251,13 +287,19 @@ class Execution:
         except Exception as error:
             self.error = self.error or error
 
+    def at(self, path: str) -> Place:
+        """What Ray calls so where it keeps the checkpoints."""
+        if isinstance(self.checkpoints, RemotePath):
+            return self.checkpoints.at(path)
+        return Path(path)
+
     def digest(self, proposal: Proposal) -> str:
         """Of the run that the proposal stands for, to tell its checkpoints from another's."""
         return proposal.run_config(self.config).digest()
 
     def keep_newest(self, number: int) -> None:
         """Delete a running trial's other checkpoints."""
-        discard_superseded(self.checkpoints, number, self.digest(self.proposals[number]))
+        self._discard(number, self.digest(self.proposals[number]))
 
     def history_of(self, number: int) -> History:
         """How far a trial has come."""
@@ -266,29 +308,37 @@ class Execution:
 
     def _record(self, proposal: Proposal, history: History) -> None:
         self.agenda.finish(proposal.number, history)
-        discard_superseded(self.checkpoints, proposal.number, self.digest(proposal))
+        self._discard(proposal.number, self.digest(proposal))
         self.tables.add(proposal, history)
         self.progress.finished(proposal, history)
 
+    def _discard(self, number: int, digest: str) -> None:
+        if isinstance(self.checkpoints, RemotePath):
+            self.cleaner.submit(discard_superseded, self.checkpoints, number, digest)
+        else:
+            discard_superseded(self.checkpoints, number, digest)
+
 
 def _tuner(trainable: type[tune.Trainable], execution: Execution, num_trials: int) -> tune.Tuner:
-    names = (path.name for path in execution.checkpoints.iterdir())
-    attempts = [int(found[1]) for name in names if (found := re.fullmatch(r"attempt-(\d+)", name))]
+    checkpoints = execution.checkpoints
+    before = [int(folder.name.removeprefix("attempt-")) for folder in attempts(checkpoints)]
+    filesystem = checkpoints.filesystem if isinstance(checkpoints, RemotePath) else None
     return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=LedgerSearcher(execution),
             num_samples=num_trials,
             # Without a limit, Ray asks a searcher of one's own for one trial at a time.
-            max_concurrent_trials=_slots(execution.config),
+            max_concurrent_trials=slots(execution.config),
             scheduler=execution.scheduler or FirstComeFirstServed(),  # type: ignore[no-untyped-call]
             reuse_actors=True,
             trial_name_creator=_name,
             trial_dirname_creator=_name,
         ),
         run_config=tune.RunConfig(
-            storage_path=str(execution.checkpoints),
-            name=f"attempt-{max(attempts, default=0) + 1:03d}",
+            storage_path=_path(checkpoints),
+            storage_filesystem=filesystem,
+            name=f"attempt-{max(before, default=0) + 1:03d}",
             # Ray's own num_to_keep writes a snapshot of the whole experiment at every checkpoint.
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, checkpoint_at_end=True),
             failure_config=tune.FailureConfig(max_failures=execution.config.max_failures),
@@ -318,7 +368,7 @@ class LedgerSearcher(Searcher):
         return {
             "trial": proposal.number,
             "run": asdict(proposal.run_config(self._execution.config)),
-            "checkpoint": str(checkpoint) if checkpoint else None,
+            "checkpoint": _path(checkpoint) if checkpoint else None,
         }
 
     def on_trial_complete(
@@ -384,7 +434,7 @@ class LedgerCallback(tune.Callback):
         try:
             if trial.checkpoint is None:
                 raise CheckpointError("it was never written")
-            history = read_history(Path(trial.checkpoint.path))
+            history = read_history(self._execution.at(trial.checkpoint.path))
         except CheckpointError as error:
             history = History(status="failed", error=f"its last checkpoint is lost: {error}")
         if self._execution.scheduler:
@@ -508,23 +558,8 @@ class InterruptStopper(Stopper):
         return execution.interrupt.count > 1 or (execution.stopping and not execution.running)
 
 
-def _start_ray() -> None:
-    ray.init(
-        address="local",  # else a stale address file makes this join somebody else's cluster
-        num_cpus=usable_cpus(),
-        num_gpus=usable_gpus(),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.CRITICAL,
-    )
-
-
-def _slots(config: StudyConfig) -> int:
-    """Trials side by side. More at a time would only wait for room, and begin at a stop."""
-    share = config.gpu_share
-    room = int(usable_gpus() / share) if share else usable_cpus()
-    slots = min(usable_cpus() // config.cpus_per_trial, room)
-    return min(config.max_concurrent or slots, slots)
+def _path(place: Place) -> str:
+    return place.path if isinstance(place, RemotePath) else str(place)
 
 
 def _last_line(file: str | None) -> str:

@@ -11,6 +11,7 @@ from study.description import stored_config
 from study.errors import InputError
 from study.results import STUDY_JSON, read_study_json
 from study.run import carry_out, finish_report, refuse_differences, start_report
+from study.storage import prove
 
 COMMAND = "python -m study.sweep"
 FLAG = "--epochs"
@@ -35,8 +36,10 @@ def main(arguments: Sequence[str]) -> int:
         if getattr(config, flag):
             raise InputError(f"--{flag} is of one study; a sweep goes on by its --name")
     config = replace(config, out=config.out.resolve())
-    if (config.folder / STUDY_JSON).exists():
-        raise InputError(f"{str(config.folder)!r} holds one study; choose another --name")
+    if config.storage:
+        prove(config.place)
+    if (config.place / STUDY_JSON).exists():
+        raise InputError(f"{config.location!r} holds one study; choose another --name")
     for epochs in budgets:
         print(f"budget: {epochs} epochs")
         status = _run_at(epochs, config)
@@ -44,23 +47,29 @@ def main(arguments: Sequence[str]) -> int:
             names = [] if "--name" in flags else ["--name", config.name]
             print(f"go on with all of it: {COMMAND} {shlex.join([*arguments, *names])}")
             return status
-    return 0 if config.dry_run else finish_report(start_report(config.folder), config.folder)
+    return 0 if config.dry_run else finish_report(start_report(config.location), config.location)
 
 
 def _run_at(epochs: int, config: StudyConfig) -> int:
     """Run the study of one budget, or what is left of it; returns its exit status."""
-    config = replace(config, epochs=epochs, out=config.folder, name=f"epochs-{epochs}")
-    if not (config.folder / STUDY_JSON).exists():
+    config = _budget(config, epochs)
+    if not (config.place / STUDY_JSON).exists():
         return carry_out(config, None)
-    description = read_study_json(config.folder)
-    config = replace(config, resume=config.folder)
-    refuse_differences(config, stored_config(config.folder, description))
+    description = read_study_json(config.place)
+    config = replace(config, resume=config.location)
+    refuse_differences(config, stored_config(config.location, description))
     return 0 if description["ended"] else carry_out(config, description)
 
 
 def _has_ended(epochs: int, config: StudyConfig) -> bool:
     """Not if a time budget has stopped it: the budgets to come would begin with a new one."""
-    return bool(read_study_json(config.folder / f"epochs-{epochs}")["ended"])
+    return bool(read_study_json(_budget(config, epochs).place)["ended"])
+
+
+def _budget(config: StudyConfig, epochs: int) -> StudyConfig:
+    """The study of one budget, within the sweep."""
+    within = {"storage": config.location} if config.storage else {"out": config.folder}
+    return replace(config, epochs=epochs, name=f"epochs-{epochs}", **within)
 
 
 def _budgets(arguments: Sequence[str]) -> tuple[list[int], list[str]]:

@@ -76,6 +76,8 @@ class History:
     wall_seconds: float = 0.0
     """From the start of the run to its latest checkpoint, without the gaps between sessions."""
     node: str = ""
+    device: str = ""
+    """A processor (``cpu``), or the name of a GPU."""
     error: str = ""
     condemned: int | None = None
     """The epoch after which a trial scheduler saw no hope for it, whether it was stopped or not."""

@@ -8,13 +8,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import platformdirs
 import ray
 import torch
+from filelock import FileLock
 from ray import ObjectRef, tune
 
 from study.batches import on_device
 from study.checkpoint import read_checkpoint, write_checkpoint
 from study.source import TaskSource
+from study.storage import Place, RemotePath
 from study.task import Data, SearchData, Split, Task
 from study.training import EpochRecord, History, RunConfig, TrainingRun
 
@@ -42,15 +45,17 @@ class ScheduleTrial(tune.Trainable):
         data_dir: Path,
         threads: int,
         device: str,
+        storage: RemotePath | None,
     ) -> None:
         """Keep what all trials of this actor share.
 
         ``data`` are splits that lie in the node's object store, by :func:`share`; without them, the
-        task loads its data here by ``load``, as much of it at a time as it likes.
+        task loads its data here by ``load``, as much of it at a time as it likes. ``storage`` is
+        where the study lives, if that is no folder.
         """
         torch.set_num_threads(threads)
         self._source, self._shared, self._load, self._data_dir = source, data, load, data_dir
-        self._device = device
+        self._device, self._remote = device, storage
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -62,7 +67,7 @@ class ScheduleTrial(tune.Trainable):
         self._seconds_before = 0.0
         self._config = RunConfig(**new_config["run"])
         if checkpoint := new_config["checkpoint"]:
-            self.load_checkpoint(checkpoint)
+            self._resume_from(self._place(checkpoint))
         return True
 
     def step(self) -> dict[str, Any]:
@@ -78,7 +83,7 @@ class ScheduleTrial(tune.Trainable):
             history.status = "failed"
             history.error = f"{type(error).__name__}: {error}"
             self._failure = history
-        history.node = platform.node()
+        history.node, history.device = platform.node(), self._device_name
         history.wall_seconds = self._seconds_before + time.monotonic() - self._started
         samples = run.steps_per_epoch * self._config.batch_size if not self._failure else 0
         epochs = history.epochs
@@ -105,8 +110,19 @@ class ScheduleTrial(tune.Trainable):
     def load_checkpoint(self, checkpoint: dict[str, Any] | str | None) -> None:
         """Read a run that :meth:`step` then goes on with."""
         assert isinstance(checkpoint, str), "it was written as a folder"
-        self._resumed = read_checkpoint(Path(checkpoint))
+        self._resume_from(Path(checkpoint))
+
+    def _place(self, path: str) -> Place:
+        return self._remote.at(path) if self._remote else Path(path)
+
+    def _resume_from(self, checkpoint: Place) -> None:
+        self._resumed = read_checkpoint(checkpoint)
         self._seconds_before = self._resumed[1].wall_seconds
+
+    @cached_property
+    def _device_name(self) -> str:
+        there = self._device == "cuda" and torch.cuda.is_available()
+        return torch.cuda.get_device_name() if there else self._device
 
     @cached_property
     def _task_and_data(self) -> tuple[Task, Sequence[Data]]:
@@ -117,7 +133,9 @@ class ScheduleTrial(tune.Trainable):
         task = self._source.make()
         data: Sequence[Data]
         if self._shared is None:
-            data = self._load(task, self._data_dir)
+            # One actor of a node after the other, so that what is fetched is fetched once.
+            with FileLock(_node_lock()):
+                data = self._load(task, self._data_dir)
         else:
             data = [_shared_split(reference) for reference in self._shared]
         return task, [on_device(split, self._device) for split in data]
@@ -140,6 +158,10 @@ def _logged(record: EpochRecord, metric: str) -> dict[str, float]:
         "val_loss": record.val_loss,
         f"val_{metric}": record.val_metric,
     }
+
+
+def _node_lock() -> Path:
+    return platformdirs.user_cache_path("lr-schedule-study", ensure_exists=True) / "load.lock"
 
 
 def share(split: Split) -> "ObjectRef[Any]":

@@ -26,8 +26,8 @@ from study.config import StudyConfig
 from study.description import stored_space
 from study.ledger import Ledger
 from study.plan import Plan
-from study.recovery import CHECKPOINTS
 from study.results import read_ranking, read_study_json
+from study.storage import CHECKPOINTS
 from study.tasks.digits import make_task
 from study.training import TrainingRun
 

@@ -81,7 +81,9 @@ def test_a_malicious_pickle_is_not_opened(run: TrainingRun, tmp_path: Path) -> N
         read_checkpoint(folder)
     (folder / checkpoint.STATE).write_bytes(pickle.dumps(Malicious(victim)))
     manifest = json.loads((folder / checkpoint.MANIFEST).read_text())
-    manifest["files"][checkpoint.STATE] = checkpoint._fingerprint(folder / checkpoint.STATE)
+    manifest["files"][checkpoint.STATE] = checkpoint._fingerprint(
+        (folder / checkpoint.STATE).read_bytes()
+    )
     (folder / checkpoint.MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(CheckpointError, match=checkpoint.STATE):
         read_checkpoint(folder)
@@ -150,7 +152,9 @@ def test_what_cannot_be_loaded_is_not_gone_on_from(run: TrainingRun, tmp_path: P
     folder = write(tmp_path / "attempt-001/trial-00007/checkpoint_000000", run)
     (folder / checkpoint.STATE).write_bytes(pickle.dumps(Malicious(tmp_path / "victim")))
     manifest = json.loads((folder / checkpoint.MANIFEST).read_text())
-    manifest["files"][checkpoint.STATE] = checkpoint._fingerprint(folder / checkpoint.STATE)
+    manifest["files"][checkpoint.STATE] = checkpoint._fingerprint(
+        (folder / checkpoint.STATE).read_bytes()
+    )
     (folder / checkpoint.MANIFEST).write_text(json.dumps(manifest))
     found, wrong = find_checkpoint(tmp_path, 7, CONFIG.digest(), to_go_on=True)
     assert found is None

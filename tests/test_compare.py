@@ -118,4 +118,4 @@ def test_one_study_is_nothing_to_compare(folders: list[Path]) -> None:
         main([str(folders[0]), f"{folders[0]}/../a"])
     with pytest.raises(InputError, match="is no study"):
         main([str(folders[0]), "nowhere"])
-    assert CompareConfig((Path("a"), Path("b"))).out == Path("comparison")
+    assert CompareConfig(("a", "b")).out == Path("comparison")

@@ -17,11 +17,12 @@ import torch
 
 import analysis
 from study import confirm, run
-from study.confirm import FINALISTS, Replicates, choose, open_test_split, replicate_seed
+from study.confirm import Replicates, choose, open_test_split, replicate_seed
 from study.errors import InputError
 from study.ledger import Proposal, _seeds
 from study.metric import ACCURACY, RMSE
 from study.results import FinalistTable, read_finalists
+from study.storage import FINALISTS
 from study.task import Split
 from study.tasks import digits
 from study.training import EpochRecord, History, RunConfig, Status, TrainingRun

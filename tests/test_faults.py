@@ -26,7 +26,7 @@ from study.errors import InputError, StudyError
 from study.interrupt import Interrupt
 from study.ledger import Proposal
 from study.progress import Display
-from study.recovery import CHECKPOINTS
+from study.storage import CHECKPOINTS
 from study.tasks import digits as digits_task
 from tests.conftest import run_command
 from tests.test_study import TIMINGS, Study, command, journal, study

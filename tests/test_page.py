@@ -186,7 +186,7 @@ def test_a_trial_pointed_at_or_in_focus_shows_its_curve(page: Page, real_study: 
 
 
 def test_the_copy_button_copies_the_winner(page: Page, real_study: Path) -> None:
-    code = export(ExportConfig(real_study)).code
+    code = export(ExportConfig(str(real_study))).code
     button = page.get_by_role("button", name="Copy")
     button.click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()

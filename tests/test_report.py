@@ -134,7 +134,7 @@ def test_for_a_paper_there_are_vectors_with_their_letters(tmp_path: Path) -> Non
         width = float(svg.split('width="')[1].split("pt")[0]) / 72
         assert width in (3.4, 7.0), "one column or two"
     assert main([str(tmp_path)]) == 0
-    assert ReportConfig(tmp_path).style == "screen"
+    assert ReportConfig(str(tmp_path)).style == "screen"
 
 
 def test_the_same_study_makes_the_same_files(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from study.errors import InputError
 from study.hardware import usable_cpus
 from study.ledger import Proposal
 from study.progress import Display
-from study.recovery import CHECKPOINTS
+from study.storage import CHECKPOINTS
 from study.task import SearchData
 from study.tasks.mnist import make_task
 from study.tasks.published import TRAIN_FILES

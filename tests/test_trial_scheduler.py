@@ -111,6 +111,8 @@ class Seen:
 
     def write_in_time(self) -> None: ...
 
+    def push(self) -> None: ...
+
     def started(self, proposal: Proposal) -> None: ...
 
     def advanced(self, samples: int) -> None: ...
@@ -122,7 +124,9 @@ def resumed(config: StudyConfig, ledger: Ledger) -> tuple[Execution, Seen]:
     """The study as a new process takes it up, before Ray is started."""
     seen = Seen()
     no_data: Any = ()
-    job = Job(ledger, 9, config.folder / "c", no_data, load_search_data, seen, seen, ledger)
+    job = Job(
+        ledger, 9, config.folder / "c", no_data, load_search_data, seen, seen, seen.push, ledger
+    )
     execution = Execution(config, job, Interrupt())
     execution.adopt_unfinished()
     return execution, seen
