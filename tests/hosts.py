@@ -94,9 +94,9 @@ class Host:
         """All that run there but its first."""
         found = []
         for process in psutil.process_iter():
-            # Those that have just ended, or wait to be reaped, are in no namespace.
-            with contextlib.suppress(OSError):
-                if process.pid != self.pid and _space(process.pid) == _space(self.pid):
+            with contextlib.suppress(OSError, psutil.Error):  # it has just ended
+                here = process.pid != self.pid and _space(process.pid) == _space(self.pid)
+                if here and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
         return found
 
@@ -148,6 +148,8 @@ def _boot(
         (own / part).mkdir(parents=True)
     (own / "passwd").write_text(f"root:x:0:0::{HOME}:/bin/bash\nsshd:x:100:100::/:/bin/false\n")
     (own / "shadow").write_text("root:*:1:0:99999:7:::\n")
+    # Two hosts on a machine of two cores.
+    (own / "home/.bashrc").write_text("""export RAY_OVERRIDE_RESOURCES='{"CPU": 1}'\n""")
     (own / "hosts").write_text(f"127.0.0.1 localhost {name}\n")
     for key in ("key", "key.pub"):
         shutil.copy(folder / key, own)
