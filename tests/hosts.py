@@ -100,6 +100,13 @@ class Host:
                     found.append(process)
         return found
 
+    def kill(self, word: str) -> int:
+        """Kill the processes with a word in their command; how many there were."""
+        found = [process for process in self.processes() if word in " ".join(process.cmdline())]
+        for process in found:
+            process.kill()
+        return len(found)
+
 
 def _space(pid: int) -> Path:
     return Path(f"/proc/{pid}/ns/pid").readlink()

@@ -383,14 +383,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             tunnel.kill()
 
 
-def kill(host: Host, word: str) -> int:
-    """Kill the processes with a word in their command; how many there were."""
-    found = [process for process in host.processes() if word in " ".join(process.cmdline())]
-    for process in found:
-        process.kill()
-    return len(found)
-
-
 @pytest.mark.slow
 def test_both_hosts_train(cluster: Cluster) -> None:
     output = cluster.ray("exec", str(cluster.file), " ".join(cluster.study("first")))
@@ -456,9 +448,9 @@ def test_a_job_outlives_who_submitted_it_and_a_raylet(cluster: Cluster) -> None:
     with cluster.laptop.start(RAY, *submit, *study, cwd=ROOT) as submitting:
         assert submitting.stdout
         assert any("[1/8] trial" in line for line in submitting.stdout)
-        kill(cluster.laptop, "submit")
+        cluster.laptop.kill("submit")
     # The worker is training, or about to.
-    wait_until(lambda: kill(cluster.hosts["worker"], "raylet/raylet"), 10)
+    wait_until(lambda: cluster.hosts["worker"].kill("raylet/raylet"), 10)
     log = cluster.ray("job", "logs", "--follow", "second")
     lines = re.findall(r"^\[\d/8\] trial \d .* peak_lr .* s  best ", log, re.MULTILINE)
     assert len(lines) == 8, log
@@ -470,6 +462,7 @@ def test_a_job_outlives_who_submitted_it_and_a_raylet(cluster: Cluster) -> None:
 @pytest.mark.slow
 def test_ray_down_leaves_nothing_running(cluster: Cluster) -> None:
     cluster.ray("down", "--yes", str(cluster.file))
+    cluster.laptop.kill("ssh")  # the tunnel, which ends at the head
     # That its head is gone a worker believes after a minute.
     for host in (cluster.hosts["head"], cluster.hosts["worker"]):
         wait_until(lambda host=host: not host.processes())  # type: ignore[misc]
