@@ -100,6 +100,7 @@ def stored_config(location: str | Path, description: Mapping[str, Any]) -> Study
         values.setdefault("finalists", 0)  # of a study that began before there were any
         values["task_args"] = tuple(values.get("task_args", ()))
         if is_url(location):
+            values["out"] = values["out"].resolve()
             values["storage"], values["name"] = above(str(location))
         else:
             folder = Path(location).resolve()

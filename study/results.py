@@ -31,6 +31,7 @@ TRIALS_HEAD = {"trial": pa.int64(), "family": pa.string(), "status": pa.string()
 TRIALS_TAIL = {
     "sampler": pa.string(),
     "condemned": pa.int64(),
+    "device": pa.string(),
     "peak_lr": pa.float64(),
     "seed": pa.int64(),
     "val_metric": pa.float64(),
@@ -41,7 +42,6 @@ TRIALS_TAIL = {
     "train_seconds": pa.float64(),
     "wall_seconds": pa.float64(),
     "node": pa.string(),
-    "device": pa.string(),
     "error": pa.string(),
 }
 EPOCHS = {

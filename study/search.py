@@ -194,7 +194,7 @@ class Machine:
         self.start()
         assert self._started
         self._started.result()
-        if self._config.address != LOCAL:
+        if self._config.address != LOCAL or self._config.storage:
             self._nodes = self._nodes or Nodes(self._config.place)
             self._nodes.prove(wait=True)
             execution.nodes = self._nodes

@@ -7,6 +7,7 @@ go there straight from the workers. What lies in the storage is the truth.
 import contextlib
 import os
 import platform
+import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -123,7 +124,7 @@ def is_url(location: str | Path) -> bool:
 def below(location: str, name: str) -> str:
     """The location of what is called so in a folder; the options of a URL stay at its end."""
     path, mark, options = location.partition("?")
-    return f"{path.rstrip('/')}/{name}{mark}{options}"
+    return path + ("" if path.endswith("/") else "/") + name + mark + options
 
 
 def above(url: str) -> tuple[str, str]:
@@ -142,12 +143,12 @@ def place(location: str | Path) -> Place:
     if not is_url(location):
         return Path(location)
     url = str(location)
-    if urlsplit(url).password:
-        raise InputError(
-            f"the storage {urlsplit(url).scheme}://... must be named without a password, which "
-            "would be written into files; put it where the storage's own tools look for it"
-        )
     try:
+        if urlsplit(url).password:
+            raise InputError(
+                f"the storage {urlsplit(url).scheme}://... must be named without a password, which "
+                "would be written into files; put it where the storage's own tools look for it"
+            )
         return RemotePath(url, *_filesystem(url))
     except (ValueError, ImportError, OSError) as error:
         raise _unusable(url, error) from error
@@ -315,7 +316,8 @@ def _each(action: Callable[[T], None], items: Iterable[T]) -> None:
 
 
 def _unusable(where: str, error: Exception) -> InputError:
+    reason = re.sub(r" \(Request ID: .*?\)", "", said(error))
     return InputError(
-        f"the storage {where!r} cannot be used: {said(error)}; it must be a folder, or a URL like "
+        f"the storage {where!r} cannot be used: {reason}; it must be a folder, or a URL like "
         "s3://bucket/prefix of a bucket that is there, for which this machine has credentials"
     )

@@ -76,14 +76,14 @@ class History:
     wall_seconds: float = 0.0
     """From the start of the run to its latest checkpoint, without the gaps between sessions."""
     node: str = ""
-    device: str = ""
-    """A processor (``cpu``), or the name of a GPU."""
     error: str = ""
     condemned: int | None = None
     """The epoch after which a trial scheduler saw no hope for it, whether it was stopped or not."""
     test_loss: float | None = None
     test_metric: float | None = None
     """Of a completed run that was given the test split."""
+    device: str = ""
+    """``cpu``, or the name of a GPU."""
 
     @property
     def ended(self) -> bool:
