@@ -155,8 +155,10 @@ def _boot(
         (own / part).mkdir(parents=True)
     (own / "passwd").write_text(f"root:x:0:0::{HOME}:/bin/bash\nsshd:x:100:100::/:/bin/false\n")
     (own / "shadow").write_text("root:*:1:0:99999:7:::\n")
-    # Two hosts on a machine of two cores.
-    (own / "home/.bashrc").write_text("""export RAY_OVERRIDE_RESOURCES='{"CPU": 1}'\n""")
+    # Two hosts on a machine of two cores; and not a minute, until a worker gives its head up.
+    (own / "home/.bashrc").write_text(
+        """export RAY_OVERRIDE_RESOURCES='{"CPU": 1}' RAY_gcs_rpc_server_reconnect_timeout_s=10\n"""
+    )
     (own / "hosts").write_text(f"127.0.0.1 localhost {name}\n")
     for key in ("key", "key.pub"):
         shutil.copy(folder / key, own)
