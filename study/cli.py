@@ -55,7 +55,9 @@ def exit_status(main: Callable[[Sequence[str]], int]) -> int:
 
 
 def _complain(error: Exception, status: int) -> int:
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    # A URL may be repeated that came where none was looked for: behind a flag with a typo, say.
+    line = re.sub(r"(://[^\s/:@]*:)\S+@", r"\1***@", " ".join(str(error).split()))
+    print(f"error: {line}", file=sys.stderr)
     return status
 
 

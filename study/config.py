@@ -11,6 +11,7 @@ import tyro
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
 from search_spaces import GROUPS, PeakRange, select
+from study.database import check_url
 from study.errors import InputError
 from study.hardware import usable_gpus
 from study.plan import Allocation, Sampler
@@ -148,6 +149,7 @@ class StudyConfig:
             )
         _at_least("max_failures", self.max_failures, 0)
         self._settle_machines()
+        check_url(self.optuna_storage)
         self.extras()
         self.peak_range()
         self.budget_seconds()

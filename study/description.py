@@ -44,6 +44,7 @@ def describe(
     space = like or _space(config, task, data)
     return {
         "config": values,
+        "optuna_study": config.name,  # which stays, whatever becomes of the folder's name
         "seed": config.seed,
         "task": {"name": task.name, **source.to_json()},
         "metric": task.metric.to_json(),

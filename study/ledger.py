@@ -1,7 +1,7 @@
 """The Optuna study on disk: what was proposed and how it ended. It is the source of truth.
 
-Ray executes what stands here; whatever is killed, this file can be read and the study goes on. A
-trial that is RUNNING in it without a process behind it is simply not finished yet.
+Ray executes what stands here; whatever is killed, this journal, or database, can be read and the
+study goes on. A trial that is RUNNING in it without a process behind it is simply not finished yet.
 """
 
 import heapq
@@ -28,6 +28,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from search_spaces import FAMILIES, Parameters, SearchSpace
 from study.config import StudyConfig
+from study.database import Database
 from study.errors import InputError, said
 from study.metric import Ranking
 from study.plan import DrawnBy, Plan
@@ -40,6 +41,8 @@ GOOD = 25
 REMEMBERED = 500
 """The latest trials, which a proposal is made from besides the good ones. TPE weighs trials less
 the older they are."""
+Records = Path | Database
+"""Where an Optuna study is: the study's folder, which holds its journal, or a database."""
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -64,7 +67,7 @@ class Ledger:
     """Proposes trials, and is told how they ended.
 
     Args:
-        folder: the study's folder; the caller holds the lock on it.
+        records: where the Optuna study is; the caller holds the lock on the study's folder.
         plan: what to sample from, and what of it is settled before.
         ranking: what to look for.
         seed: the study's.
@@ -72,30 +75,31 @@ class Ledger:
 
     Raises:
         InputError: the journal is damaged, or of a newer version, or of a study that lacks its
-            study.json.
+            study.json; the database cannot be used, or has such a study already, or has it not.
     """
 
     def __init__(
         self,
-        folder: Path,
+        records: Records,
         plan: Plan,
         ranking: Ranking,
         seed: int,
         resuming: bool = False,
     ) -> None:
-        # Absolute: over a relative path, a lock that outlived its process is waited for for ever.
-        journal = (folder / JOURNAL).absolute()
-        # The journal's own lock outlives a kill; with the folder locked, nobody can hold it.
-        journal.with_name(f"{JOURNAL}.lock").unlink(missing_ok=True)
-        _mend(journal, resuming)
         optuna.logging.set_verbosity(logging.WARNING)
         self._plan, self._space, self._seed = plan, plan.space, seed
         self.ranking = ranking
         sampler = ResumableTPE(seed, plan)
-        if not resuming:
-            refuse_trials_without_description(folder)
-            journal.unlink(missing_ok=True)  # of a start that was killed before it began
-        self._study = _opened(journal, ranking, resuming, sampler)
+        if isinstance(records, Path):
+            self.where = repr(str(_journal(records)))
+            self._study = _prepared(records, ranking, resuming, sampler)
+        elif resuming:
+            self.where = str(records)
+            self._study = _opened(records, sampler)
+        else:
+            self.where = str(records)
+            refuse_trials_without_description(records.folder)
+            self._study = records.begun(ranking.direction, sampler, VERSION)
         self._open: dict[int, Trial] = {}
         self._replaying = True  # an earlier process may have left some
         self._next = 0
@@ -173,8 +177,8 @@ class Ledger:
                 history = History.from_json(frozen.user_attrs["history"])
             except (KeyError, TypeError, AttributeError) as error:
                 raise InputError(
-                    f"{JOURNAL}: trial {frozen.number} has ended, but not how ({said(error)}); was "
-                    "it written by another tool? Put a copy of it back"
+                    f"{self.where}: trial {frozen.number} has ended, but not how ({said(error)}); "
+                    "was it written by another tool? Put a copy of it back"
                 ) from error
             yield self._proposal(frozen), history
 
@@ -201,16 +205,24 @@ class Ledger:
         return Proposal(trial.number, family, parameters, seed, drawn_by)
 
 
+def records_of(config: StudyConfig, study: str | None = None) -> Records:
+    """Where a study's Optuna study is; ``study``: its name, where it is not that of the folder."""
+    if config.optuna_storage is None:
+        return config.folder
+    url = config.location if config.storage else None
+    return Database(config.optuna_storage, study or config.name, config.folder, url)
+
+
 def refuse_trials_without_description(folder: Path) -> None:
     """A study is never begun over the trials of another.
 
     Raises:
         InputError: the folder's journal has trials that have begun, or cannot be read.
     """
-    journal = (folder / JOURNAL).absolute()
+    journal = _journal(folder)
     if not journal.exists() or not journal.stat().st_size:
         return
-    trials = _opened(journal, None, resuming=True).get_trials(deepcopy=False)
+    trials = _opened(folder).get_trials(deepcopy=False)
     if any(trial.state != TrialState.WAITING for trial in trials):
         raise InputError(
             f"{str(folder)!r} holds the trials of a study, but not its study.json; put that back, "
@@ -218,21 +230,20 @@ def refuse_trials_without_description(folder: Path) -> None:
         )
 
 
-def recorded_proposals(folder: Path, space: SearchSpace) -> list[dict[str, Any]]:
+def recorded_proposals(records: Records, space: SearchSpace) -> list[dict[str, Any]]:
     """What :meth:`Ledger.replay` takes: the proposals of a study that may even be running.
 
     Raises:
-        InputError: its journal cannot be read.
+        InputError: its journal or database cannot be read.
     """
-    journal = (folder / JOURNAL).absolute()
-    if not journal.exists():
-        raise InputError(f"{str(folder)!r} has no {JOURNAL}, so there is nothing to replay")
-    trials = _opened(journal, None, resuming=True).get_trials(deepcopy=False)
+    if isinstance(records, Path) and not _journal(records).exists():
+        raise InputError(f"{str(records)!r} has no {JOURNAL}, so there is nothing to replay")
+    trials = _opened(records).get_trials(deepcopy=False)
     recorded = [trial.params for trial in takewhile(lambda one: _is_complete(one, space), trials)]
     waiting = sum(trial.state == TrialState.WAITING for trial in trials)
     if len(recorded) < len(trials) - waiting - 1:  # the last may have been killed while proposed
         raise InputError(
-            f"trial {len(recorded)} of {str(folder)!r} lacks parameters that its family has now, "
+            f"trial {len(recorded)} of {str(records)!r} lacks parameters that its family has now, "
             "so it cannot be replayed"
         )
     return recorded
@@ -359,37 +370,65 @@ class View(Study):
         return sorted([*best, *running, *latest], key=lambda trial: trial.number)
 
 
-def _opened(
-    journal: Path, ranking: Ranking | None, resuming: bool, sampler: TPESampler | None = None
-) -> Study:
-    """The one study in the journal, made if there is none yet."""
+def _journal(folder: Path) -> Path:
+    # Absolute: over a relative path, a lock that outlived its process is waited for for ever.
+    return (folder / JOURNAL).absolute()
+
+
+def _opened(records: Records, sampler: TPESampler | None = None) -> Study:
+    """The study that is there."""
+    if isinstance(records, Path):
+        return _of_journal(_journal(records), None, sampler)
+    study = records.opened(sampler)
+    _check_version(study.user_attrs.get("version", VERSION), str(records))
+    return study
+
+
+def _prepared(folder: Path, ranking: Ranking, resuming: bool, sampler: TPESampler) -> Study:
+    """The study in the folder's journal, which is mended, or made, first."""
+    journal = _journal(folder)
+    # The journal's own lock outlives a kill; with the folder locked, nobody can hold it.
+    journal.with_name(f"{JOURNAL}.lock").unlink(missing_ok=True)
+    _mend(journal, resuming)
+    if not resuming:
+        refuse_trials_without_description(folder)
+        journal.unlink(missing_ok=True)  # of a start that was killed before it began
+    return _of_journal(journal, None if resuming else ranking, sampler)
+
+
+def _of_journal(journal: Path, ranking: Ranking | None, sampler: TPESampler | None) -> Study:
+    """The one study in a journal, made if there is none yet and a ranking is given."""
     try:
         storage = JournalStorage(JournalFileBackend(str(journal)))
         # Under the name that the folder had when it began.
         names = optuna.get_all_study_names(storage)
-        if resuming and not names:
-            raise ValueError("it has been cut short, and holds no study")
         if names:
             study = optuna.load_study(study_name=names[0], storage=storage, sampler=sampler)
-        else:
+        elif ranking:
             study = optuna.create_study(
                 storage=storage,
                 study_name=journal.parent.name,
-                direction=ranking.direction if ranking else None,
+                direction=ranking.direction,
                 sampler=sampler,
             )
             study.set_user_attr("version", VERSION)
+        else:
+            raise ValueError("it has been cut short, and holds no study")
         version = study.user_attrs.get("version", VERSION)
     except OSError:
         raise
     except Exception as error:  # whatever Optuna makes of lines that are not its own
         raise _damaged(journal, said(error)) from error
+    _check_version(version, repr(str(journal)))
+    return study
+
+
+def _check_version(version: object, where: str) -> None:
     if not isinstance(version, int) or version > VERSION:
         raise InputError(
-            f"{str(journal)!r} has version {version!r}, newer than this project reads ({VERSION}); "
+            f"{where} has version {version!r}, newer than this project reads ({VERSION}); "
             "update the project"
         )
-    return study
 
 
 def _mend(journal: Path, resuming: bool) -> None:

@@ -7,9 +7,9 @@ from dataclasses import replace
 from study.checkpoint import find_checkpoint, find_history, trials_with_folders
 from study.config import StudyConfig
 from study.errors import InputError
-from study.ledger import JOURNAL, Ledger, Proposal
+from study.ledger import Ledger, Proposal
 from study.results import read_curves
-from study.storage import CHECKPOINTS, below
+from study.storage import CHECKPOINTS
 from study.training import History
 
 
@@ -25,7 +25,7 @@ def finished_before(config: StudyConfig, ledger: Ledger) -> Iterator[tuple[Propo
     lost = [number for number in trials_with_folders(checkpoints) if number >= count]
     if lost:
         raise InputError(
-            f"{below(config.location, JOURNAL)!r} has been cut short: it lacks trial {min(lost)}, "
+            f"{ledger.where} has been cut short: it lacks trial {min(lost)}, "
             "which has a checkpoint; put a copy of it back, or start another study with another "
             "--name"
         )

@@ -21,12 +21,18 @@ from search_spaces import FAMILIES, SearchSpace, preflight
 from search_spaces.family import MIN_STEPS
 from study.cli import exit_status, parse
 from study.config import MACHINE, OF_ONE_RUN, StudyConfig
+from study.database import Database, StorageInternalError, reason
 from study.description import COMMAND, describe, stored_config, stored_space
 from study.errors import InputError, StudyError
 from study.gpu_share import measured_share
 from study.hardware import now, usable_cpus, usable_gpus
 from study.interrupt import Interrupt
-from study.ledger import Ledger, recorded_proposals, refuse_trials_without_description
+from study.ledger import (
+    Ledger,
+    recorded_proposals,
+    records_of,
+    refuse_trials_without_description,
+)
 from study.plan import Plan
 from study.preflight import check_task, load_search_data, steps_per_epoch
 from study.progress import Display
@@ -62,24 +68,37 @@ def main(arguments: Sequence[str]) -> int:
     return carry_out(*_parse(arguments))
 
 
-def carry_out(config: StudyConfig, before: dict[str, Any] | None) -> int:
+def carry_out(
+    config: StudyConfig, before: dict[str, Any] | None, optuna_study: str | None = None
+) -> int:
     """Run a study, or go on with the one whose study.json is given; returns the exit status.
+
+    ``optuna_study``: the name of a new one in a database, where others may have the folder's.
 
     Raises:
         InputError: the task, its data or the study's folder cannot be used.
         StudyError: the study cannot go on.
     """
     if not config.storage:
-        return _carry_out(config, config, before)
+        return _carry_out(config, config, before, optuna_study)
     with TemporaryDirectory(prefix="lr-schedule-study-") as out:
         here = replace(config, out=Path(out))
         with naming(here.folder, here.location):
-            return _carry_out(config, here, before)
+            return _carry_out(config, here, before, optuna_study)
 
 
-def _carry_out(typed: StudyConfig, config: StudyConfig, before: dict[str, Any] | None) -> int:
+def _carry_out(
+    typed: StudyConfig,
+    config: StudyConfig,
+    before: dict[str, Any] | None,
+    optuna_study: str | None,
+) -> int:
     """The same; what is written into ``config.folder`` goes to the study's URL, if it has one."""
     _check_logger(config, before)
+    resumed = before if before and config.resume else None
+    records = records_of(config, (resumed or {}).get("optuna_study", optuna_study))
+    if isinstance(records, Database):
+        records.check(bool(resumed), looking=config.dry_run)
     source = TaskSource.read(config.task, config.task_args)
     if before:
         source.check_unchanged(before)
@@ -89,11 +108,12 @@ def _carry_out(typed: StudyConfig, config: StudyConfig, before: dict[str, Any] |
     torch.set_num_threads(config.cpus_per_trial)  # as in the trials, whose sums are checked here
     check_task(task, data, config.batch_size, config.device_here)
     config = _with_gpu_share(config, task, data)
-    if before and config.resume:
-        description = before
+    if resumed:
+        description = resumed
     else:
         # As typed: where the study goes on, another share may be right.
         description = describe(typed, source, task, data, before)
+        description["optuna_study"] = optuna_study or config.name
     space = stored_space(description)
     # Here, not above: Ray takes seconds to import, and bad input should not wait for it.
     from study.search import Machine
@@ -105,10 +125,7 @@ def _carry_out(typed: StudyConfig, config: StudyConfig, before: dict[str, Any] |
         _check_families(space, horizon)
         if config.address != "local" and not config.dry_run:
             config = machine.join()
-        recorded = []
-        if config.replay:
-            with copied(config.replay) as folder:
-                recorded = recorded_proposals(folder, space)
+        recorded = _recorded(config, before, space)
         if config.dry_run and not config.resume:
             refuse_trials_without_description(config.folder)
             print(_plan(config, space, description))
@@ -170,6 +187,17 @@ def refuse_differences(
                 f"{folder!r} is a study with --{field.name.replace('_', '-')} {before}, "
                 f"not {now}; it goes on as it began, or start another study with another --name"
             )
+
+
+def _recorded(
+    config: StudyConfig, before: Mapping[str, Any] | None, space: SearchSpace
+) -> list[dict[str, Any]]:
+    """The proposals of the study that is to be replayed, if one is."""
+    if not (config.replay and before):
+        return []
+    with copied(config.replay) as folder:
+        stored = stored_config(folder, before)
+        return recorded_proposals(records_of(stored, before.get("optuna_study")), space)
 
 
 def _check_room(config: StudyConfig, task: Task, data: SearchData) -> int:
@@ -261,6 +289,11 @@ def _locked(config: StudyConfig) -> Iterator[None]:
         raise StudyError(
             f"{config.location!r} is in use by another process; wait until it has ended"
         ) from error
+    except StorageInternalError as error:
+        raise StudyError(
+            f"--optuna-storage {config.optuna_storage!r}: {reason(error)}; when it is there again, "
+            f"{_resume_command(config)}"
+        ) from error
     except OSError as error:
         raise StudyError(
             f"{config.location!r}: {error.strerror or error}; make room or mend the rights, "
@@ -285,7 +318,8 @@ def _run(
     console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     ranking = read_ranking(description)
     plan = Plan(space, config.allocation, config.sampler)
-    ledger = Ledger(config.folder, plan, ranking, config.seed, bool(config.resume))
+    records = records_of(config, description.get("optuna_study"))
+    ledger = Ledger(records, plan, ranking, config.seed, bool(config.resume))
     before = list(finished_before(config, ledger))
     if config.resume:
         for line in what_was_found(config, ledger, before):

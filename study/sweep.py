@@ -52,9 +52,10 @@ def main(arguments: Sequence[str]) -> int:
 
 def _run_at(epochs: int, config: StudyConfig) -> int:
     """Run the study of one budget, or what is left of it; returns its exit status."""
+    optuna_study = f"{config.name}/epochs-{epochs}"  # in a database, where all sweeps may be
     config = _budget(config, epochs)
     if not (config.place / STUDY_JSON).exists():
-        return carry_out(config, None)
+        return carry_out(config, None, optuna_study)
     description = read_study_json(config.place)
     config = replace(config, resume=config.location)
     refuse_differences(config, stored_config(config.location, description))

@@ -1,8 +1,13 @@
-"""The ledger: what is proposed, what Optuna hears, what a killed process leaves."""
+"""The ledger: what is proposed, what Optuna hears, what a killed process leaves.
+
+Over a journal and over a database: the laws are the same.
+"""
 
 import json
 import math
+import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -16,12 +21,33 @@ from optuna.trial import TrialState
 
 from search_spaces import FAMILIES, GROUPS, SearchSpace, select
 from search_spaces.preflight import draw
-from study.ledger import GOOD, JOURNAL, REMEMBERED, Ledger, Proposal, View
+from study.database import Database
+from study.errors import InputError
+from study.ledger import GOOD, JOURNAL, REMEMBERED, Ledger, Proposal, Records, View
 from study.metric import ACCURACY, RMSE, Ranking
 from study.plan import STARTUP_TRIALS, Allocation, Plan, Sampler
 from study.training import EpochRecord, History, Status
 
 PEAK = (1e-3, 1.0)
+
+
+# Of a folder's Optuna study, if it was begun under this name; the fixture settles it.
+place_of: Callable[[Path, str], Records] = lambda folder, _: folder  # noqa: E731
+only_a_journal = pytest.mark.parametrize("where", ["journal"], indirect=True)
+
+
+@pytest.fixture(autouse=True, params=["journal", "sqlite"])
+def where(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the studies of a test are."""
+    if request.param == "sqlite":
+        in_database(f"sqlite:///{tmp_path}/optuna.db", monkeypatch)
+
+
+def in_database(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def place(folder: Path, name: str) -> Database:
+        return Database(url, name, folder)
+
+    monkeypatch.setattr(sys.modules[__name__], "place_of", place)
 
 
 def open_ledger(
@@ -31,10 +57,19 @@ def open_ledger(
     ranking: Ranking = ACCURACY,
     allocation: Allocation = "joint",
     sampler: Sampler = "tpe",
+    name: str = "",
 ) -> Ledger:
-    resuming = (folder / JOURNAL).exists()
+    place = place_of(folder, name or folder.name)
+    resuming = (folder / JOURNAL).exists() or is_in_database(place)
     plan = Plan(SearchSpace(select(families), PEAK), allocation, sampler)
-    return Ledger(folder, plan, ranking, seed, resuming)
+    return Ledger(place, plan, ranking, seed, resuming)
+
+
+def is_in_database(place: Records) -> bool:
+    try:
+        return isinstance(place, Database) and bool(place.opened(None))
+    except InputError:
+        return False
 
 
 def ended(status: Status, accuracy: float = 0.9) -> History:
@@ -48,6 +83,9 @@ def value_of(proposal: Proposal) -> History:
 
 
 def study_in(folder: Path) -> optuna.Study:
+    place = place_of(folder, folder.name)
+    if isinstance(place, Database):
+        return place.opened(None)
     storage = JournalStorage(JournalFileBackend(str((folder / JOURNAL).absolute())))
     return optuna.load_study(study_name=folder.name, storage=storage)
 
@@ -127,6 +165,7 @@ def propose_and_finish(ledger: Ledger, count: int) -> list[Proposal]:
     return proposals
 
 
+@only_a_journal
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
 def test_of_many_trials_the_best_and_the_latest_count(
     direction: Literal["maximize", "minimize"],
@@ -192,7 +231,7 @@ def test_a_renamed_folder_holds_the_same_study(tmp_path: Path) -> None:
     whole = propose_and_finish(open_ledger(folder(tmp_path, "whole")), 4)
     before = folder(tmp_path, "before")
     parts = propose_and_finish(open_ledger(before), 2)
-    reopened = open_ledger(before.rename(tmp_path / "after"))
+    reopened = open_ledger(before.rename(tmp_path / "after"), name="before")
     assert reopened.finished_count == 2
     assert parts + propose_and_finish(reopened, 2) == whole
 
@@ -215,6 +254,7 @@ def test_a_proposal_cut_short_is_completed_as_it_would_have_been(tmp_path: Path)
     assert list(open_ledger(broken).unfinished()) == [expected]
 
 
+@only_a_journal
 def test_a_lock_left_by_a_dead_process_is_not_waited_for(tmp_path: Path) -> None:
     open_ledger(tmp_path).propose()
     journal = tmp_path / JOURNAL
@@ -222,6 +262,7 @@ def test_a_lock_left_by_a_dead_process_is_not_waited_for(tmp_path: Path) -> None
     open_ledger(tmp_path).propose()  # the time-out of the suite is what fails otherwise
 
 
+@only_a_journal
 def test_tpe_learns(tmp_path: Path) -> None:
     """In the made-up landscape the second half of a study is better than the start-up."""
     proposals = propose_and_finish(open_ledger(tmp_path), 60)
@@ -229,6 +270,7 @@ def test_tpe_learns(tmp_path: Path) -> None:
     assert sum(values[30:]) / 30 > sum(values[:STARTUP_TRIALS]) / STARTUP_TRIALS + 0.05
 
 
+@only_a_journal
 def test_lower_may_be_better(tmp_path: Path) -> None:
     """The made-up landscape upside down: TPE goes where the value falls."""
     ledger = open_ledger(tmp_path, ranking=RMSE)
@@ -245,6 +287,7 @@ def families_of(ledger: Ledger) -> Counter[str]:
     return Counter(proposal.family for proposal, _ in ledger.finished())
 
 
+@only_a_journal
 @pytest.mark.parametrize("sampler", ["tpe", "random", "grid-of-defaults"])
 def test_a_balanced_study_is_balanced_wherever_it_is_cut(tmp_path: Path, sampler: Sampler) -> None:
     """After every line of the journal, trials that had only been begun included."""
@@ -265,6 +308,7 @@ def test_a_balanced_study_is_balanced_wherever_it_is_cut(tmp_path: Path, sampler
         assert max(numbers) - min(numbers) <= 1, lines[cut - 1]
 
 
+@only_a_journal
 def test_a_balanced_family_learns_from_its_own_trials_only(tmp_path: Path) -> None:
     """However good the others are: their values change nothing of what is proposed for it."""
 
@@ -287,6 +331,7 @@ def test_a_balanced_family_learns_from_its_own_trials_only(tmp_path: Path) -> No
     assert sum(rates[45:]) > 1.5 * sum(rates[:15]), "higher is better, and it has been learnt"
 
 
+@only_a_journal
 def test_the_sampler_learns_which_family_is_good(tmp_path: Path) -> None:
     ledger, found = open_ledger(tmp_path), []
     for _ in range(60):
@@ -297,6 +342,7 @@ def test_the_sampler_learns_which_family_is_good(tmp_path: Path) -> None:
     assert found[40:].count("one_cycle") > 5, "of 20; by chance 2"
 
 
+@only_a_journal
 def test_random_trials_are_independent_of_all_results(tmp_path: Path) -> None:
     found = []
     for name, value in (("a", 0.1), ("b", 0.9)):
@@ -313,6 +359,7 @@ def test_it_is_recorded_how_a_trial_came_about(tmp_path: Path) -> None:
     assert drawn == ["fixed"] * 2 + ["random"] * (STARTUP_TRIALS - 2) + ["tpe"] * 4
 
 
+@only_a_journal
 def test_the_grid_is_the_middle_of_each_shape_at_ever_more_rates(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path, "constant,one_cycle", sampler="grid-of-defaults")
     proposals = propose_and_finish(ledger, 8)
@@ -329,6 +376,7 @@ def test_the_grid_is_the_middle_of_each_shape_at_ever_more_rates(tmp_path: Path)
     assert shapes[0]["anneal"] == "cos"
 
 
+@only_a_journal
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_has_a_middle_that_can_be_drawn(name: str, tmp_path: Path) -> None:
     proposal = open_ledger(tmp_path, name, sampler="grid-of-defaults").propose()

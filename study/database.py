@@ -1,0 +1,212 @@
+"""The Optuna study in a database, in place of a journal file.
+
+Its password is in no URL, and so in no file, log, pickle or list of processes: PostgreSQL's own
+library takes it from the environment (PGPASSWORD) or from ~/.pgpass.
+"""
+
+import contextlib
+import os
+import platform
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import optuna
+from optuna.exceptions import DuplicatedStudyError, StorageInternalError
+from optuna.samplers import BaseSampler
+from optuna.storages import RDBStorage
+from optuna.study import Study
+from optuna.trial import TrialState
+
+from study.errors import InputError
+
+__all__ = ["Database", "StorageInternalError", "check_url", "reason"]
+
+Direction = Literal["maximize", "minimize"]
+
+FLAG = "--optuna-storage"
+EXAMPLE = "postgresql://user@host/database"
+PATIENCE = "10"
+"""Seconds to wait for a server that does not answer; by default, minutes."""
+
+
+@dataclass(frozen=True)
+class Database:
+    """Where the Optuna study of a folder is, if it is in a database.
+
+    Methods raise InputError where the database cannot be reached or used.
+    """
+
+    url: str
+    study: str
+    """Its name there. A folder may be renamed; a study in a database is not."""
+    folder: Path
+    url_of_study: str | None = None
+    """Where the study lives that this is of, if the folder is only a copy."""
+
+    def __str__(self) -> str:
+        return f"study {self.study!r} in {self.url!r}"
+
+    def check(self, resuming: bool, looking: bool) -> None:
+        """That the database can be used, and the study is there, or is not.
+
+        With ``looking``, nothing is written, not even Optuna's empty tables.
+        """
+        with self._in_one_line():
+            there = not looking or _has_tables(self._connectable())
+        if resuming:
+            self.opened(None)
+        elif there:
+            with self._in_one_line():
+                self._begun_before(self._storage())
+
+    def opened(self, sampler: BaseSampler | None) -> Study:
+        """The study that is there."""
+        with self._in_one_line():
+            study = self._found(self._storage(), sampler)
+        if study:
+            return study
+        raise InputError(
+            f"{FLAG} {self.url!r} has no study {self.study!r}, which {str(self.folder)!r} is of; "
+            "put a copy of it back, or start another study with another --name"
+        )
+
+    def begun(self, direction: Direction, sampler: BaseSampler, version: int) -> Study:
+        """A study that begins now."""
+        with self._in_one_line():
+            storage = self._storage()
+            if self._begun_before(storage):  # by a start that was killed before its first trial
+                optuna.delete_study(study_name=self.study, storage=storage)
+            try:
+                study = optuna.create_study(
+                    storage=storage, study_name=self.study, direction=direction, sampler=sampler
+                )
+            except DuplicatedStudyError as error:
+                raise self._taken() from error
+            study.set_user_attr("folder", self._owner)
+            study.set_user_attr("version", version)
+            return study
+
+    @property
+    def _owner(self) -> str:
+        here = f"{platform.node()}:{os.path.abspath(self.folder)}"  # noqa: PTH100  # links stay
+        return self.url_of_study or here
+
+    def _begun_before(self, storage: RDBStorage) -> bool:
+        """Whether this folder's own study is there and without a trial; InputError for another."""
+        study = self._found(storage, None)
+        if not study:
+            return False
+        waiting = (TrialState.WAITING,)
+        trials = study.get_trials(deepcopy=False)
+        if study.user_attrs.get("folder") != self._owner or any(
+            trial.state not in waiting for trial in trials
+        ):
+            raise self._taken()
+        return True
+
+    def _found(self, storage: RDBStorage, sampler: BaseSampler | None) -> Study | None:
+        try:
+            return optuna.load_study(study_name=self.study, storage=storage, sampler=sampler)
+        except KeyError:
+            return None
+
+    def _taken(self) -> InputError:
+        return InputError(
+            f"{FLAG} {self.url!r} already holds a study {self.study!r}; go on with it by --resume "
+            "and its folder, or choose another --name"
+        )
+
+    def _storage(self) -> RDBStorage:
+        # Asked before it is used whether it is still there, since a trial may take hours.
+        storage = RDBStorage(self._connectable(), engine_kwargs={"pool_pre_ping": True})
+        weakref.finalize(storage, storage.engine.dispose)
+        return storage
+
+    def _connectable(self) -> str:
+        from sqlalchemy.engine import make_url
+
+        url = make_url(self.url)
+        if url.drivername == "postgresql":  # before SQLAlchemy 2.1, that means another driver
+            url = url.set(drivername="postgresql+psycopg")
+        if url.drivername == "postgresql+psycopg":
+            url = url.set(query={"connect_timeout": PATIENCE, **url.query})
+        return url.render_as_string(hide_password=False)
+
+    @contextlib.contextmanager
+    def _in_one_line(self) -> Iterator[None]:
+        try:
+            yield
+        except InputError:
+            raise
+        except ImportError as error:
+            raise self._without_driver(error) from error
+        except Exception as error:  # whatever driver, SQLAlchemy, Alembic or Optuna make of it
+            raise InputError(
+                f"{FLAG} {self.url!r} cannot be used: {reason(error)}; check the URL, the server, "
+                "and the password in the environment (PGPASSWORD or ~/.pgpass)"
+            ) from error
+
+    def _without_driver(self, error: ImportError) -> InputError:
+        cause = error.__cause__ if isinstance(error.__cause__, ImportError) else error
+        package = cause.name or str(cause)
+        how = "; install it by: pip install -e '.[cluster]'" if "psycopg" in package else ""
+        return InputError(
+            f"{FLAG} {self.url!r} needs the package {package}, which is not installed{how}"
+        )
+
+
+def check_url(text: str | None) -> None:
+    """That it is a database's, if there is one, and holds no password.
+
+    Raises:
+        InputError: which repeats no password.
+    """
+    if text is None:
+        return
+    from sqlalchemy.engine import make_url  # here, since it takes a while
+
+    try:
+        url = make_url(text)
+        url.get_dialect()
+    except Exception:  # it may repeat what it was given
+        raise InputError(
+            f"{FLAG} must be a URL like {EXAMPLE}; what was given is none (it is not repeated "
+            "here, since it may hold a password)"
+        ) from None
+    if url.password is not None or any(map(_is_secret, url.query)):
+        raise InputError(
+            f"{FLAG} must not hold a password, which would be kept in files and seen by others; "
+            f"give {EXAMPLE}, and set PGPASSWORD in the environment or write a ~/.pgpass"
+        )
+    # In memory, or where another working directory would look for it elsewhere.
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_absolute():
+        raise InputError(
+            f"{FLAG} must name a SQLite file by its absolute path, sqlite:////path/to/file, "
+            f"not {text!r}"
+        )
+
+
+def reason(error: BaseException) -> str:
+    """What the database itself says, without SQLAlchemy's statement and links around it."""
+    while error.__cause__ and not hasattr(error, "orig"):
+        error = error.__cause__
+    error = getattr(error, "orig", None) or error
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _is_secret(option: str) -> bool:
+    name = option.lower()
+    return name != "passfile" and any(part in name for part in ("pass", "pwd", "odbc_connect"))
+
+
+def _has_tables(url: str) -> bool:
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(url)
+    try:
+        return sqlalchemy.inspect(engine).has_table("studies")
+    finally:
+        engine.dispose()
