@@ -58,6 +58,8 @@ class ConfirmConfig:
     """The study's folder, results/NAME, or its URL."""
     replicates: int = StudyConfig.replicates
     """Fresh seeds for each finalist, beside those that there are."""
+    address: str | None = None
+    """Ray cluster to train on: local or auto. Default: as the study did."""
 
 
 def open_test_split(task: Task, data_dir: Path, data: SearchData | None = None) -> Data:
@@ -246,7 +248,12 @@ def main(arguments: Sequence[str]) -> int:
     with copied(asked.folder) as folder:
         if "completed" not in read_tables(folder).trials["status"].to_pylist():
             raise InputError(f"{asked.folder!r} has no completed trial to train again")
-    config = replace(config, finalists=config.finalists or DEFAULT_FINALISTS, resume=asked.folder)
+    config = replace(
+        config,
+        finalists=config.finalists or DEFAULT_FINALISTS,
+        resume=asked.folder,
+        address=asked.address or config.address,
+    )
     before = description.get("replicates") or 0
     if before and not description["ended"]:
         print(

@@ -59,7 +59,7 @@ from study.config import StudyConfig
 from study.interrupt import Interrupt
 from study.ledger import Ledger, Proposal
 from study.source import TaskSource
-from study.storage import Place, RemotePath
+from study.storage import Place, RemotePath, absolute
 from study.task import Data, Split
 from study.training import History
 from study.trial import Load, ScheduleTrial, share
@@ -195,7 +195,7 @@ class Machine:
         assert self._started
         self._started.result()
         if self._config.address != LOCAL or self._config.storage:
-            self._nodes = self._nodes or Nodes(self._config.place)
+            self._nodes = self._nodes or Nodes(absolute(self._config.place))
             self._nodes.prove(wait=True)
             execution.nodes = self._nodes
         # Listening anew, since Ray's core has put its own handler of SIGTERM into our place.
@@ -234,9 +234,8 @@ class Execution:
 
     def __init__(self, config: StudyConfig, job: Job, interrupt: Interrupt) -> None:
         self.config = config
-        self.checkpoints: Place = job.checkpoints
-        if isinstance(job.checkpoints, Path):
-            self.checkpoints = job.checkpoints.absolute()  # a worker runs in another folder
+        self.checkpoints = absolute(job.checkpoints)
+        if isinstance(self.checkpoints, Path):
             self.checkpoints.mkdir(exist_ok=True)
         self.push = job.push
         # A storage is slow: nobody waits for what is deleted there.

@@ -154,6 +154,11 @@ def place(location: str | Path) -> Place:
         raise _unusable(url, error) from error
 
 
+def absolute(where: Place) -> Place:
+    """The same, for a worker, which runs in another folder."""
+    return where.absolute() if isinstance(where, Path) else where
+
+
 def prove(where: Place) -> None:
     """Write a file, read it, and delete it.
 
@@ -286,8 +291,9 @@ class Mirror:
     def _marks(self) -> Iterator[tuple[Path, tuple[int, int]]]:
         for path in self._folder.rglob("*"):
             if path.is_file() and not path.name.startswith("."):
-                stat = path.stat()
-                yield path, (stat.st_mtime_ns, stat.st_size)
+                with contextlib.suppress(FileNotFoundError):  # a logger's own, gone already
+                    stat = path.stat()
+                    yield path, (stat.st_mtime_ns, stat.st_size)
 
 
 def _filesystem(url: str) -> tuple[FileSystem, str]:
