@@ -56,8 +56,9 @@ def load_studies(folders: Sequence[Path], locations: Sequence[str] | None = None
     only_epochs = len(set(epochs)) == len(epochs) > 1 and all(
         _essence(config) == _essence(configs[0]) for config in configs
     )
-    labels = [f"{count} epochs" for count in epochs] if only_epochs else _names(folders)
     locations = locations or [str(folder) for folder in folders]
+    names = _names([Path(location) for location in locations])
+    labels = [f"{count} epochs" for count in epochs] if only_epochs else names
     return [Study(*one) for one in zip(labels, folders, locations, found, strict=True)]
 
 

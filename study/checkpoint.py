@@ -60,6 +60,7 @@ def read_history(folder: Place, digest: str | None = None, only: str | None = No
 
     Raises:
         CheckpointError: it is not.
+        OSError: a storage does not answer.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
@@ -72,7 +73,11 @@ def read_history(folder: Place, digest: str | None = None, only: str | None = No
             if only in (None, name) and not _is_whole(folder / name, content, expected):
                 raise CheckpointError(f"{folder / name} is damaged")
         return History.from_json(json.loads(history))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        if isinstance(folder, RemotePath) and not isinstance(error, FileNotFoundError):
+            raise
+        raise CheckpointError(f"{folder} is no checkpoint: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder} is no checkpoint: {error}") from error
 
 
@@ -127,14 +132,17 @@ def find_history(checkpoints: Place, trial: int, digest: str) -> History | None:
     return furthest.history if furthest else None
 
 
-def discard_superseded(checkpoints: Place, trial: int, digest: str) -> None:
-    """Delete a trial's checkpoints from before the newest whole one.
+def discard_superseded(
+    checkpoints: Place, trial: int, digest: str, reported: Place | None = None
+) -> None:
+    """Delete a trial's checkpoints but the newest whole one.
 
-    A later one may be on its way.
+    ``reported``: the latest that Ray knows of a running trial; only those before it are deleted.
     """
     newest, _ = find_checkpoint(checkpoints, trial, digest)
     for folder in _folders(checkpoints, trial):
-        if newest and str(folder) < str(newest.folder):
+        before = reported is None or _order(folder) < _order(reported)
+        if newest and folder != newest.folder and before:
             if isinstance(folder, Path):
                 shutil.rmtree(folder, ignore_errors=True)
             else:
@@ -147,6 +155,10 @@ def _folders(checkpoints: Place, trial: int) -> list[Place]:
         for attempt in attempts(checkpoints)
         for folder in _named(attempt / trial_folder(trial), r"checkpoint_\d+")
     ]
+
+
+def _order(folder: Place) -> str:
+    return folder.path if isinstance(folder, RemotePath) else str(folder)
 
 
 def attempts(checkpoints: Place) -> list[Place]:

@@ -200,7 +200,7 @@ class Confirmation:
         table = FinalistTable(config.folder, self.ranking, agenda.places, mirror.push)
         total = len(agenda.places)
         display = Display(total, 0, None, config.epochs, self.ranking, console, "run")
-        job = Job(agenda, total, folder, every, load_all_data, table, display, mirror.push)
+        job = Job(agenda, total, folder, every, load_all_data, table, display, mirror)
         with display:
             try:
                 machine.run(job)

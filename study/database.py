@@ -200,7 +200,8 @@ def reason(error: BaseException) -> str:
 
 def _is_secret(option: str) -> bool:
     name = option.lower()
-    return name != "passfile" and any(part in name for part in ("pass", "pwd", "odbc_connect"))
+    parts = ("pass", "pwd", "odbc_connect", "token", "secret", "key")
+    return name not in ("passfile", "sslkey") and any(part in name for part in parts)
 
 
 def _has_tables(url: str) -> bool:

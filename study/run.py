@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from study.search import Machine
 
 LOCK = ".lock"
+PROGRESS = ("searched", "finalists", "test_split")
+"""What study.json says of how far a study is."""
 MAY_DIFFER = ("name", "out", "storage", "optuna_storage", "num_trials")
 """What of a study's settings may be another in its replay."""
 
@@ -123,7 +125,7 @@ def _carry_out(
         if not (config.dry_run or description["ended"]):
             machine.start()  # while the families are drawn, for which torch imports a good deal
         _check_families(space, horizon)
-        if config.address != "local" and not config.dry_run:
+        if config.address != "local" and not (config.dry_run or description["ended"]):
             config = machine.join()
         recorded = _recorded(config, before, space)
         if config.dry_run and not config.resume:
@@ -165,7 +167,7 @@ def _holds_study(config: StudyConfig) -> bool:
     where = config.place
     if isinstance(where, Path):
         return os.path.lexists(where / STUDY_JSON)  # Path.exists() raises where it may not look
-    prove(where)
+    prove(place(config.storage or ""))
     return (where / STUDY_JSON).exists()
 
 
@@ -180,6 +182,8 @@ def refuse_differences(
     folder = typed.resume or typed.replay
     for field in dataclasses.fields(typed):
         if field.name in {*MACHINE, *OF_ONE_RUN, *may_differ}:
+            continue
+        if field.name == "out" and typed.storage:  # which is where it is
             continue
         now, before = getattr(typed, field.name), getattr(stored, field.name)
         if (now.resolve() if isinstance(now, Path) else now) != before:
@@ -317,6 +321,7 @@ def _run(
 
     console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     ranking = read_ranking(description)
+    _catch_up(config, description)
     plan = Plan(space, config.allocation, config.sampler)
     records = records_of(config, description.get("optuna_study"))
     ledger = Ledger(records, plan, ranking, config.seed, bool(config.resume))
@@ -338,7 +343,7 @@ def _run(
         with display:
             try:
                 load, stops = load_search_data, config.trial_scheduler != "fifo"
-                parts = (ledger, total, checkpoints, data, load, tables, display, mirror.push)
+                parts = (ledger, total, checkpoints, data, load, tables, display, mirror)
                 machine.run(Job(*parts, ledger if stops else None, loggers))
             finally:
                 tables.write()
@@ -359,6 +364,12 @@ def _run(
     report = start_report(config.location)
     machine.stop()  # while it is drawn
     return finish_report(report, config.location)
+
+
+def _catch_up(config: StudyConfig, description: dict[str, Any]) -> None:
+    """Take in what another process has written since study.json was read."""
+    latest = read_study_json(config.folder) if config.resume else {}
+    description |= {name: latest[name] for name in PROGRESS if name in latest}
 
 
 def _plan(

@@ -1,8 +1,9 @@
 """Optuna proposes, Ray Tune executes."""
 
 import os
+import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,6 +48,7 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from study.checkpoint import (
+    MANIFEST,
     CheckpointError,
     attempts,
     discard_superseded,
@@ -59,7 +61,7 @@ from study.config import StudyConfig
 from study.interrupt import Interrupt
 from study.ledger import Ledger, Proposal
 from study.source import TaskSource
-from study.storage import Place, RemotePath, absolute
+from study.storage import Mirror, Place, RemotePath, absolute
 from study.task import Data, Split
 from study.training import History
 from study.trial import Load, ScheduleTrial, share
@@ -125,8 +127,8 @@ class Job:
     load: Load
     tables: Tables
     progress: Progress
-    push: Callable[[], None]
-    """Called when a proposal has been made, before it is run."""
+    mirror: Mirror
+    """Of the study: nothing is proposed or recorded for one that somebody else writes."""
     condemning: Ledger | None = None
     """Whose trials may be stopped early, by comparison within their family."""
     callbacks: Sequence[tune.Callback] = ()
@@ -194,6 +196,8 @@ class Machine:
         self.start()
         assert self._started
         self._started.result()
+        if self._config.address != LOCAL:
+            execution.config = self.join()
         if self._config.address != LOCAL or self._config.storage:
             self._nodes = self._nodes or Nodes(absolute(self._config.place))
             self._nodes.prove(wait=True)
@@ -237,7 +241,7 @@ class Execution:
         self.checkpoints = absolute(job.checkpoints)
         if isinstance(self.checkpoints, Path):
             self.checkpoints.mkdir(exist_ok=True)
-        self.push = job.push
+        self.mirror = job.mirror
         # A storage is slow: nobody waits for what is deleted there.
         self.cleaner = ThreadPoolExecutor(8)
         self.agenda, self.tables, self.progress = job.agenda, job.tables, job.progress
@@ -245,6 +249,7 @@ class Execution:
         self.scheduler = WithinFamily(job.condemning, config) if job.condemning else None
         self.interrupt = interrupt
         self.nodes: Nodes | None = None
+        self._next_look = 0.0
         self.adopted: list[tuple[Proposal, Place | None]] = []
         self.proposals: dict[int, Proposal] = {}
         self.running: set[int] = set()
@@ -272,12 +277,23 @@ class Execution:
 
     def next_trial(self) -> tuple[Proposal, Place | None]:
         """A proposal and the checkpoint to go on from; adopted ones go first."""
-        if self.nodes:
+        self.mirror.check()
+        proposal, found = self.adopted.pop(0) if self.adopted else (self.agenda.propose(), None)
+        self.mirror.push()
+        self.proposals[proposal.number] = proposal
+        if isinstance(found, RemotePath) and not (found / MANIFEST).exists():
+            # Whoever had the study before may have gone on with it until now.
+            digest = self.digest(proposal)
+            newest, _ = find_checkpoint(self.checkpoints, proposal.number, digest, to_go_on=True)
+            found = newest.folder if newest else None
+        return proposal, found
+
+    def look_around(self) -> None:
+        """Prove nodes that have come, now and then, and write what came too soon after the last."""
+        if self.nodes and time.monotonic() >= self._next_look:
             self.nodes.prove(wait=False)
-        pair = self.adopted.pop(0) if self.adopted else (self.agenda.propose(), None)
-        self.push()
-        self.proposals[pair[0].number] = pair[0]
-        return pair
+            self._next_look = time.monotonic() + 1
+        self.tables.write_in_time()
 
     def finish(self, number: int, history: History) -> None:
         """Record the end of a trial. Ray would swallow an error: it ends the study instead."""
@@ -296,9 +312,9 @@ class Execution:
         """Of the run that the proposal stands for, to tell its checkpoints from another's."""
         return proposal.run_config(self.config).digest()
 
-    def keep_newest(self, number: int) -> None:
-        """Delete a running trial's other checkpoints."""
-        self._discard(number, self.digest(self.proposals[number]))
+    def keep_newest(self, number: int, reported: Place) -> None:
+        """Delete a running trial's earlier checkpoints."""
+        self._discard(number, self.digest(self.proposals[number]), reported)
 
     def history_of(self, number: int) -> History:
         """How far a trial has come."""
@@ -306,16 +322,17 @@ class Execution:
         return found.history if found else History()
 
     def _record(self, proposal: Proposal, history: History) -> None:
+        self.mirror.check()
         self.agenda.finish(proposal.number, history)
         self._discard(proposal.number, self.digest(proposal))
         self.tables.add(proposal, history)
         self.progress.finished(proposal, history)
 
-    def _discard(self, number: int, digest: str) -> None:
+    def _discard(self, number: int, digest: str, reported: Place | None = None) -> None:
         if isinstance(self.checkpoints, RemotePath):
-            self.cleaner.submit(discard_superseded, self.checkpoints, number, digest)
+            self.cleaner.submit(discard_superseded, self.checkpoints, number, digest, reported)
         else:
-            discard_superseded(self.checkpoints, number, digest)
+            discard_superseded(self.checkpoints, number, digest, reported)
 
 
 def _tuner(trainable: type[tune.Trainable], execution: Execution, num_trials: int) -> tune.Tuner:
@@ -416,13 +433,13 @@ class LedgerCallback(tune.Callback):
         **info: Any,
     ) -> None:
         """Keep only the newest."""
-        self._execution.keep_newest(_number(trial))
+        self._execution.keep_newest(_number(trial), self._execution.at(checkpoint.path))
 
     def on_step_end(self, iteration: int, trials: list[RayTrial], **info: Any) -> None:
-        """Write what came too soon after the last write."""
+        """Look at what has come."""
         try:
-            self._execution.tables.write_in_time()
-        except OSError as error:
+            self._execution.look_around()
+        except Exception as error:  # it ends the study, once the running epochs are finished
             self._execution.error = self._execution.error or error
 
     def on_trial_complete(
@@ -436,6 +453,9 @@ class LedgerCallback(tune.Callback):
             history = read_history(self._execution.at(trial.checkpoint.path))
         except CheckpointError as error:
             history = History(status="failed", error=f"its last checkpoint is lost: {error}")
+        except OSError as error:  # a storage that does not answer says nothing of the trial
+            self._execution.error = self._execution.error or error
+            return
         if self._execution.scheduler:
             self._execution.scheduler.mark(_number(trial), history)
         if history.ended:
@@ -446,7 +466,11 @@ class LedgerCallback(tune.Callback):
     ) -> None:
         """Record a trial whose worker died once too often."""
         self._execution.running.discard(_number(trial))
-        history = self._execution.history_of(_number(trial))
+        try:
+            history = self._execution.history_of(_number(trial))
+        except OSError as error:
+            self._execution.error = self._execution.error or error
+            return
         history.status = "failed"
         history.error = _last_line(trial.error_file) or "its worker died"
         self._execution.finish(_number(trial), history)

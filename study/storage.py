@@ -9,13 +9,13 @@ import os
 import platform
 import re
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import fsspec
 import pyarrow as pa
@@ -25,8 +25,13 @@ from study.errors import InputError, StudyError, said
 
 CHECKPOINTS, FINALISTS = "checkpoints", "finalists"
 """The folders of a study in which workers keep its trials and its finalists' replicates."""
+FIRST = "trials.parquet"
 OWNER = ".owner"
 """Says which process writes the study: a storage knows no locks."""
+NOT_READ = ("report", "logs")
+"""What else no reader of a study needs."""
+OPTIONS = ("region", "scheme", "endpoint_override", "project_id", "enable_tls")
+"""Of a URL; others may be keys."""
 THREADS = 8
 T = TypeVar("T")
 
@@ -89,14 +94,14 @@ class RemotePath:
         for info in self._infos():
             yield self / info.base_name
 
-    def files(self) -> Iterator["RemotePath"]:
-        """All files of a study or a sweep but those that the workers keep."""
+    def files(self, without: Sequence[str] = ()) -> Iterator["RemotePath"]:
+        """All files of a study or a sweep but those that the workers keep, and in such folders."""
         for info in self._infos():
             here = self / info.base_name
             if info.type == FileType.File:
                 yield here
-            elif info.base_name not in (CHECKPOINTS, FINALISTS):
-                yield from here.files()
+            elif info.base_name not in (CHECKPOINTS, FINALISTS, *without):
+                yield from here.files(without)
 
     def unlink(self) -> None:
         """Delete a file."""
@@ -144,13 +149,19 @@ def place(location: str | Path) -> Place:
         return Path(location)
     url = str(location)
     try:
-        if urlsplit(url).password:
-            raise InputError(
-                f"the storage {urlsplit(url).scheme}://... must be named without a password, which "
-                "would be written into files; put it where the storage's own tools look for it"
-            )
+        parts = urlsplit(url)
+        others = [name for name, _ in parse_qsl(parts.query) if name not in OPTIONS]
+    except ValueError as error:
+        raise _unusable(url, error) from error
+    if parts.password or others:
+        raise InputError(
+            f"the storage {parts.scheme}://... must be named without a password or key, and with "
+            f"no options but {', '.join(OPTIONS)}: it is written into files; put secrets where the "
+            "storage's own tools look for them"
+        )
+    try:
         return RemotePath(url, *_filesystem(url))
-    except (ValueError, ImportError, OSError) as error:
+    except Exception as error:  # whatever a storage's own package raises
         raise _unusable(url, error) from error
 
 
@@ -171,7 +182,7 @@ def prove(where: Place) -> None:
         if probe.read_bytes() != probe.name.encode():
             raise OSError("what was written there is not what can be read")
         probe.unlink()
-    except OSError as error:
+    except Exception as error:  # whatever a storage's own package raises
         raise _unusable(str(where), error) from error
 
 
@@ -179,7 +190,7 @@ def prove(where: Place) -> None:
 def copied(location: str | Path) -> Iterator[Path]:
     """The folder of a study or of a sweep, copied here if it is in a storage.
 
-    Its checkpoints stay there.
+    Its checkpoints, its report and its logs stay there.
 
     Raises:
         InputError: it cannot be read.
@@ -190,7 +201,7 @@ def copied(location: str | Path) -> Iterator[Path]:
         return
     with TemporaryDirectory(prefix="lr-schedule-study-") as parent:
         folder = Path(parent) / source.name
-        pull(source, folder)
+        pull(source, folder, NOT_READ)
         with naming(folder, source.url):
             yield folder
 
@@ -204,8 +215,10 @@ def naming(folder: Path, where: str) -> Iterator[None]:
         raise type(error)(str(error).replace(str(folder), where)) from error
 
 
-def pull(source: RemotePath, folder: Path) -> None:
-    """Copy all files but the workers' into a folder, which is made.
+def pull(source: RemotePath, folder: Path, without: Sequence[str] = ()) -> None:
+    """Copy all files but the workers', and those in such folders, into a folder, which is made.
+
+    The trials first, as all readers do, since they are written last.
 
     Raises:
         InputError: they cannot be read.
@@ -218,7 +231,9 @@ def pull(source: RemotePath, folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        _each(fetch, source.files())
+        files = list(source.files(without))
+        for first in (True, False):
+            _each(fetch, [one for one in files if (one.name == FIRST) == first])
     except OSError as error:
         raise _unusable(source.url, error) from error
 
@@ -244,7 +259,7 @@ class Mirror:
     def __init__(self, folder: Path, where: Place) -> None:
         self._folder, self._where = folder, where
         self._pushed: dict[Path, tuple[int, int]] = {}
-        self._owner = f"{secrets.token_hex(8)} {platform.node()} {os.getpid()}".encode()
+        self._owner = f"{secrets.token_hex(8)} {os.getpid()} {platform.node()}".encode()
 
     def pull(self, to_write: bool) -> None:
         """Copy the study here, if it is in a storage.
@@ -262,7 +277,25 @@ class Mirror:
                 (self._where / OWNER).write_bytes(self._owner)
         except OSError as error:
             raise _unusable(str(self._where), error) from error
-        pull(self._where, self._folder)
+        pull(self._where, self._folder, ("report",))
+        self._pushed = dict(self._marks())
+
+    def check(self) -> None:
+        """That no other process has claimed the study since.
+
+        Raises:
+            OSError: the storage cannot be read.
+            StudyError: one has.
+        """
+        if not isinstance(self._where, RemotePath):
+            return
+        owner = (self._where / OWNER).read_bytes()
+        if owner != self._owner:
+            _, process, node = owner.decode(errors="replace").split(" ", 2)
+            raise StudyError(
+                f"{self._where} has been taken over by process {process} on {node}, which goes on "
+                "with it; this one has stopped"
+            )
 
     def push(self) -> None:
         """Copy what has changed since the last time into the storage.
@@ -276,17 +309,13 @@ class Mirror:
         changed = {path: mark for path, mark in self._marks() if self._pushed.get(path) != mark}
         if not changed:
             return
-        owner = (self._where / OWNER).read_bytes()
-        if owner != self._owner:
-            _, node, process = owner.decode(errors="replace").split()
-            raise StudyError(
-                f"{self._where} has been taken over by process {process} on {node}, which goes on "
-                "with it; this one has stopped"
-            )
+        self.check()
         # In the order of names, so that the trials are last: readers begin with them.
         for path, mark in sorted(changed.items()):
-            _under(self._where, self._folder, path).write_bytes(path.read_bytes())
-            self._pushed[path] = mark
+            with contextlib.suppress(FileNotFoundError):  # a logger's own, gone already
+                content = path.read_bytes()
+                _under(self._where, self._folder, path).write_bytes(content)
+                self._pushed[path] = mark
 
     def _marks(self) -> Iterator[tuple[Path, tuple[int, int]]]:
         for path in self._folder.rglob("*"):

@@ -11,7 +11,7 @@ from study.description import stored_config
 from study.errors import InputError
 from study.results import STUDY_JSON, read_study_json
 from study.run import carry_out, finish_report, refuse_differences, start_report
-from study.storage import prove
+from study.storage import place, prove
 
 COMMAND = "python -m study.sweep"
 FLAG = "--epochs"
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
             raise InputError(f"--{flag} is of one study; a sweep goes on by its --name")
     config = replace(config, out=config.out.resolve())
     if config.storage:
-        prove(config.place)
+        prove(place(config.storage))
     if (config.place / STUDY_JSON).exists():
         raise InputError(f"{config.location!r} holds one study; choose another --name")
     for epochs in budgets:

@@ -63,11 +63,14 @@ class ScheduleTrial(tune.Trainable):
         self._started = time.monotonic()
         self._run: TrainingRun | None = None
         self._resumed: tuple[dict[str, Any], History] | None = None
+        # Read in the first step: where a worker has died since, it is gone, and Ray restores a
+        # later one.
+        self._adopted: Place | None = None
         self._failure: History | None = None
         self._seconds_before = 0.0
         self._config = RunConfig(**new_config["run"])
         if checkpoint := new_config["checkpoint"]:
-            self._resume_from(self._place(checkpoint))
+            self._adopted = self._remote.at(checkpoint) if self._remote else Path(checkpoint)
         return True
 
     def step(self) -> dict[str, Any]:
@@ -112,11 +115,8 @@ class ScheduleTrial(tune.Trainable):
         assert isinstance(checkpoint, str), "it was written as a folder"
         self._resume_from(Path(checkpoint))
 
-    def _place(self, path: str) -> Place:
-        return self._remote.at(path) if self._remote else Path(path)
-
     def _resume_from(self, checkpoint: Place) -> None:
-        self._resumed = read_checkpoint(checkpoint)
+        self._resumed, self._adopted = read_checkpoint(checkpoint), None
         self._seconds_before = self._resumed[1].wall_seconds
 
     @cached_property
@@ -143,6 +143,8 @@ class ScheduleTrial(tune.Trainable):
     def _build(self) -> TrainingRun:
         task, (train, validation, *test) = self._task_and_data
         data = SearchData(train, validation)
+        if self._adopted:
+            self._resume_from(self._adopted)
         run = TrainingRun(task, data, self._config, self._device, *test)
         if self._resumed:
             run.load_state(*self._resumed)

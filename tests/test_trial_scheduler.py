@@ -17,6 +17,7 @@ from study.metric import ACCURACY, RMSE, Ranking
 from study.plan import Plan
 from study.preflight import load_search_data
 from study.search import SPARED, Execution, Job, WithinFamily
+from study.storage import Mirror
 from study.training import EpochRecord, History
 from tests.test_study import Study, journal, study
 
@@ -111,8 +112,6 @@ class Seen:
 
     def write_in_time(self) -> None: ...
 
-    def push(self) -> None: ...
-
     def started(self, proposal: Proposal) -> None: ...
 
     def advanced(self, samples: int) -> None: ...
@@ -125,7 +124,15 @@ def resumed(config: StudyConfig, ledger: Ledger) -> tuple[Execution, Seen]:
     seen = Seen()
     no_data: Any = ()
     job = Job(
-        ledger, 9, config.folder / "c", no_data, load_search_data, seen, seen, seen.push, ledger
+        ledger,
+        9,
+        config.folder / "c",
+        no_data,
+        load_search_data,
+        seen,
+        seen,
+        Mirror(config.folder, config.folder),
+        ledger,
     )
     execution = Execution(config, job, Interrupt())
     execution.adopt_unfinished()
