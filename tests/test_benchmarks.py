@@ -22,7 +22,10 @@ from study.task import SearchData
     "sections",
     [
         "h",
-        *(pytest.param(some, marks=pytest.mark.slow) for some in ("a,b", "c,d", "e,f,g", "i,j,k")),
+        *(
+            pytest.param(some, marks=pytest.mark.slow)
+            for some in ("a,b", "c,d", "e,f,g", "i,j,k", "l")
+        ),
     ],
 )
 def test_every_row_has_numbers(sections: str, tmp_path: Path) -> None:
