@@ -54,12 +54,13 @@ class Sleepers(Machine):
 class Watch:
     """Looks at the driver once all workers have ended a trial, and before the first has no next.
 
-    As the study's display, it is told of everything.
+    As the study's display, it is told of everything. What waits after that is not run.
     """
 
-    def __init__(self, workers: int, trials: int, folder: Path, requests: str | None) -> None:
-        self._workers, self._trials, self._folder = workers, trials, folder
-        self._requests = requests
+    def __init__(self, config: StudyConfig, waiting: int, requests: str | None) -> None:
+        self._workers, self._folder = (config.max_concurrent or 0) - waiting, config.folder
+        self._last, self._requests = config.num_trials - waiting - self._workers, requests
+        self.interrupt = Interrupt()
         self._seen: set[str] = set()
         self._ended = 0
         self.looks: list[dict[str, Any]] = []
@@ -75,9 +76,11 @@ class Watch:
         """Count."""
         self._seen.add(history.node)
         self._ended += 1
-        all_there, last = len(self._seen) == self._workers, self._trials - self._workers
-        if (not self.looks and all_there) or (len(self.looks) == 1 and self._ended >= last):
+        if not self.looks and len(self._seen) == self._workers:
             self.looks.append(self._look())
+        elif len(self.looks) == 1 and self._ended >= self._last:
+            self.looks.append(self._look())
+            self.interrupt.count = 1
 
     def _look(self) -> dict[str, Any]:
         servers = [one for one in psutil.process_iter(["name"]) if _is_ours(one)]
@@ -171,7 +174,7 @@ def main(
         trials: that each of them runs.
         seconds: that a trial sleeps.
         epochs: of a trial.
-        waiting: trials that have been proposed and wait for a worker.
+        waiting: trials besides, which have been proposed and wait for a worker.
         storage: where the study lives.
         requests: the server of that storage, which counts.
         optuna_storage: where the Optuna study is.
@@ -187,7 +190,7 @@ def main(
                 name="study",
                 out=folder,
                 task="digits",
-                num_trials=trials * workers,
+                num_trials=trials * workers + waiting,
                 epochs=epochs,
                 max_concurrent=workers + waiting,
                 gpus_per_trial=0,
@@ -196,10 +199,10 @@ def main(
                 optuna_storage=optuna_storage,
             )
             config.folder.mkdir()
-            watch = Watch(workers, config.num_trials - waiting, config.folder, requests)
+            watch = Watch(config, waiting, requests)
             _count_waiting()
             _count_statements(watch)
-            with Sleepers(config, TaskSource.read("digits", ()), Interrupt()) as machine:
+            with Sleepers(config, TaskSource.read("digits", ()), watch.interrupt) as machine:
                 machine.parameters = {"workers": workers, "seconds": seconds, "meeting": meeting}
                 _search(machine, machine.join(), watch)
     first, last = watch.looks

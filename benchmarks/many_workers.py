@@ -38,6 +38,9 @@ def many_workers(scale: Scale) -> list[Row]:
             rows += _rows(f"{workers} workers", workers, 1.0, _driver(workers, scale))
         few = scale.workers[-2]
         rows += _rows(f"{few} workers, 5 epochs", few, 2.0, _driver(few, scale, 5, 2.0))
+        name, waiting = f"{few} workers, {scale.waiting:,} trials waiting", scale.waiting
+        found = _driver(few, scale, 1, 1.0, {}, "--waiting", waiting)
+        rows += _rows(name, few, 1.0, found)
         rows += _or_why_not("a database", lambda: _with_database(few, scale))
         rows += _or_why_not("a storage", lambda: _with_storage(few, scale))
         rows += _proposals(scale)
@@ -103,7 +106,7 @@ def _with_storage(workers: int, scale: Scale) -> list[Row]:
         with counting_server(LATENCY) as (address, variables):
             flags = ("--storage", f"s3://{BUCKET}/many", "--requests", address)
             few = replace(scale, trials_a_worker=min(scale.trials_a_worker, 5))
-            seconds = 2.0 * epochs
+            seconds = 2.0 if epochs == 1 else 5.0
             found = _driver(count, few, epochs, seconds, variables, *flags)
         name = f"{count} workers, {epochs} epoch{'s' * (epochs > 1)}, S3"
         rows += _rows(name, count, seconds, found)
