@@ -32,6 +32,7 @@ SECTIONS = {
     "i": "whole_study:share_of_training",
     "j": "gpu:trials_an_hour",
     "k": "report:report",
+    "l": "many_workers:many_workers",
 }
 HEAD = ("", "what", "median (range)", "target", "met", "")
 
@@ -49,7 +50,7 @@ class Benchmarks:
     only: str = ",".join(SECTIONS)
     """Sections, separated by commas: a training, b evaluation, c cost of a trial, d end to end,
     e start-up, f many trials, g memory of a worker, h proposals, i a default study,
-    j a GPU, k a report."""
+    j a GPU, k a report, l many workers."""
     quick: bool = False
     """Tiny sizes, to see that everything works."""
 

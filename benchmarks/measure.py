@@ -23,10 +23,19 @@ class Scale:
     """Over which the sampler's time is taken at each of these counts."""
     reported: int
     """Trials of a report."""
+    workers: tuple[int, ...]
+    """Of a simulated cluster, one after the other."""
+    trials_a_worker: int
+    waiting: int
+    """Trials that wait for a worker: the driver goes through them as through those that run."""
+    running: tuple[int, ...]
+    """Trials that run while another is proposed."""
 
 
-FULL = Scale(3, 50_000, 8, (100, 1_000, 5_000), 20, 2_000)
-QUICK = Scale(1, 1_280, 4, (10, 20, 30), 3, 100)
+FULL = Scale(
+    3, 50_000, 8, (100, 1_000, 5_000), 20, 2_000, (1, 4, 16, 64), 10, 1_000, (16, 1_000, 4_000)
+)
+QUICK = Scale(1, 1_280, 4, (10, 20, 30), 3, 100, (1, 2), 4, 5, (3, 6))
 """To see that everything works. Its numbers mean nothing."""
 
 

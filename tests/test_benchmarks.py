@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -10,19 +11,25 @@ import torch
 from benchmarks.__main__ import SECTIONS, main
 from benchmarks.measure import Row, interleaved, ratio
 from benchmarks.peers.plain import PlainLeNet, loaders
+from benchmarks.sleeper import Sleeper
 from benchmarks.stub import first_samples
 from benchmarks.throughput import WORKER_ENVIRONMENT
+from study.checkpoint import read_history
 from study.errors import InputError
 from study.lenet import LeNet
 from study.search import _ENVIRONMENT
 from study.task import SearchData
+from study.training import RunConfig
 
 
 @pytest.mark.parametrize(
     "sections",
     [
         "h",
-        *(pytest.param(some, marks=pytest.mark.slow) for some in ("a,b", "c,d", "e,f,g", "i,j,k")),
+        *(
+            pytest.param(some, marks=pytest.mark.slow)
+            for some in ("a,b", "c,d", "e,f,g", "i,j,k", "l")
+        ),
     ],
 )
 def test_every_row_has_numbers(sections: str, tmp_path: Path) -> None:
@@ -62,6 +69,18 @@ def test_the_recipes_see_the_studys_samples(mnist: SearchData) -> None:
 
 def test_the_loop_has_the_environment_of_a_worker() -> None:
     assert WORKER_ENVIRONMENT.items() <= _ENVIRONMENT.items()
+
+
+def test_who_sleeps_looks_like_who_trains(tmp_path: Path) -> None:
+    run = RunConfig("cosine", {"peak_lr": 0.1}, seed=0, epochs=2, batch_size=128)
+    sleeper = Sleeper.__new__(Sleeper)
+    sleeper._arrived, sleeper._seconds = True, 0.0
+    sleeper.reset_config({"run": asdict(run)})
+    assert [sleeper.step()["done"] for _ in range(2)] == [False, True]
+    sleeper.save_checkpoint(str(tmp_path))
+    history = read_history(tmp_path, run.digest())
+    assert history.status == "completed"
+    assert [record.epoch for record in history.epochs] == [1, 2]
 
 
 def test_measures_take_turns() -> None:
