@@ -221,7 +221,7 @@ def _search(machine: Machine, config: StudyConfig, watch: Watch) -> None:
     tables = ResultTables(config.folder, SPACE, push=mirror.push)
     checkpoints = config.place / CHECKPOINTS
     parts = (ledger, config.num_trials, checkpoints, (), lambda task, folder: (), tables, watch)
-    machine.run(Job(*parts, mirror.push))
+    machine.run(Job(*parts, mirror))
 
 
 def _between(first: Any, last: Any) -> Any:
