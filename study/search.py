@@ -279,7 +279,7 @@ class Execution:
         """A proposal and the checkpoint to go on from; adopted ones go first."""
         self.mirror.check()
         proposal, found = self.adopted.pop(0) if self.adopted else (self.agenda.propose(), None)
-        self.mirror.push()
+        self.mirror.upload()
         self.proposals[proposal.number] = proposal
         if isinstance(found, RemotePath) and not (found / MANIFEST).exists():
             # Whoever had the study before may have gone on with it until now.

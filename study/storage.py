@@ -298,18 +298,19 @@ class Mirror:
             )
 
     def push(self) -> None:
-        """Copy what has changed since the last time into the storage.
+        """:meth:`check`, and :meth:`upload`."""
+        self.check()
+        self.upload()
+
+    def upload(self) -> None:
+        """Copy what has changed since the last time into the storage, which was checked just now.
 
         Raises:
             OSError: it cannot be written.
-            StudyError: another process has claimed the study.
         """
         if not isinstance(self._where, RemotePath):
             return
         changed = {path: mark for path, mark in self._marks() if self._pushed.get(path) != mark}
-        if not changed:
-            return
-        self.check()
         # In the order of names, so that the trials are last: readers begin with them.
         for path, mark in sorted(changed.items()):
             with contextlib.suppress(FileNotFoundError):  # a logger's own, gone already

@@ -8,6 +8,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -24,7 +25,19 @@ from study.checkpoint import (
 )
 from study.config import StudyConfig
 from study.errors import InputError, StudyError
-from study.storage import Mirror, Place, RemotePath, above, below, copied, place, prove, pull, push
+from study.storage import (
+    NOT_READ,
+    Mirror,
+    Place,
+    RemotePath,
+    above,
+    below,
+    copied,
+    place,
+    prove,
+    pull,
+    push,
+)
 from study.task import SearchData
 from study.training import RunConfig, TrainingRun
 from tests.conftest import run_command
@@ -113,11 +126,10 @@ def test_a_mirror_copies_what_has_changed_trials_last(
 
     monkeypatch.setattr(RemotePath, "write_bytes", write_bytes)
     folder = tmp_path / "s"
-    folder.mkdir()
-    for name in ("trials.parquet", "schedules.parquet", "study.json", ".lock"):
-        (folder / name).write_bytes(b"1")
     mirror = Mirror(folder, storage)
     mirror.pull(to_write=True)
+    for name in ("trials.parquet", "schedules.parquet", "study.json", ".lock"):
+        (folder / name).write_bytes(b"1")
     mirror.push()
     assert order == [".owner", "schedules.parquet", "study.json", "trials.parquet"]
     mirror.push()
@@ -125,6 +137,25 @@ def test_a_mirror_copies_what_has_changed_trials_last(
     mirror.push()
     assert order[4:] == ["study.json"]
     assert (storage / "study.json").read_bytes() == b"22"
+
+
+def test_the_trials_are_read_first(
+    storage: RemotePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are written last: of each that is seen, all rows are there."""
+    for name in ("epochs.parquet", "schedules.parquet", "trials.parquet", "report/a", "logs/b"):
+        (storage / name).write_bytes(b"x")
+    order = []
+
+    def read_bytes(self: RemotePath, original: Any = RemotePath.read_bytes) -> bytes:
+        order.append(self.name)
+        return bytes(original(self))
+
+    monkeypatch.setattr(RemotePath, "read_bytes", read_bytes)
+    pull(storage, tmp_path / "t", NOT_READ)
+    assert sorted(one.name for one in (tmp_path / "t").iterdir()) == sorted(order)
+    assert order[0] == "trials.parquet"
+    assert sorted(order[1:]) == ["epochs.parquet", "schedules.parquet"]
 
 
 def test_of_two_who_write_the_first_stops(storage: RemotePath, tmp_path: Path) -> None:
@@ -140,6 +171,9 @@ def test_of_two_who_write_the_first_stops(storage: RemotePath, tmp_path: Path) -
     assert (folders[1] / "study.json").read_bytes() == b"first"
     (folders[1] / "study.json").write_bytes(b"second")
     mirrors[1].push()
+    with pytest.raises(StudyError, match="has been taken over"):
+        mirrors[0].check()
+    mirrors[1].check()
     (folders[0] / "study.json").write_bytes(b"first again")
     with pytest.raises(
         StudyError, match=rf"{storage} has been taken over by process {os.getpid()}"
@@ -229,10 +263,26 @@ def test_checkpoints_in_a_storage_are_found_and_read(
     history_again = find_history(storage, 7, CONFIG.digest())
     assert history_again == run.history
     (later / "manifest.json").unlink()  # it is on its way
-    discard_superseded(storage, 7, CONFIG.digest())
+    discard_superseded(storage, 7, CONFIG.digest(), reported=second)
     assert not first.exists()
     assert second.exists()
     assert (later / "state.pt").exists()
+    discard_superseded(storage, 7, CONFIG.digest())
+    assert second.exists()
+    assert not (later / "state.pt").exists()
+
+
+def test_a_storage_that_fails_says_nothing_of_a_checkpoint(
+    run: TrainingRun, storage: RemotePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(storage / "attempt-001/trial-00007/checkpoint_000000", run, tmp_path / "1")
+
+    def fail(self: RemotePath) -> bytes:
+        raise OSError("AWS Error SLOW_DOWN")
+
+    monkeypatch.setattr(RemotePath, "read_bytes", fail)
+    with pytest.raises(OSError, match="SLOW_DOWN"):
+        find_checkpoint(storage, 7, CONFIG.digest())
 
 
 def test_a_damaged_state_in_a_storage_is_not_gone_on_from(
@@ -258,7 +308,7 @@ def refusal(*arguments: object) -> str:
 
 def test_a_bucket_that_is_not_there(url: str) -> None:
     line = refusal("--storage", "s3://another-bucket/x", "--name", "s")
-    assert "the storage 's3://another-bucket/x/s' cannot be used" in line
+    assert "the storage 's3://another-bucket/x' cannot be used" in line
     assert "NO_SUCH_BUCKET" in line
 
 
@@ -283,7 +333,16 @@ def test_a_password_has_no_place_in_a_url(scheme: str) -> None:
     assert "s3cr3t" not in line
 
 
-@pytest.mark.parametrize("location", ["nonsense://x", "s3://", "http://[x"])
+@pytest.mark.parametrize("option", ["sig=s3cr3t", "secret_key=s3cr3t", "region=x&token=s3cr3t"])
+def test_a_key_has_no_place_in_a_url(option: str) -> None:
+    line = refusal("--storage", f"s3://bucket/x?{option}", "--name", "s")
+    assert "no options but region" in line
+    assert "s3cr3t" not in line
+
+
+@pytest.mark.parametrize(
+    "location", ["nonsense://x", "s3://", "http://[x", "https://127.0.0.1:1/bucket"]
+)
 def test_what_is_no_storage(location: str, url: str) -> None:
     assert "cannot be used" in refusal("--storage", location, "--name", "s")
 
