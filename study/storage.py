@@ -33,7 +33,7 @@ NOT_READ = ("report", "logs")
 OPTIONS = ("region", "scheme", "endpoint_override", "project_id", "enable_tls")
 """Of a URL; others may be keys."""
 THREADS = 8
-T = TypeVar("T")
+T, R = TypeVar("T"), TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -215,25 +215,29 @@ def naming(folder: Path, where: str) -> Iterator[None]:
         raise type(error)(str(error).replace(str(folder), where)) from error
 
 
-def pull(source: RemotePath, folder: Path, without: Sequence[str] = ()) -> None:
+def pull(source: RemotePath, folder: Path, without: Sequence[str] = ()) -> list[Path]:
     """Copy all files but the workers', and those in such folders, into a folder, which is made.
 
-    The trials first, as all readers do, since they are written last.
+    The trials first, as all readers do, since they are written last. Returns the copies.
 
     Raises:
         InputError: they cannot be read.
     """
 
-    def fetch(file: RemotePath) -> None:
+    def fetch(file: RemotePath) -> Path:
         target = folder / file.path.removeprefix(f"{source.path}/")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(file.read_bytes())
+        return target
 
     folder.mkdir(parents=True, exist_ok=True)
     try:
         files = list(source.files(without))
-        for first in (True, False):
-            _each(fetch, [one for one in files if (one.name == FIRST) == first])
+        return [
+            copy
+            for first in (True, False)
+            for copy in _each(fetch, [one for one in files if (one.name == FIRST) == first])
+        ]
     except OSError as error:
         raise _unusable(source.url, error) from error
 
@@ -277,8 +281,8 @@ class Mirror:
                 (self._where / OWNER).write_bytes(self._owner)
         except OSError as error:
             raise _unusable(str(self._where), error) from error
-        pull(self._where, self._folder, ("report",))
-        self._pushed = dict(self._marks())
+        pulled = set(pull(self._where, self._folder, ("report",)))
+        self._pushed = {path: mark for path, mark in self._marks() if path in pulled}
 
     def check(self) -> None:
         """That no other process has claimed the study since.
@@ -345,10 +349,9 @@ def _under(target: RemotePath, folder: Path, file: Path) -> RemotePath:
     return target / file.relative_to(folder).as_posix()
 
 
-def _each(action: Callable[[T], None], items: Iterable[T]) -> None:
+def _each(action: Callable[[T], R], items: Iterable[T]) -> list[R]:
     with ThreadPoolExecutor(THREADS) as pool:
-        for _ in pool.map(action, items):
-            pass
+        return list(pool.map(action, items))
 
 
 def _unusable(where: str, error: Exception) -> InputError:

@@ -126,10 +126,11 @@ def test_a_mirror_copies_what_has_changed_trials_last(
 
     monkeypatch.setattr(RemotePath, "write_bytes", write_bytes)
     folder = tmp_path / "s"
-    mirror = Mirror(folder, storage)
-    mirror.pull(to_write=True)
+    folder.mkdir()
     for name in ("trials.parquet", "schedules.parquet", "study.json", ".lock"):
         (folder / name).write_bytes(b"1")
+    mirror = Mirror(folder, storage)
+    mirror.pull(to_write=True)
     mirror.push()
     assert order == [".owner", "schedules.parquet", "study.json", "trials.parquet"]
     mirror.push()
@@ -137,6 +138,10 @@ def test_a_mirror_copies_what_has_changed_trials_last(
     mirror.push()
     assert order[4:] == ["study.json"]
     assert (storage / "study.json").read_bytes() == b"22"
+    again = Mirror(tmp_path / "again", storage)
+    again.pull(to_write=True)
+    again.push()
+    assert order[5:] == [".owner"], "what was pulled is there already"
 
 
 def test_the_trials_are_read_first(
