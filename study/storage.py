@@ -33,7 +33,8 @@ NOT_READ = ("report", "logs")
 OPTIONS = ("region", "scheme", "endpoint_override", "project_id", "enable_tls")
 """Of a URL; others may be keys."""
 THREADS = 8
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
