@@ -421,7 +421,8 @@ def test_a_kill_before_any_commit_changes_no_proposal(url: str, tmp_path: Path) 
 
 def digits(*flags: object) -> tuple[object, ...]:
     fixed = ("--task", "digits", "--batch-size", 32, "--epochs", 2, "--families", "classic")
-    return (*fixed, "--num-trials", 10, "--max-concurrent", 1, *flags)
+    few = ("--num-trials", 10, "--max-concurrent", 1, "--finalists", 2, "--replicates", 2)
+    return (*fixed, *few, *flags)
 
 
 def assert_the_password_is_nowhere(output: str, *folders: Path) -> None:
