@@ -196,7 +196,6 @@ def _mlflow(config: StudyConfig) -> MLflow:
 
 def _wandb(config: StudyConfig) -> tune.Callback:
     from ray.air.integrations.wandb import WandbLoggerCallback  # which imports wandb, if it can
-    from ray.air.util.node import _force_on_current_node
 
     class WandB(WandbLoggerCallback):
         """Ray's, with the epoch for the step, which it looks for as ``training_iteration``."""
@@ -205,8 +204,7 @@ def _wandb(config: StudyConfig) -> tune.Callback:
             with redirect_stderr(io.StringIO()):  # W&B warns of how Ray looks for the user's key
                 super().setup(*arguments, **keywords)  # type: ignore[no-untyped-call]
             # As Ray's, but without restarts, against which Ray itself warns on the terminal.
-            here: Any = _force_on_current_node()  # where the user's key and the study's folder are
-            self._remote_logger_class: Any = ray.remote(num_cpus=0, **here)(self._logger_actor_cls)
+            self._remote_logger_class: Any = ray.remote(num_cpus=0)(self._logger_actor_cls)
 
         def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
             step = {"training_iteration": result["epoch"]}
