@@ -1,7 +1,9 @@
 """The nodes of a cluster, simulated on one machine: each is proved before it trains."""
 
+import gc
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,8 @@ from study.errors import InputError
 from tests.conftest import run_command
 from tests.s3 import BUCKET, KEYS, free_port, server
 
+# Ray's own helper for simulated nodes leaves sockets to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 DIGITS = ["--task", "digits", "--batch-size", "32", "--families", "constant,cosine"]
 MIXED = [{"CPU": 4, "GPU": 1}, {"CPU": 16, "GPU": 2}, {"CPU": 8}]
 
@@ -31,6 +35,14 @@ def nodes(ray_folder: None) -> Iterator[Cluster]:
     cluster.add_node(num_cpus=1)
     yield cluster
     cluster.shutdown()  # type: ignore[no-untyped-call]
+    collect_sockets()
+
+
+def collect_sockets() -> None:
+    """Here, where nobody takes the warnings for another test's."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @contextmanager
@@ -41,6 +53,7 @@ def one_more(nodes: Cluster, **variables: str) -> Iterator[None]:
         yield
     finally:
         nodes.remove_node(node)
+        collect_sockets()
 
 
 @pytest.fixture
@@ -107,6 +120,7 @@ def test_a_node_that_does_not_reach_the_storage_is_named(
             done = run_on(cluster, "--num-trials", 4, "--storage", f"s3://{BUCKET}/x")
         finally:
             cluster.shutdown()  # type: ignore[no-untyped-call]
+            collect_sockets()
     line = refused(done, 1)
     assert "is not fit for this study" in line
     assert "AWS Error" in line
