@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from study.storage import Place, RemotePath
+from study.storage import Place, RemotePath, native
 from study.training import History
 
 STATE, HISTORY, MANIFEST = "state.pt", "history.json", "manifest.json"
@@ -141,7 +141,7 @@ def discard_superseded(
     """
     newest, _ = find_checkpoint(checkpoints, trial, digest)
     for folder in _folders(checkpoints, trial):
-        before = reported is None or _order(folder) < _order(reported)
+        before = reported is None or native(folder) < native(reported)
         if newest and folder != newest.folder and before:
             if isinstance(folder, Path):
                 shutil.rmtree(folder, ignore_errors=True)
@@ -155,10 +155,6 @@ def _folders(checkpoints: Place, trial: int) -> list[Place]:
         for attempt in attempts(checkpoints)
         for folder in _named(attempt / trial_folder(trial), r"checkpoint_\d+")
     ]
-
-
-def _order(folder: Place) -> str:
-    return folder.path if isinstance(folder, RemotePath) else str(folder)
 
 
 def attempts(checkpoints: Place) -> list[Place]:

@@ -61,7 +61,7 @@ from study.config import StudyConfig
 from study.interrupt import Interrupt
 from study.ledger import Ledger, Proposal
 from study.source import TaskSource
-from study.storage import Mirror, Place, RemotePath, absolute
+from study.storage import Mirror, Place, RemotePath, absolute, native
 from study.task import Data, Split
 from study.training import History
 from study.trial import Load, ScheduleTrial, share
@@ -300,7 +300,11 @@ class Execution:
         try:
             self._record(self.proposals[number], history)
         except Exception as error:
-            self.error = self.error or error
+            self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """End the study with the first error, once the running epochs are finished."""
+        self.error = self.error or error
 
     def at(self, path: str) -> Place:
         """What Ray calls so where it keeps the checkpoints."""
@@ -352,7 +356,7 @@ def _tuner(trainable: type[tune.Trainable], execution: Execution, num_trials: in
             trial_dirname_creator=_name,
         ),
         run_config=tune.RunConfig(
-            storage_path=_path(checkpoints),
+            storage_path=native(checkpoints),
             storage_filesystem=filesystem,
             name=f"attempt-{max(before, default=0) + 1:03d}",
             # Ray's own num_to_keep writes a snapshot of the whole experiment at every checkpoint.
@@ -379,12 +383,12 @@ class LedgerSearcher(Searcher):
         try:
             proposal, checkpoint = self._execution.next_trial()
         except Exception as error:  # Ray would swallow it: it ends the study instead
-            self._execution.error = error
+            self._execution.fail(error)
             return _NO_MORE
         return {
             "trial": proposal.number,
             "run": asdict(proposal.run_config(self._execution.config)),
-            "checkpoint": _path(checkpoint) if checkpoint else None,
+            "checkpoint": native(checkpoint) if checkpoint else None,
         }
 
     def on_trial_complete(
@@ -439,8 +443,8 @@ class LedgerCallback(tune.Callback):
         """Look at what has come."""
         try:
             self._execution.look_around()
-        except Exception as error:  # it ends the study, once the running epochs are finished
-            self._execution.error = self._execution.error or error
+        except Exception as error:  # Ray would cut the running epochs off
+            self._execution.fail(error)
 
     def on_trial_complete(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
@@ -454,7 +458,7 @@ class LedgerCallback(tune.Callback):
         except CheckpointError as error:
             history = History(status="failed", error=f"its last checkpoint is lost: {error}")
         except OSError as error:  # a storage that does not answer says nothing of the trial
-            self._execution.error = self._execution.error or error
+            self._execution.fail(error)
             return
         if self._execution.scheduler:
             self._execution.scheduler.mark(_number(trial), history)
@@ -469,7 +473,7 @@ class LedgerCallback(tune.Callback):
         try:
             history = self._execution.history_of(_number(trial))
         except OSError as error:
-            self._execution.error = self._execution.error or error
+            self._execution.fail(error)
             return
         history.status = "failed"
         history.error = _last_line(trial.error_file) or "its worker died"
@@ -579,10 +583,6 @@ class InterruptStopper(Stopper):
         execution = self._execution
         # A trial that waits for an actor when the interruption comes would be waited for.
         return execution.interrupt.count > 1 or (execution.stopping and not execution.running)
-
-
-def _path(place: Place) -> str:
-    return place.path if isinstance(place, RemotePath) else str(place)
 
 
 def _last_line(file: str | None) -> str:

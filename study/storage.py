@@ -166,6 +166,11 @@ def place(location: str | Path) -> Place:
         raise _unusable(url, error) from error
 
 
+def native(where: Place) -> str:
+    """The path of a place as Ray and the storage itself name it."""
+    return where.path if isinstance(where, RemotePath) else str(where)
+
+
 def absolute(where: Place) -> Place:
     """The same, for a worker, which runs in another folder."""
     return where.absolute() if isinstance(where, Path) else where
