@@ -10,6 +10,7 @@ from analysis.outcomes import far_off
 from analysis.scale import Scale
 from analysis.statistics import (
     LEVEL,
+    Interval,
     detectable_difference,
     groups,
     holm,
@@ -17,6 +18,16 @@ from analysis.statistics import (
     replicates_needed,
     sign_flip,
 )
+
+
+class Ensemble(NamedTuple):
+    """Of one finalist's snapshots: it is better than every single model, its own included."""
+
+    family: str
+    snapshots: int
+    """Passes through the model where a single one has one."""
+    better: Interval
+    """By how much than the best single model, in the metric's own units, paired by replicate."""
 
 
 class Comparison(NamedTuple):
@@ -45,6 +56,8 @@ class Comparison(NamedTuple):
     """The smallest difference between the two best that would have been found with 80% chance."""
     noise: float
     """Standard deviation of the validation metric over seeds."""
+    ensemble: Ensemble | None
+    """The best of those that are better than every single model, each at 5%, if there is one."""
 
     @property
     def in_reach(self) -> bool:
@@ -86,6 +99,7 @@ def compare(finalists: pd.DataFrame, scale: Scale) -> Comparison | None:
         groups(names, apart),
         detectable_difference(deviation, replicates, max(1, len(pairs))),
         seed_noise(finalists, scale),
+        _ensemble(finalists, values, scale),
     )
 
 
@@ -99,6 +113,29 @@ def seed_noise(finalists: pd.DataFrame, scale: Scale) -> float:
     off = far_off(scale.cost(completed[scale.column]), completed["family"])
     variances = completed[~off].groupby("family")[scale.column].var()
     return float(np.sqrt(variances.mean()))
+
+
+def _ensemble(finalists: pd.DataFrame, values: pd.DataFrame, scale: Scale) -> Ensemble | None:
+    """As :attr:`Comparison.ensemble`; ``values`` as :func:`_paired` gives them.
+
+    Better than every single model as a winner is (see :attr:`Comparison.winner`), corrected for the
+    number of ensembles.
+    """
+    if scale.ensemble_column not in finalists:  # of an earlier version
+        return None
+    table = finalists.pivot(index="replicate", columns="family", values=scale.ensemble_column)
+    table = table.reindex(index=values.index, columns=values.columns).dropna(axis="columns")
+    sign = 1 if scale.higher_is_better else -1
+    gains = {name: sign * values.rsub(table[name], axis="index") for name in table}
+    p_holm = holm(np.array([max(map(sign_flip, gain.to_numpy().T)) for gain in gains.values()]))
+    order = table.mean().sort_values(ascending=not scale.higher_is_better, kind="stable").index
+    for name in order:
+        better = [mean_interval(column) for column in gains[name].to_numpy().T]
+        p = p_holm[list(gains).index(name)]
+        if p <= 1 - LEVEL and all(interval.low > 0 for interval in better):
+            count = int(finalists.set_index("family").loc[[name], "snapshots"].max())
+            return Ensemble(str(name), count, better[0])
+    return None
 
 
 def _paired(finalists: pd.DataFrame, scale: Scale) -> tuple[pd.DataFrame, dict[str, str]]:

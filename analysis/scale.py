@@ -41,6 +41,11 @@ class Scale:
         return f"test_{self.ranking.column}"
 
     @property
+    def ensemble_column(self) -> str:
+        """In the finalists' table: that of the mean of its snapshots' outputs."""
+        return f"ensemble_{self.ranking.column}"
+
+    @property
     def higher_is_better(self) -> bool:
         """Whether the axis has to be turned for costs to fall upwards."""
         return self.ranking.direction == "maximize"

@@ -109,7 +109,20 @@ def _how_good(comparison: Comparison, results: Results) -> str:
     ]
     if len(against):
         line += f"; {_better(against.iloc[0], results)} than the constant rate"
-    return f"{line}."
+    return f"{line}.{_ensemble(comparison, results)}"
+
+
+def _ensemble(comparison: Comparison, results: Results) -> str:
+    ensemble = comparison.ensemble
+    if not ensemble:
+        return ""
+    best, gain = comparison.families["family"].iloc[0], ensemble.better
+    better = _better({"difference": gain.mean, "low": gain.low, "high": gain.high}, results)
+    return (
+        f" But the {ensemble.snapshots} snapshots of {ensemble.family} together beat every single "
+        f"model: {better} than {best}, the best of them, at {ensemble.snapshots} times the cost of "
+        "inference."
+    )
 
 
 def _how_forgiving(comparison: Comparison, ranges: pd.DataFrame) -> str:
@@ -173,7 +186,7 @@ def _far_off(comparison: Comparison, results: Results) -> list[str]:
     ]
 
 
-def _better(pair: "pd.Series[float]", results: Results) -> str:
+def _better(pair: "pd.Series[float] | Mapping[str, float]", results: Results) -> str:
     scale = results.scale
     low, high = scale.difference(pair["low"]), scale.difference(pair["high"])
     return (

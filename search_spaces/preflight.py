@@ -25,6 +25,8 @@ DRAWN_STEPS = 1_000
 DEAD = 1e-5
 """Below this share of the peak rate, nothing is trained any more."""
 LONGEST_DEAD_TAIL = 1 / 3
+ROUNDING = 1e-12
+"""Changes of the rate that are smaller, relative to the peak, are none."""
 
 
 class PreflightError(ValueError):
@@ -48,6 +50,22 @@ def draw(
         curve[step] = applied_rate(group), momentum(group)
         schedule.step()
     return curve
+
+
+def cycle_ends(family: ScheduleFamily, parameters: Parameters, total_steps: int) -> tuple[int, ...]:
+    """After how many steps each cycle ends: the minima of the rate, the end of the run included.
+
+    A minimum is where the rate has fallen and is about to rise, or the run to end.
+    """
+    rates = draw(family, parameters, total_steps)[:, 0]
+    ends, falling = [], False
+    for step, change in enumerate(np.diff(rates) / rates.max(), start=1):
+        if change > ROUNDING:
+            ends += [step] if falling else []
+            falling = False
+        elif change < -ROUNDING:
+            falling = True
+    return (*ends, total_steps) if falling else tuple(ends)
 
 
 def samples(
@@ -93,7 +111,7 @@ def check(
 def problem(rates: npt.NDArray[np.float64], peak_lr: float, cycles: bool) -> str | None:
     """The law that a curve breaks, in words, or nothing."""
     change = np.diff(rates)
-    fell = np.maximum.accumulate(change < -1e-12 * peak_lr)
+    fell = np.maximum.accumulate(change < -ROUNDING * peak_lr)
     alive = np.flatnonzero(rates > DEAD * peak_lr)
     if not np.isfinite(rates).all():
         return f"is not finite at step {int(np.argmin(np.isfinite(rates)))}"
@@ -101,7 +119,7 @@ def problem(rates: npt.NDArray[np.float64], peak_lr: float, cycles: bool) -> str
         return f"is negative at step {int(rates.argmin())}"
     if rates.max() > peak_lr * (1 + 1e-9):
         return f"rises to {rates.max():.3g}, above its peak rate"
-    if not cycles and (change[fell] > 1e-12 * peak_lr).any():
+    if not cycles and (change[fell] > ROUNDING * peak_lr).any():
         return "rises after it has fallen; a family that is meant to says cycles = True"
     if not len(alive) or len(rates) - 1 - alive[-1] > LONGEST_DEAD_TAIL * len(rates):
         return f"is below {DEAD:g} of its peak for more than the last third of the run"

@@ -95,31 +95,18 @@ def choose(finished: Finished, ranking: Ranking, count: int) -> list[Proposal]:
     return order[:count]
 
 
-class Replicates:
-    """What is to be run: every finalist under every seed, a replicate of all before the next.
+class Planned:
+    """Runs that are all known before the first of them begins: an agenda of :class:`Job`.
 
     Args:
-        finalists: their trials.
-        replicates: of each.
-        seed: the study's.
+        runs: in their order.
         checkpoints: where an earlier process has left its own.
     """
 
-    def __init__(
-        self, finalists: Sequence[Proposal], replicates: int, seed: int, checkpoints: Place
-    ) -> None:
-        self.places: dict[int, tuple[int, int]] = {}
-        """Trial and replicate of each run, by its number."""
-        planned: list[Proposal] = []
-        for replicate in range(replicates):
-            for finalist in finalists:
-                number = len(planned)
-                self.places[number] = finalist.number, replicate
-                fresh = replicate_seed(seed, replicate)
-                planned.append(replace(finalist, number=number, seed=fresh))
+    def __init__(self, runs: Sequence[Proposal], checkpoints: Place) -> None:
         begun = trials_with_folders(checkpoints)
-        self._begun = [one for one in planned if one.number in begun]
-        self._fresh = iter([one for one in planned if one.number not in begun])
+        self._begun = [run for run in runs if run.number in begun]
+        self._fresh = iter([run for run in runs if run.number not in begun])
         self.finished_count = 0
 
     def unfinished(self) -> Iterator[Proposal]:
@@ -133,6 +120,28 @@ class Replicates:
     def finish(self, number: int, history: History) -> None:
         """Count it; all else is in its checkpoint."""
         self.finished_count += 1
+
+
+def replicates_of(
+    finalists: Sequence[Proposal], replicates: int, seed: int
+) -> tuple[list[Proposal], dict[int, tuple[int, int]]]:
+    """Every finalist under every seed, a replicate of all before the next.
+
+    Args:
+        finalists: their trials.
+        replicates: of each.
+        seed: the study's.
+
+    Returns: the runs, and the trial and replicate of each by its number.
+    """
+    runs: list[Proposal] = []
+    places: dict[int, tuple[int, int]] = {}
+    for replicate in range(replicates):
+        fresh = replicate_seed(seed, replicate)
+        for finalist in finalists:
+            places[len(runs)] = finalist.number, replicate
+            runs.append(replace(finalist, number=len(runs), seed=fresh))
+    return runs, places
 
 
 def replicate_seed(study_seed: int, replicate: int) -> int:
@@ -196,9 +205,9 @@ class Confirmation:
             report = f"python -m analysis.report {shlex.quote(config.location)}"
             raise InputError(f"{error}; the search is complete, its report: {report}") from error
         folder = config.place / FINALISTS
-        agenda = Replicates(self.finalists, self.replicates, config.seed, folder)
-        table = FinalistTable(config.folder, self.ranking, agenda.places, mirror.push)
-        total = len(agenda.places)
+        runs, places = replicates_of(self.finalists, self.replicates, config.seed)
+        agenda, total = Planned(runs, folder), len(runs)
+        table = FinalistTable(config.folder, self.ranking, places, mirror.push)
         display = Display(total, 0, None, config.epochs, self.ranking, console, "run")
         job = Job(agenda, total, folder, every, load_all_data, table, display, mirror)
         with display:

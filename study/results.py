@@ -70,13 +70,16 @@ FINALISTS = {
     "val_loss": pa.float64(),
     "test_metric": pa.float64(),
     "test_loss": pa.float64(),
+    "ensemble_metric": pa.float64(),
+    "snapshots": pa.int64(),
     "wall_seconds": pa.float64(),
     "node": pa.string(),
     "device": pa.string(),
     "error": pa.string(),
 }
-METRIC_COLUMNS = ("val_metric", "best_val_metric", "test_metric")
-SINCE_VERSION_2 = {"sampler", "condemned", "device"}
+METRIC_COLUMNS = ("val_metric", "best_val_metric", "test_metric", "ensemble_metric")
+SINCE_VERSION_2 = {"sampler", "condemned", "device", "snapshots"}
+SINCE_VERSION_2 |= {"ensemble_metric", "ensemble_accuracy"}
 
 
 class Tables(NamedTuple):
@@ -211,6 +214,8 @@ class FinalistTable:
             last = history.epochs[-1]
             row |= {"val_metric": last.val_metric, "val_loss": last.val_loss}
             row |= {"test_metric": history.test_metric, "test_loss": history.test_loss}
+        if history.ensembles:
+            row |= {"ensemble_metric": history.ensembles[-1], "snapshots": len(history.ensembles)}
         self._rows[proposal.number] = row
 
     def write_in_time(self) -> None:

@@ -21,7 +21,9 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from search_spaces import FAMILIES, Parameters
 from search_spaces.family import applied_rate, momentum, switch
+from search_spaces.preflight import cycle_ends
 from study.batches import Batches, batches
+from study.ensemble import ensemble_metrics, outputs
 from study.step import training_steps
 from study.task import Data, SearchData, Task
 
@@ -84,6 +86,8 @@ class History:
     """Of a completed run that was given the test split."""
     device: str = ""
     """``cpu``, or the name of a GPU."""
+    ensembles: list[float] = field(default_factory=list)
+    """Test metric of the last m snapshots together, for m = 1, 2, ..., as of ``test_metric``."""
 
     @property
     def ended(self) -> bool:
@@ -127,6 +131,7 @@ class TrainingRun:
         config: what to run.
         device: where to run it.
         test: the test split, on which the run is measured once it has completed; no search has it.
+            A run that has it keeps a snapshot of its weights at the end of each cycle of the rate.
 
     Seeds the global random states of torch, NumPy and Python: one run at a time in a process.
     """
@@ -141,7 +146,7 @@ class TrainingRun:
     ) -> None:
         self.task, self.config = task, config
         self.history = History()
-        self._cuda = device.startswith("cuda")
+        self._device, self._cuda = device, device.startswith("cuda")
         seed_everything(config.seed)  # first, since a loader may draw when it is made
         self._order = torch.Generator().manual_seed(config.seed)
         self._train = batches(data.train, config.batch_size, self._order, device)
@@ -159,6 +164,9 @@ class TrainingRun:
         )
         self.schedule = family.build(self.optimizer, parameters, self.total_steps)
         self._steps = training_steps(task, self.model, self.optimizer, self._train)
+        self.snapshots: list[dict[str, Tensor]] = []
+        keeps = test is not None and family.cycles
+        self._cycle_ends = cycle_ends(family, parameters, self.total_steps) if keeps else ()
 
     def run_epoch(self) -> EpochRecord:
         """Train one epoch, evaluate, and add the record to the history.
@@ -191,7 +199,13 @@ class TrainingRun:
             if self._test:
                 test = _Evaluation(*torch.stack(self._evaluate(self._test)).tolist())
                 self.history.test_loss, self.history.test_metric = test.loss, test.metric
+                self.history.ensembles = self._measured_snapshots(self._test)
         return record
+
+    def _measured_snapshots(self, split: Batches) -> list[float]:
+        members = (outputs(self.model, one, split) for one in reversed(self.snapshots))
+        targets = torch.cat([own for _, own in split]) if self.snapshots else torch.empty(0)
+        return [*ensemble_metrics(self.task, members, targets)]
 
     def _diverged(self, record: EpochRecord, evaluation: _Evaluation) -> bool:
         last, chance = record.epoch == self.config.epochs, self.task.chance_loss
@@ -217,6 +231,9 @@ class TrainingRun:
             if first_step + k in self._recorded:
                 self.history.curve.append((first_step + k, lr, momentum(group)))
             self.schedule.step()
+            if first_step + k + 1 in self._cycle_ends:
+                weights = self.model.state_dict()
+                self.snapshots.append({name: one.clone() for name, one in weights.items()})
             yield loss, lr
 
     @torch.inference_mode()
@@ -253,6 +270,7 @@ class TrainingRun:
         cuda = torch.cuda.get_rng_state() if self._cuda else None
         return {
             "model": self.model.state_dict(),
+            "snapshots": self.snapshots,
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "order": self._order.get_state(),
@@ -266,6 +284,10 @@ class TrainingRun:
         """Go on from :meth:`state`, as if there had been no interruption."""
         self.history = history
         self.model.load_state_dict(state["model"])
+        self.snapshots = [
+            {name: one.to(self._device) for name, one in weights.items()}
+            for weights in state.get("snapshots", [])  # older versions kept none
+        ]
         # The schedule alone would not do: the rates live in the optimizer.
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])

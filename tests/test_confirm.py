@@ -17,7 +17,7 @@ import torch
 
 import analysis
 from study import confirm, run
-from study.confirm import Replicates, choose, open_test_split, replicate_seed
+from study.confirm import Planned, choose, open_test_split, replicate_seed, replicates_of
 from study.errors import InputError
 from study.ledger import Proposal, _seeds
 from study.metric import ACCURACY, RMSE
@@ -69,12 +69,13 @@ def test_a_control_that_was_not_searched_is_no_finalist() -> None:
 
 def test_replicates_are_paired_and_their_seeds_are_fresh(tmp_path: Path) -> None:
     finalists = choose(FINISHED, ACCURACY, 3)
-    agenda = Replicates(finalists, 5, 7, tmp_path)
+    planned, places = replicates_of(finalists, 5, 7)
+    agenda = Planned(planned, tmp_path)
     runs = [agenda.propose() for _ in range(15)]
     assert [one.number for one in runs] == list(range(15))
     assert [one.family for one in runs] == ["cosine", "step", "constant"] * 5
     assert [one.seed for one in runs] == [replicate_seed(7, j) for j in range(5) for _ in "abc"]
-    assert agenda.places[7] == (2, 2)
+    assert places[7] == (2, 2)
     seeds = {replicate_seed(7, j) for j in range(200)}
     assert len(seeds) == 200
     assert seeds.isdisjoint({_seeds(7, number)[0] for number in range(10_000)})

@@ -1,0 +1,1 @@
+"""What the schedules are famous for, measured again: ``python -m reproductions.NAME``."""

@@ -1,0 +1,181 @@
+"""What the reproductions share: runs that are known beforehand, and a table of what they came to.
+
+Each is a number of training runs through the study's own machine, so that what is interrupted goes
+on when the same command is given again.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from filelock import FileLock
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from rich.console import Console
+
+from analysis.statistics import mean_interval
+from analysis.style import house_style, save
+from search_spaces import Parameters
+from study.checkpoint import find_checkpoint, read_checkpoint
+from study.cli import parse
+from study.config import StudyConfig
+from study.confirm import Planned, load_all_data, open_test_split
+from study.errors import StudyError
+from study.files import write_atomically
+from study.hardware import describe_versions
+from study.interrupt import Interrupt
+from study.ledger import Proposal
+from study.preflight import load_search_data
+from study.progress import Display
+from study.results import FinalistTable
+from study.search import Job, Machine
+from study.source import TaskSource
+from study.storage import FINALISTS, Mirror, Place, absolute
+from study.training import History
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """Measure what a paper claims, beside what it says; the same command goes on where it was."""
+
+    quick: bool = False
+    """Fewer seeds and epochs: whether it runs, not what it shows."""
+    out: Path = Path("results/reproductions")
+    """Folder of all reproductions."""
+    data_dir: Path = field(default_factory=lambda: StudyConfig().data_dir)
+    """Folder of the data sets."""
+
+
+class Run(NamedTuple):
+    """One training run."""
+
+    schedule: str
+    """What the table calls it."""
+    family: str
+    """A family's name, or its import path."""
+    parameters: Parameters
+    epochs: int
+    seed: int
+
+
+class Outcome(NamedTuple):
+    """What came of it."""
+
+    run: Run
+    history: History
+    state: dict[str, Any]
+    """Of :meth:`study.training.TrainingRun.state`, weights under ``model``."""
+
+    @property
+    def accuracy(self) -> float:
+        """On the test split, which no run is chosen by."""
+        assert self.history.test_metric is not None, "it has completed"
+        return self.history.test_metric
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where a reproduction is made: what was typed, and its folder."""
+
+    asked: Reproduction
+    folder: Path
+
+    @classmethod
+    def parse(cls, name: str, arguments: Sequence[str]) -> "Bench":
+        """From the command line of ``python -m reproductions.NAME``."""
+        mpl.use("agg")
+        asked = parse(Reproduction, f"python -m reproductions.{name}", arguments)
+        return cls(asked, asked.out.absolute() / (f"{name}-quick" if asked.quick else name))
+
+    def train(
+        self, task: str, runs: Iterable[Run], batch_size: int = 128, task_args: tuple[str, ...] = ()
+    ) -> list[Outcome]:
+        """Train them, those of one length together, and measure each on the test split.
+
+        Raises:
+            InputError: the task cannot be used.
+            KeyboardInterrupt: interrupted.
+            StudyError: a run did not complete.
+        """
+        runs, outcomes = list(runs), []
+        for epochs in sorted({run.epochs for run in runs}):
+            own = [run for run in runs if run.epochs == epochs]
+            name = f"{epochs}-epochs"
+            config = StudyConfig(
+                name, task, task_args, len(own), epochs, batch_size, out=self.folder,
+                data_dir=self.asked.data_dir, finalists=0,
+            )  # fmt: skip
+            config.folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(config.folder / ".lock"):
+                outcomes += _trained(config, own)
+        return outcomes
+
+    def report(
+        self, rows: Sequence[dict[str, Any]], table: Sequence[Sequence[str]], figure: Figure
+    ) -> int:
+        """Write ``numbers.json``, ``table.md``, ``figure.png`` and ``.svg``; print the table.
+
+        Args:
+            rows: every number, with its seed.
+            table: header and rows, as printed.
+            figure: made under :func:`analysis.style.house_style`.
+        """
+        lines = [f"| {' | '.join(row)} |" for row in table]
+        lines.insert(1, "|---" * len(table[0]) + "|")
+        content = {"quick": self.asked.quick, "versions": describe_versions(), "rows": list(rows)}
+        write_atomically(self.folder / "numbers.json", json.dumps(content, indent=1).encode())
+        write_atomically(self.folder / "table.md", "\n".join([*lines, ""]).encode())
+        with plt.rc_context(house_style()):
+            save(figure, self.folder / "figure")
+        print("\n".join(lines), f"-> {self.folder}", sep="\n")
+        return 0
+
+
+def percent(values: Iterable[float], digits: int = 2) -> str:
+    """The mean and its 95% interval, in percent; the mean alone of a single value."""
+    interval = mean_interval(np.array([*values]))
+    mean, low, high = (f"{100 * value:.{digits}f}" for value in interval)
+    return mean if interval.low != interval.low else f"{mean} ({low} to {high})"
+
+
+def _trained(config: StudyConfig, runs: Sequence[Run]) -> list[Outcome]:
+    """Train what is left of the runs, all of one length, in the folder that the config names."""
+    source = TaskSource.read(config.task, config.task_args)
+    task = source.make()
+    data = load_search_data(task, config.data_dir)
+    planned = [
+        Proposal(number, run.family, run.parameters, run.seed) for number, run in enumerate(runs)
+    ]
+    checkpoints, total = absolute(config.place) / FINALISTS, len(runs)
+    agenda, mirror = Planned(planned, checkpoints), Mirror(config.folder, config.place)
+    places = {number: (number, run.seed) for number, run in enumerate(runs)}
+    table = FinalistTable(config.folder, task.metric, places)
+    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+    display = Display(total, 0, None, config.epochs, task.metric, console, "run")
+    every = (*data, open_test_split(task, config.data_dir, data))
+    job = Job(agenda, total, checkpoints, every, load_all_data, table, display, mirror)
+    interrupt = Interrupt()
+    with Machine(config, source, interrupt) as machine, interrupt.listening(), display:
+        try:
+            machine.run(job)
+        finally:
+            table.write_in_time()
+    if interrupt.count:
+        raise KeyboardInterrupt
+    return [_outcome(run, checkpoints, one, config) for run, one in zip(runs, planned, strict=True)]
+
+
+def _outcome(run: Run, checkpoints: Place, planned: Proposal, config: StudyConfig) -> Outcome:
+    digest = planned.run_config(config).digest()
+    found, _ = find_checkpoint(checkpoints, planned.number, digest)
+    history = found.history if found else History("failed", error="its checkpoint is lost")
+    if history.status != "completed" or not found:
+        raise StudyError(
+            f"{run.schedule}, {run.epochs} epochs, seed {run.seed}: {history.status} "
+            f"{history.error}".strip()
+        )
+    return Outcome(run, *reversed(read_checkpoint(found.folder)))

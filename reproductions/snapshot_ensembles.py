@@ -1,0 +1,108 @@
+"""Snapshot ensembles: one run in cycles against one long cosine and against short runs.
+
+Huang et al., arXiv 1704.00109, with the small LeNet on MNIST, at equal cost of training.
+``python -m reproductions.snapshot_ensembles``
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from analysis.style import COLUMN, house_style
+from reproductions.runs import Bench, Outcome, Run, percent
+from study.batches import batches
+from study.cli import exit_status
+from study.ensemble import ensemble_metrics, outputs
+from study.tasks import mnist
+
+PEAK_LR, CYCLES = 0.1, 5
+CYCLED, LONG, SHORT = "snapshots of one run", "one long cosine", "independent short runs"
+PUBLISHED = {CYCLED: "error 3.4 (CIFAR-10), 17.4 (CIFAR-100), DenseNet"}
+
+
+def measured(kind: str, seed: int, members: Sequence[dict[str, Any]], bench: Bench) -> list[dict]:
+    """A row for each m, of one seed: the last m members together, and the best one alone.
+
+    The best is that with the highest accuracy on the validation split.
+    """
+    task = mnist.make_task()
+    model = task.make_model(0)
+    data = task.load_search_data(bench.asked.data_dir)
+    validation, test = data.validation, task.load_test_data(bench.asked.data_dir)
+    alone, together = [], {}
+    for name, split in (("val", validation), ("test", test)):
+        every = batches(split, 256, None)
+        said = [outputs(model, weights, every) for weights in members]
+        alone.append([float(task.metric.compute(one, split.targets)) for one in said])
+        together[name] = [*ensemble_metrics(task, reversed(said), split.targets)]
+    best = alone[1][int(np.argmax(alone[0]))]
+    return [
+        {"kind": kind, "seed": seed, "m": m, "best_single": best, "last": alone[1][-1]}
+        | {f"{name}_accuracy": values[m - 1] for name, values in together.items()}
+        for m in range(1, len(members) + 1)
+    ]
+
+
+def members_of(outcomes: Sequence[Outcome], kind: str, seed: int) -> list[dict[str, Any]]:
+    """Their weights, in the order in which they were trained."""
+    own = [one for one in outcomes if (one.run.schedule, one.run.seed % 1000) == (kind, seed)]
+    return own[0].state["snapshots"] if kind == CYCLED else [one.state["model"] for one in own]
+
+
+def draw(rows: Sequence[dict[str, Any]]) -> Figure:
+    """Accuracy against m: the mean over seeds, and each seed."""
+    figure, axes = plt.subplots(figsize=(COLUMN, 2.4))
+    for place, kind in enumerate((CYCLED, SHORT, LONG)):
+        own = [row for row in rows if row["kind"] == kind]
+        counts = sorted({row["m"] for row in own})
+        means = [np.mean([row["test_accuracy"] for row in own if row["m"] == m]) for m in counts]
+        colour = f"C{place}"
+        axes.plot([r["m"] for r in own], [100 * r["test_accuracy"] for r in own], ".", c=colour,
+                  alpha=0.4, ms=3)  # fmt: skip
+        if len(counts) > 1:
+            axes.plot(counts, 100 * np.array(means), c=colour, label=kind)
+        else:
+            axes.axhline(100 * means[0], c=colour, ls="--", lw=0.8, label=kind)
+    axes.set(xlabel="models together", ylabel="test accuracy (%)", xticks=range(1, CYCLES + 1))
+    axes.legend(loc="lower right")
+    return figure
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Train, and compare."""
+    bench = Bench.parse("snapshot_ensembles", arguments)
+    seeds, length = ([0], 1) if bench.asked.quick else (range(5), 6)
+    cosine = {"peak_lr": PEAK_LR, "end_ratio": 0.0}
+    runs = []
+    for seed in seeds:
+        cycled = {"peak_lr": PEAK_LR, "cycles": CYCLES}
+        runs.append(Run(CYCLED, "snapshot", cycled, CYCLES * length, seed))
+        runs.append(Run(LONG, "cosine", cosine, CYCLES * length, seed))
+        runs += [Run(SHORT, "cosine", cosine, length, seed + 1000 * k) for k in range(CYCLES)]
+    outcomes = bench.train("mnist", runs)
+    rows = [
+        row
+        for kind in (CYCLED, SHORT, LONG)
+        for seed in seeds
+        for row in measured(kind, seed, members_of(outcomes, kind, seed), bench)
+    ]
+    table = [["accuracy on MNIST, %", "best single", *(f"m = {m}" for m in range(1, CYCLES + 1))]]
+    for kind in (CYCLED, SHORT, LONG):
+        own = [row for row in rows if row["kind"] == kind]
+        cells = [percent(row["best_single"] for row in own if row["m"] == 1)]
+        for m in range(1, CYCLES + 1):
+            values = [row["test_accuracy"] for row in own if row["m"] == m]
+            cells.append(percent(values) if values else "")
+        table.append([kind, *cells])
+    with plt.rc_context(house_style()):
+        figure = draw(rows)
+    return bench.report(rows, table, figure)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main))

@@ -1,0 +1,42 @@
+"""What several sets of weights of one model say together: the mean of their outputs."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional
+
+from study.batches import Batches
+from study.task import Task
+
+Weights = Mapping[str, Tensor]
+"""As ``model.state_dict()`` gives them, buffers included."""
+
+
+@torch.inference_mode()
+def outputs(model: nn.Module, weights: Weights, split: Batches) -> Tensor:
+    """What a model puts out with these weights, (samples, ...); its own are left as they are."""
+    model.eval()
+    return torch.cat([functional_call(model, dict(weights), (inputs,)) for inputs, _ in split])
+
+
+def ensemble_metrics(task: Task, members: Iterable[Tensor], targets: Tensor) -> Iterator[float]:
+    """The task's metric of the first m members together, for m = 1, 2, ...
+
+    Where the loss is cross entropy, what is averaged is the softmax along dimension 1 (snapshot
+    ensembles, Huang et al., arXiv 1704.00109), and its logarithm is measured; elsewhere it is the
+    outputs themselves.
+
+    Args:
+        task: its loss and metric.
+        members: the outputs of each, (samples, ...).
+        targets: of the same samples.
+    """
+    classes = task.loss is functional.cross_entropy
+    total: Tensor | None = None
+    for count, member in enumerate(members, 1):
+        own = member.double().softmax(1) if classes else member.double()
+        total = own if total is None else total + own
+        mean = total / count
+        yield float(task.metric.compute(mean.log() if classes else mean, targets))
