@@ -7,6 +7,7 @@ on when the same command is given again.
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,13 +63,19 @@ class Run(NamedTuple):
     seed: int
 
 
-class Outcome(NamedTuple):
+@dataclass(frozen=True)
+class Outcome:
     """What came of it."""
 
     run: Run
     history: History
-    state: dict[str, Any]
-    """Of :meth:`study.training.TrainingRun.state`, weights under ``model``."""
+    folder: Place
+    """Of its checkpoint."""
+
+    @cached_property
+    def state(self) -> dict[str, Any]:
+        """Of :meth:`study.training.TrainingRun.state`, weights under ``model``."""
+        return read_checkpoint(self.folder)[0]
 
     @property
     def accuracy(self) -> float:
@@ -135,11 +142,10 @@ class Bench:
         return 0
 
 
-def percent(values: Iterable[float], digits: int = 2) -> str:
-    """The mean and its 95% interval, in percent; the mean alone of a single value."""
-    interval = mean_interval(np.array([*values]))
-    mean, low, high = (f"{100 * value:.{digits}f}" for value in interval)
-    return mean if interval.low != interval.low else f"{mean} ({low} to {high})"
+def percent(values: Iterable[float], interval: bool = True) -> str:
+    """The mean, in percent, and its 95% interval if there is more than one value."""
+    mean, low, high = (100 * end for end in mean_interval(np.array([*values])))
+    return f"{mean:.2f} ({low:.2f} to {high:.2f})" if interval and low == low else f"{mean:.2f}"
 
 
 def _trained(config: StudyConfig, runs: Sequence[Run]) -> list[Outcome]:
@@ -178,4 +184,4 @@ def _outcome(run: Run, checkpoints: Place, planned: Proposal, config: StudyConfi
             f"{run.schedule}, {run.epochs} epochs, seed {run.seed}: {history.status} "
             f"{history.error}".strip()
         )
-    return Outcome(run, *reversed(read_checkpoint(found.folder)))
+    return Outcome(run, history, found.folder)
