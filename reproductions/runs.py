@@ -5,7 +5,7 @@ on when the same command is given again.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,16 +15,20 @@ import matplotlib as mpl
 import numpy as np
 from filelock import FileLock
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
+from torch import Tensor
 
 from analysis.statistics import mean_interval
 from analysis.style import house_style, save
 from search_spaces import Parameters
+from study.batches import batches
 from study.checkpoint import find_checkpoint, read_checkpoint
 from study.cli import parse
 from study.config import StudyConfig
 from study.confirm import Planned, load_all_data, open_test_split
+from study.ensemble import ensemble_metrics, outputs
 from study.errors import StudyError
 from study.files import write_atomically
 from study.hardware import describe_versions
@@ -36,6 +40,7 @@ from study.results import FinalistTable
 from study.search import Job, Machine
 from study.source import TaskSource
 from study.storage import FINALISTS, Mirror, Place, absolute
+from study.task import Split, Task
 from study.training import History
 
 
@@ -71,6 +76,17 @@ class Outcome:
     history: History
     folder: Place
     """Of its checkpoint."""
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The numbers of it."""
+        return {
+            "schedule": self.run.schedule,
+            "epochs": self.run.epochs,
+            "seed": self.run.seed,
+            "val_accuracy": self.history.epochs[-1].val_metric,
+            "test_accuracy": self.accuracy,
+        }
 
     @cached_property
     def state(self) -> dict[str, Any]:
@@ -121,15 +137,25 @@ class Bench:
                 outcomes += _trained(config, own)
         return outcomes
 
+    def splits(self, task: Task) -> dict[str, Split]:
+        """Validation and test split: ``val``, ``test``."""
+        _, validation = task.load_search_data(self.asked.data_dir)
+        test = task.load_test_data(self.asked.data_dir)
+        assert isinstance(validation, Split) and isinstance(test, Split), "tensors in memory"
+        return {"val": validation, "test": test}
+
     def report(
-        self, rows: Sequence[dict[str, Any]], table: Sequence[Sequence[str]], figure: Figure
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        table: Sequence[Sequence[str]],
+        draw: Callable[[], Figure],
     ) -> int:
         """Write ``numbers.json``, ``table.md``, ``figure.png`` and ``.svg``; print the table.
 
         Args:
             rows: every number, with its seed.
             table: header and rows, as printed.
-            figure: made under :func:`analysis.style.house_style`.
+            draw: makes the figure; called under :func:`analysis.style.house_style`.
         """
         lines = [f"| {' | '.join(row)} |" for row in table]
         lines.insert(1, "|---" * len(table[0]) + "|")
@@ -137,7 +163,7 @@ class Bench:
         write_atomically(self.folder / "numbers.json", json.dumps(content, indent=1).encode())
         write_atomically(self.folder / "table.md", "\n".join([*lines, ""]).encode())
         with plt.rc_context(house_style()):
-            save(figure, self.folder / "figure")
+            save(draw(), self.folder / "figure")
         print("\n".join(lines), f"-> {self.folder}", sep="\n")
         return 0
 
@@ -146,6 +172,23 @@ def percent(values: Iterable[float], interval: bool = True) -> str:
     """The mean, in percent, and its 95% interval if there is more than one value."""
     mean, low, high = (100 * end for end in mean_interval(np.array([*values])))
     return f"{mean:.2f} ({low:.2f} to {high:.2f})" if interval and low == low else f"{mean:.2f}"
+
+
+def dots(axes: Axes, groups: Mapping[str, Sequence[float]]) -> None:
+    """A row a group, a dot a run: test accuracies in percent."""
+    for place, values in enumerate(groups.values()):
+        axes.plot(100 * np.array(values), [place] * len(values), "o", ms=4, alpha=0.6)
+    axes.set(xlabel="test accuracy (%)", ylim=(len(groups) - 0.5, -0.5))
+    axes.set_yticks(range(len(groups)), groups)
+
+
+def together(
+    task: Task, members: Sequence[Mapping[str, Any]], split: Split
+) -> tuple[list[Tensor], list[float]]:
+    """What each of these weights puts out, and the accuracy of the first m, for m = 1, 2, ..."""
+    every = batches(split, 256, None)
+    said = [outputs(task.make_model(0), weights, every) for weights in members]
+    return said, [*ensemble_metrics(task, said, split.targets)]
 
 
 def _trained(config: StudyConfig, runs: Sequence[Run]) -> list[Outcome]:

@@ -12,17 +12,16 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from analysis.style import COLUMN, house_style
-from reproductions.runs import Bench, Outcome, Run, percent
-from study.batches import batches
+from analysis.style import COLUMN
+from reproductions.runs import Bench, Outcome, Run, percent, together
 from study.cli import exit_status
-from study.ensemble import ensemble_metrics, outputs
 from study.task import Split
 from study.tasks import mnist
 
 PEAK_LR, CYCLES = 0.05, 5
 CYCLED, LONG, SHORT = "snapshots of one run", "one long cosine", "independent short runs"
-PUBLISHED = {CYCLED: "error 3.4 (CIFAR-10), 17.4 (CIFAR-100), DenseNet"}
+PUBLISHED = {CYCLED: "96.6 on CIFAR-10, 82.6 on CIFAR-100"}
+"""Of a DenseNet, all its snapshots together."""
 
 
 def measured(
@@ -32,16 +31,14 @@ def measured(
 
     The best is that with the highest accuracy on the validation split.
     """
-    task, alone, together = mnist.make_task(), {}, {}
-    model = task.make_model(0)
+    task, alone, ensembles = mnist.make_task(), {}, {}
     for name, split in splits.items():
-        said = [outputs(model, weights, batches(split, 256, None)) for weights in members]
+        said, ensembles[name] = together(task, members[::-1], split)
         alone[name] = [float(task.metric.compute(one, split.targets)) for one in said]
-        together[name] = [*ensemble_metrics(task, reversed(said), split.targets)]
     best = alone["test"][int(np.argmax(alone["val"]))]
     return [
         {"kind": kind, "seed": seed, "m": m, "best_single": best}
-        | {f"{name}_accuracy": values[m - 1] for name, values in together.items()}
+        | {f"{name}_accuracy": values[m - 1] for name, values in ensembles.items()}
         for m in range(1, len(members) + 1)
     ]
 
@@ -83,8 +80,7 @@ def main(arguments: Sequence[str]) -> int:
         runs.append(Run(LONG, "cosine", cosine, CYCLES * length, seed))
         runs += [Run(SHORT, "cosine", cosine, length, seed + 1000 * k) for k in range(CYCLES)]
     outcomes = bench.train("mnist", runs)
-    _, validation = mnist.load_search_data(bench.asked.data_dir)
-    splits = {"val": validation, "test": mnist.load_test_data(bench.asked.data_dir)}
+    splits = bench.splits(mnist.make_task())
     rows = [
         row
         for kind in (CYCLED, SHORT, LONG)
@@ -92,16 +88,15 @@ def main(arguments: Sequence[str]) -> int:
         for row in measured(kind, seed, members_of(outcomes, kind, seed), splits)
     ]
     table = [["accuracy on MNIST, %", "best single", *(f"m = {m}" for m in range(1, CYCLES + 1))]]
+    table[0].append("published, DenseNet")
     for kind in (CYCLED, SHORT, LONG):
         own = [row for row in rows if row["kind"] == kind]
         cells = [percent(row["best_single"] for row in own if row["m"] == 1)]
         for m in range(1, CYCLES + 1):
             values = [row["test_accuracy"] for row in own if row["m"] == m]
             cells.append(percent(values) if values else "")
-        table.append([kind, *cells])
-    with plt.rc_context(house_style()):
-        figure = draw(rows)
-    return bench.report(rows, table, figure)
+        table.append([kind, *cells, PUBLISHED.get(kind, "")])
+    return bench.report(rows, table, lambda: draw(rows))
 
 
 if __name__ == "__main__":

@@ -9,30 +9,28 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import combinations
+from itertools import combinations, groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from analysis.style import COLUMN, INK, QUIET, house_style
-from reproductions.runs import Bench, Outcome, Run, percent
-from study.batches import batches
+from analysis.style import INK, QUIET, rows_figure
+from reproductions.runs import Bench, Outcome, Run, dots, percent, together
+from search_spaces import ParameterValue
 from study.checkpoint import read_checkpoint
 from study.cli import exit_status
-from study.ensemble import ensemble_metrics, outputs
 from study.task import Split, Task
 from study.tasks import mnist
 
 CHILDREN, PEAK_RATES = 6, (0.01, 0.03, 0.1)
-SHAPES: dict[str, dict[str, float | int | str]] = {
-    "one_cycle": {"rise_fraction": 0.3, "start_ratio": 0.1, "end_ratio": 1e-4, "anneal": "cos"}
-    | {"phases": 2},
+ONE_CYCLE = {"rise_fraction": 0.3, "start_ratio": 0.1, "end_ratio": 1e-4}
+SHAPES: dict[str, dict[str, ParameterValue]] = {
+    "one_cycle": {**ONE_CYCLE, "anneal": "cos", "phases": 2},
     "constant": {},
     "cosine": {"end_ratio": 0.0},
 }
@@ -69,76 +67,56 @@ def make_task(parent: Path) -> Task:
     return replace(mnist.make_task(), make_model=partial(make_child, parent), capturable=False)
 
 
-def compared(groups: dict[str, list[Outcome]], task: Task, test: Split) -> list[dict[str, Any]]:
-    """A row a schedule: that of its peak rates that is best on the validation split."""
-    rows = []
-    for family in SHAPES:
-        own = [group for group in groups.values() if group[0].run.family == family]
-        best = max(
-            own, key=lambda group: np.mean([one.history.epochs[-1].val_metric for one in group])
-        )
-        every = batches(test, 256, None)
-        said = [outputs(task.make_model(0), one.state["model"], every) for one in best]
-        *_, ensemble = ensemble_metrics(task, said, test.targets)
-        guesses = [one.argmax(1) for one in said]
-        apart = [float((a != b).double().mean()) for a, b in combinations(guesses, 2)]
-        rows.append(
-            {"schedule": family, "peak_lr": best[0].run.parameters["peak_lr"]}
-            | {"children": [one.accuracy for one in best]}
-            | {"ensemble_accuracy": ensemble, "disagreement": float(np.mean(apart))}
-        )
-    return rows
+def compared(family: str, tuned: Sequence[Outcome], task: Task, test: Split) -> dict[str, Any]:
+    """Of one schedule: its children, the six together, and how often two of them disagree.
+
+    At the peak rate that is best for all of them on the validation split.
+    """
+    own = [one for one in tuned if one.run.family == family]
+    rates = [list(group) for _, group in groupby(own, lambda one: one.run.schedule)]
+    best = max(rates, key=lambda group: sum(one.row["val_accuracy"] for one in group))
+    said, ensembles = together(task, [one.state["model"] for one in best], test)
+    pairs = combinations([one.argmax(1) for one in said], 2)
+    return {
+        "schedule": best[0].run.schedule,
+        "children": [one.accuracy for one in best],
+        "ensemble": ensembles[-1],
+        "disagreement": float(np.mean([(a != b).double().mean() for a, b in pairs])),
+    }
 
 
 def draw(rows: Sequence[dict[str, Any]], parent: float) -> Figure:
     """Children, their ensembles and the parent."""
-    figure, axes = plt.subplots(figsize=(COLUMN, 1.9))
-    for place, row in enumerate(rows):
-        axes.plot(100 * np.array(row["children"]), [place] * CHILDREN, "o", c=INK, ms=3, alpha=0.5)
-        axes.plot(100 * row["ensemble_accuracy"], place, "D", c=INK, ms=5, mfc="none")
+    figure, axes = rows_figure(len(rows))
+    dots(axes, {row["schedule"]: row["children"] for row in rows})
+    axes.plot([100 * row["ensemble"] for row in rows], range(len(rows)), "D", c=INK, mfc="none")
     axes.axvline(100 * parent, c=QUIET, ls="--", lw=0.8)
-    axes.set(xlabel="test accuracy (%): children, their ensemble (◇), parent (dashed)")
-    axes.set_yticks(range(len(rows)), [row["schedule"] for row in rows])
-    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlabel("test accuracy (%): children, their ensemble (◇), parent (dashed)")
     return figure
 
 
 def main(arguments: Sequence[str]) -> int:
     """Train the parent, then its children, and compare."""
     bench = Bench.parse("subnetworks", arguments)
-    quick = bench.asked.quick
-    grown = {"peak_lr": 0.05, "end_ratio": 0.0}
+    quick, grown = bench.asked.quick, {"peak_lr": 0.05, "end_ratio": 0.0}
     (parent,) = bench.train("mnist", [Run("parent", "cosine", grown, 2 if quick else 10, 0)])
-    rates = PEAK_RATES[1:2] if quick else PEAK_RATES
     runs = [
         Run(f"{name} at {rate:g}", name, {"peak_lr": rate, **shape}, 1 if quick else 5, child)
         for name, shape in SHAPES.items()
-        for rate in rates
+        for rate in (PEAK_RATES[1:2] if quick else PEAK_RATES)
         for child in range(CHILDREN)
     ]
-    spec, origin = f"{__spec__.name}:make_task", f"parent={parent.folder}"
-    tuned = bench.train(spec, runs, task_args=(origin,))
-    groups: dict[str, list[Outcome]] = {}
-    for one in tuned:
-        groups.setdefault(one.run.schedule, []).append(one)
-    test = mnist.load_test_data(bench.asked.data_dir)
-    rows = compared(groups, make_task(Path(str(parent.folder))), test)
-    table = [["tuned by", "peak rate", "children, %", "ensemble of 6, %", "disagreement, %"]]
-    table.append(["(parent)", "0.05", percent([parent.accuracy]), "", ""])
+    origin = Path(str(parent.folder))
+    tuned = bench.train(f"{__spec__.name}:make_task", runs, task_args=(f"parent={origin}",))
+    task, test = make_task(origin), bench.splits(mnist.make_task())["test"]
+    rows = [compared(family, tuned, task, test) for family in SHAPES]
+    table = [["tuned by", "children, %", "the six together, %", "disagreement, %"]]
+    table.append(["(the parent)", percent([parent.accuracy]), "", ""])
     for row in rows:
-        ensemble, apart = percent([row["ensemble_accuracy"]]), percent([row["disagreement"]])
-        table.append(
-            [row["schedule"], f"{row['peak_lr']:g}", percent(row["children"]), ensemble, apart]
-        )
-    numbers = [
-        {"schedule": name, "child": one.run.seed, "test_accuracy": one.accuracy}
-        | {"val_accuracy": one.history.epochs[-1].val_metric}
-        for name, children in groups.items()
-        for one in children
-    ]
-    with plt.rc_context(house_style()):
-        figure = draw(rows, parent.accuracy)
-    return bench.report([*numbers, *rows], table, figure)
+        last = [percent([row[name]]) for name in ("ensemble", "disagreement")]
+        table.append([row["schedule"], percent(row["children"]), *last])
+    numbers = [one.row for one in (parent, *tuned)]
+    return bench.report([*numbers, *rows], table, lambda: draw(rows, parent.accuracy))
 
 
 if __name__ == "__main__":
