@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 import analysis
-from analysis.style import COLUMN
+from analysis.style import COLUMN, beside
 from reproductions.runs import Bench, percent
 from study import sweep
 from study.cli import exit_status
@@ -66,10 +66,9 @@ def draw(places: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(figsize=(COLUMN, 2.2))
     for family, row in places.iterrows():
         axes.plot(range(len(row)), row, marker="o", ms=3, lw=1)
-        axes.annotate(f" {family}", (len(row) - 1, row.iloc[-1]), va="center", size="small")
+        beside(axes, row.iloc[-1], str(family))
     axes.set(xlabel="epochs", ylabel="place by test accuracy", yticks=range(1, len(places) + 1))
     axes.set_xticks(range(places.shape[1]), map(str, places.columns))
-    axes.set_xlim(right=places.shape[1] - 0.1)
     axes.invert_yaxis()
     return figure
 

@@ -1,8 +1,6 @@
 """Prune and tune: children of one network, each with half of its weights, tuned by one cycle.
 
-Whitaker & Whitley, arXiv 2202.11782, with the small LeNet on MNIST. Children come in pairs whose
-masks are anti-random: what one has lost, the other has kept.
-``python -m reproductions.subnetworks``
+After Whitaker & Whitley, arXiv 2202.11782. ``python -m reproductions.subnetworks``
 """
 
 import sys
@@ -37,7 +35,7 @@ SHAPES: dict[str, dict[str, ParameterValue]] = {
 
 
 class Mask(nn.Module):
-    """Half of a weight's entries, at random; of an odd child, those that its elder has lost."""
+    """Half of a weight's entries, at random; an odd child has those that the one before lacks."""
 
     def __init__(self, weight: Tensor, child: int, layer: int) -> None:
         super().__init__()
@@ -91,7 +89,7 @@ def draw(rows: Sequence[dict[str, Any]], parent: float) -> Figure:
     dots(axes, {row["schedule"]: row["children"] for row in rows})
     axes.plot([100 * row["ensemble"] for row in rows], range(len(rows)), "D", c=INK, mfc="none")
     axes.axvline(100 * parent, c=QUIET, ls="--", lw=0.8)
-    axes.set_xlabel("test accuracy (%): children, their ensemble (◇), parent (dashed)")
+    axes.set_xlabel("test accuracy (%): children (●), the six\ntogether (◇), their parent (dashed)")
     return figure
 
 
