@@ -43,6 +43,12 @@ def _finalist_tables(found: Findings) -> list[pd.DataFrame]:
             "95% interval": intervals(comparison.families, text),
         }
     )
+    replicates, column = found.results.finalists, scale.ensemble_column
+    if column in replicates and replicates[column].notna().any():
+        means = replicates.groupby("family")[column].mean().reindex(families["finalist"])
+        families["its snapshots together"] = (
+            means.map(text, na_action="ignore").fillna("").to_numpy()
+        )
     pairs = comparison.pairs
     written = {
         "better": pairs["better"],
