@@ -1,24 +1,33 @@
 """What several sets of weights of one model say together: the mean of their outputs."""
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional
 
 from study.batches import Batches
 from study.task import Task
 
-Weights = Mapping[str, Tensor]
+Weights = Mapping[str, Any]
 """As ``model.state_dict()`` gives them, buffers included."""
 
 
-@torch.inference_mode()
 def outputs(model: nn.Module, weights: Weights, split: Batches) -> Tensor:
-    """What a model puts out with these weights, (samples, ...); its own are left as they are."""
+    """What a model puts out with these weights, (samples, ...); it gets its own back.
+
+    They are loaded and not called functionally, which a compiled or a captured model does not know.
+    """
+    own = copy.deepcopy(model.state_dict())
+    model.load_state_dict(weights)
     model.eval()
-    return torch.cat([functional_call(model, dict(weights), (inputs,)) for inputs, _ in split])
+    try:
+        with torch.inference_mode():
+            return torch.cat([model(inputs) for inputs, _ in split])
+    finally:
+        model.load_state_dict(own)
 
 
 def ensemble_metrics(task: Task, members: Iterable[Tensor], targets: Tensor) -> Iterator[float]:

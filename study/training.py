@@ -5,6 +5,7 @@ of its :class:`RunConfig`, and a run that goes on from :meth:`TrainingRun.state`
 one that was never interrupted.
 """
 
+import copy
 import hashlib
 import json
 import math
@@ -23,7 +24,7 @@ from search_spaces import FAMILIES, Parameters
 from search_spaces.family import applied_rate, momentum, switch
 from search_spaces.preflight import cycle_ends
 from study.batches import Batches, batches
-from study.ensemble import ensemble_metrics, outputs
+from study.ensemble import Weights, ensemble_metrics, outputs
 from study.step import training_steps
 from study.task import Data, SearchData, Task
 
@@ -146,7 +147,7 @@ class TrainingRun:
     ) -> None:
         self.task, self.config = task, config
         self.history = History()
-        self._device, self._cuda = device, device.startswith("cuda")
+        self._cuda = device.startswith("cuda")
         seed_everything(config.seed)  # first, since a loader may draw when it is made
         self._order = torch.Generator().manual_seed(config.seed)
         self._train = batches(data.train, config.batch_size, self._order, device)
@@ -164,7 +165,7 @@ class TrainingRun:
         )
         self.schedule = family.build(self.optimizer, parameters, self.total_steps)
         self._steps = training_steps(task, self.model, self.optimizer, self._train)
-        self.snapshots: list[dict[str, Tensor]] = []
+        self.snapshots: list[Weights] = []
         keeps = test is not None and family.cycles
         self._cycle_ends = cycle_ends(family, parameters, self.total_steps) if keeps else ()
 
@@ -232,8 +233,7 @@ class TrainingRun:
                 self.history.curve.append((first_step + k, lr, momentum(group)))
             self.schedule.step()
             if first_step + k + 1 in self._cycle_ends:
-                weights = self.model.state_dict()
-                self.snapshots.append({name: one.clone() for name, one in weights.items()})
+                self.snapshots.append(copy.deepcopy(self.model.state_dict()))
             yield loss, lr
 
     @torch.inference_mode()
@@ -284,10 +284,7 @@ class TrainingRun:
         """Go on from :meth:`state`, as if there had been no interruption."""
         self.history = history
         self.model.load_state_dict(state["model"])
-        self.snapshots = [
-            {name: one.to(self._device) for name, one in weights.items()}
-            for weights in state.get("snapshots", [])  # older versions kept none
-        ]
+        self.snapshots = [*state.get("snapshots", [])]  # older versions kept none
         # The schedule alone would not do: the rates live in the optimizer.
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
