@@ -66,10 +66,7 @@ def make_task(parent: Path) -> Task:
 
 
 def compared(family: str, tuned: Sequence[Outcome], task: Task, test: Split) -> dict[str, Any]:
-    """Of one schedule: its children, the six together, and how often two of them disagree.
-
-    At the peak rate that is best for all of them on the validation split.
-    """
+    """The children of one schedule, at their best peak rate on the validation split."""
     own = [one for one in tuned if one.run.family == family]
     rates = [list(group) for _, group in groupby(own, lambda one: one.run.schedule)]
     best = max(rates, key=lambda group: sum(one.row["val_accuracy"] for one in group))
@@ -111,8 +108,12 @@ def main(arguments: Sequence[str]) -> int:
     table = [["tuned by", "children, %", "the six together, %", "disagreement, %"]]
     table.append(["(the parent)", percent([parent.accuracy]), "", ""])
     for row in rows:
-        last = [percent([row[name]]) for name in ("ensemble", "disagreement")]
-        table.append([row["schedule"], percent(row["children"]), *last])
+        cells = (
+            percent(row["children"]),
+            percent([row["ensemble"]]),
+            percent([row["disagreement"]]),
+        )
+        table.append([row["schedule"], *cells])
     numbers = [one.row for one in (parent, *tuned)]
     return bench.report([*numbers, *rows], table, lambda: draw(rows, parent.accuracy))
 

@@ -14,8 +14,7 @@ from matplotlib.figure import Figure
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 
-from analysis.statistics import sign_flip
-from analysis.style import WIDTH
+from analysis.style import WIDTH, scale_rates
 from reproductions import caffe
 from reproductions.runs import Bench, Outcome, Run, dots, percent
 from search_spaces.family import Parameters, Recipe, ScheduleFamily, Weights
@@ -75,8 +74,8 @@ def tabled(found: Mapping[tuple[str, int], Sequence[float]]) -> list[list[str]]:
         lines.append([name, str(epochs), percent(values), *PUBLISHED.get((name, epochs), ("", ""))])
     for other in [setting for setting in found if setting[0] == "inv"]:
         gains = np.subtract(found["1cycle", SHORT], found[other])
-        apart = f"{percent(gains)} points, p = {sign_flip(gains):.2g}"
-        lines.append([f"1cycle at {SHORT} - inv", str(other[1]), apart, "", ""])
+        name = f"1cycle at {SHORT} over inv at {other[1]}"
+        lines.append([name, "", f"{percent(gains)} points", "", ""])
     return lines
 
 
@@ -87,7 +86,8 @@ def draw(outcomes: Sequence[Outcome], found: Mapping[tuple[str, int], Sequence[f
         run = next(one for one in outcomes if (one.run.schedule, one.run.epochs) == (name, epochs))
         steps, rates, _ = np.array(run.history.curve).T
         left.plot((steps + 1) / (steps[-1] + 1) * epochs, rates)
-    left.set(xlabel="epoch", ylabel="learning rate", yscale="log", ylim=(1e-4, 0.2))
+    left.set(xlabel="epoch", ylabel="learning rate", ylim=(1e-4, 0.2))
+    scale_rates(left.yaxis)
     dots(right, {f"{name}, {epochs} epochs": values for (name, epochs), values in found.items()})
     return figure
 
