@@ -26,9 +26,9 @@ from study.task import Split, Task
 from study.tasks import mnist
 
 CHILDREN, PEAK_RATES = 6, (0.01, 0.03, 0.1)
-ONE_CYCLE = {"rise_fraction": 0.3, "start_ratio": 0.1, "end_ratio": 1e-4}
+ONE_CYCLE = {"rise_fraction": 0.3, "start_ratio": 0.1, "end_ratio": 1e-4, "phases": 2}
 SHAPES: dict[str, dict[str, ParameterValue]] = {
-    "one_cycle": {**ONE_CYCLE, "anneal": "cos", "phases": 2},
+    "one_cycle": {**ONE_CYCLE, "anneal": "cos"},
     "constant": {},
     "cosine": {"end_ratio": 0.0},
 }
@@ -39,9 +39,8 @@ class Mask(nn.Module):
 
     def __init__(self, weight: Tensor, child: int, layer: int) -> None:
         super().__init__()
-        order = torch.randperm(
-            weight.numel(), generator=torch.Generator().manual_seed(1000 * (child // 2) + layer)
-        )
+        pair = torch.Generator().manual_seed(1000 * (child // 2) + layer)
+        order = torch.randperm(weight.numel(), generator=pair)
         kept = (order < weight.numel() // 2).view(weight.shape) ^ bool(child % 2)
         self.register_buffer("kept", kept.to(weight))
 
@@ -108,12 +107,8 @@ def main(arguments: Sequence[str]) -> int:
     table = [["tuned by", "children, %", "the six together, %", "disagreement, %"]]
     table.append(["(the parent)", percent([parent.accuracy]), "", ""])
     for row in rows:
-        cells = (
-            percent(row["children"]),
-            percent([row["ensemble"]]),
-            percent([row["disagreement"]]),
-        )
-        table.append([row["schedule"], *cells])
+        cells = [row["children"], [row["ensemble"]], [row["disagreement"]]]
+        table.append([row["schedule"], *map(percent, cells)])
     numbers = [one.row for one in (parent, *tuned)]
     return bench.report([*numbers, *rows], table, lambda: draw(rows, parent.accuracy))
 
