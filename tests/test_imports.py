@@ -7,9 +7,10 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 MAY_IMPORT_RAY = {f"study/{name}.py" for name in ("trial", "search", "cluster", "loggers")}
 FORBIDDEN = {
-    "search_spaces": {"study", "analysis", "ray", "pathlib", "os"},
-    "study": {"analysis", "seaborn", "matplotlib"},
-    "analysis": {"ray", "torch"},
+    "search_spaces": {"study", "analysis", "reproductions", "ray", "pathlib", "os"},
+    "study": {"analysis", "reproductions", "seaborn", "matplotlib"},
+    "analysis": {"reproductions", "ray", "torch"},
+    "reproductions": {"ray", "optuna"},
 }
 MAY_IMPORT_OPTUNA = {"analysis/importance.py"}
 
@@ -61,6 +62,7 @@ def test_training_knows_no_search() -> None:
     assert not {name.split(".")[0] for name in names} & {"ray", "optuna", "pathlib", "os"}
     assert {name for name in names if name.count(".") == 1 and name.startswith("study.")} == {
         "study.batches",
+        "study.ensemble",
         "study.step",
         "study.task",
     }

@@ -30,21 +30,29 @@ Values = Mapping[str, Sequence[float]]
 
 
 def table_of(
-    folder: Path, values: Values, ranking: Ranking = ACCURACY, lost: Mapping[int, Status] = {}
+    folder: Path,
+    values: Values,
+    ranking: Ranking = ACCURACY,
+    lost: Mapping[int, Status] = {},
+    ensembles: Mapping[str, Sequence[float]] = {},
 ) -> pd.DataFrame:
-    """finalists.parquet with these test values; ``lost`` are the runs that did not complete."""
+    """finalists.parquet with these test values; ``lost`` are the runs that did not complete.
+
+    ``ensembles``: what two snapshots of a family come to together.
+    """
     runs = [
         (trial, replicate, family, found[replicate])
         for replicate in range(max(map(len, values.values())))
         for trial, (family, found) in enumerate(values.items())
     ]
     table = FinalistTable(folder, ranking, {k: run[:2] for k, run in enumerate(runs)})
-    for number, (_, _, family, value) in enumerate(runs):
+    for number, (_, replicate, family, value) in enumerate(runs):
         history = History(
             lost.get(number, "completed"),
             [EpochRecord(1, 9, 0.1, 1, 1, value, 1)],
             test_metric=value,
             test_loss=1.0,
+            ensembles=[value, ensembles[family][replicate]] if family in ensembles else [],
         )
         table.add(Proposal(number, family, {"peak_lr": 0.1}, 0), history)
     table.write_in_time()
@@ -241,6 +249,68 @@ def test_a_winner_is_named_with_margin_error_and_code(tmp_path: Path) -> None:
         "of those that were tried.",
         "Code: python -m study.export 'results/a b' --trial 1",
     ]
+
+
+WITH_CYCLES = {"constant": shifted(-0.01), "cosine": shifted(0.004), "snapshot": shifted(0)}
+
+
+def with_ensembles(folder: Path, ensembles: Values, values: Values = WITH_CYCLES) -> Results:
+    return results_with(folder, values)._replace(
+        finalists=table_of(folder, values, ensembles=ensembles)
+    )
+
+
+def test_an_ensemble_that_beats_every_single_model_is_named_with_its_cost(tmp_path: Path) -> None:
+    results = with_ensembles(tmp_path, {"snapshot": shifted(0.009)})
+    ensemble = compared(results.finalists).ensemble
+    assert ensemble
+    assert (ensemble.family, ensemble.snapshots) == ("snapshot", 2)
+    gains = np.subtract(shifted(0.009), shifted(0.004))
+    assert ensemble.better == pytest.approx(mean_interval(gains), abs=1e-9)
+    who, how_good, *_ = said(results, tmp_path)
+    assert who.startswith("cosine wins"), "an ensemble is no candidate"
+    assert how_good.endswith(
+        " But the 2 snapshots of snapshot together beat every single model: 0.50 points better "
+        "(95% interval 0.50 to 0.50) than cosine, the best of them, at 2 times the cost of "
+        "inference."
+    )
+
+
+@pytest.mark.parametrize(
+    ("ensembles", "replicates"),
+    [
+        ({"snapshot": shifted(0.003)}, 10),  # better than its own last weights, and no more
+        ({"snapshot": shifted(0.004)}, 10),  # as good as the best
+        ({"snapshot": shifted(0.009)}, 5),  # of which none can be significant
+        ({}, 10),
+    ],
+)
+def test_no_other_ensemble_is_named(ensembles: Values, replicates: int, tmp_path: Path) -> None:
+    values = {family: own[:replicates] for family, own in WITH_CYCLES.items()}
+    results = with_ensembles(tmp_path, ensembles, values)
+    assert compared(results.finalists).ensemble is None
+    assert "snapshots of" not in " ".join(said(results, tmp_path))
+    earlier = results.finalists.drop(columns=["ensemble_accuracy", "snapshots"])
+    assert compared(earlier).ensemble is None
+
+
+def test_ensembles_are_corrected_for_their_number(tmp_path: Path) -> None:
+    """Six seeds: p = 0.031 for one ensemble, 0.063 for one of two."""
+    values = {"cosine": shifted(0)[:6], "snapshot": shifted(0)[:6], "sine": shifted(0)[:6]}
+    better = {"snapshot": shifted(0.002)[:6]}
+    assert compared(table_of(tmp_path, values, ensembles=better)).ensemble
+    better["sine"] = shifted(0.001)[:6]
+    assert compared(table_of(tmp_path, values, ensembles=better)).ensemble is None
+
+
+def test_of_an_ensemble_lower_may_be_better(tmp_path: Path) -> None:
+    values = {"cosine": shifted(0), "snapshot": shifted(0.004)}
+    lower = table_of(tmp_path, values, RMSE, ensembles={"snapshot": shifted(-0.01)})
+    ensemble = compared(lower, RMSE).ensemble
+    assert ensemble
+    assert ensemble.better.mean == pytest.approx(0.01)
+    higher = table_of(tmp_path, values, RMSE, ensembles={"snapshot": shifted(0.01)})
+    assert compared(higher, RMSE).ensemble is None
 
 
 def test_where_seeds_cannot_tell_it_says_so(tmp_path: Path) -> None:
