@@ -153,7 +153,8 @@ def test_an_ensemble_is_the_mean_of_the_softmax_by_hand() -> None:
     ]
     assert run.history.ensembles == pytest.approx(expected, abs=1e-12)
     assert run.history.ensembles[0] == run.history.test_metric, "the last snapshot is the end"
-    assert same(run.model.state_dict(), last), "the run keeps its own weights"
+    assert same(run.model.state_dict(), last), "it gets its own weights back"
+    assert same(run.snapshots[-1], last), "also when the run measures them"
 
 
 def test_softmax_is_averaged_and_not_the_logits() -> None:
