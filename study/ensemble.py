@@ -42,7 +42,8 @@ def ensemble_metrics(task: Task, members: Iterable[Tensor], targets: Tensor) -> 
         members: the outputs of each, (samples, ...).
         targets: of the same samples.
     """
-    classes = task.loss is functional.cross_entropy
+    whole = getattr(task.loss, "func", task.loss)  # of a partial, with label smoothing, say
+    classes = whole is functional.cross_entropy or isinstance(whole, nn.CrossEntropyLoss)
     total: Tensor | None = None
     for count, member in enumerate(members, 1):
         own = member.double().softmax(1) if classes else member.double()

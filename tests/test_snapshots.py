@@ -2,6 +2,8 @@
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +165,9 @@ def test_softmax_is_averaged_and_not_the_logits() -> None:
     task, targets = digits.make_task(), torch.tensor([1])
     assert [*ensemble_metrics(task, members, targets)] == [0.0, 0.0, 1.0]
     members = [torch.tensor([[3.0, 0.0]])] * 2 + [torch.tensor([[0.0, 9.0]])]
-    assert [*ensemble_metrics(task, members, torch.tensor([0]))] == [1.0, 1.0, 1.0]
+    for loss in (task.loss, nn.CrossEntropyLoss(), partial(task.loss, label_smoothing=0.1)):
+        task = replace(task, loss=loss)
+        assert [*ensemble_metrics(task, members, torch.tensor([0]))] == [1.0, 1.0, 1.0]
 
 
 def test_of_other_losses_the_outputs_themselves_are_averaged() -> None:
