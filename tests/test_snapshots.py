@@ -165,7 +165,11 @@ def test_softmax_is_averaged_and_not_the_logits() -> None:
     task, targets = digits.make_task(), torch.tensor([1])
     assert [*ensemble_metrics(task, members, targets)] == [0.0, 0.0, 1.0]
     members = [torch.tensor([[3.0, 0.0]])] * 2 + [torch.tensor([[0.0, 9.0]])]
-    for loss in (task.loss, nn.CrossEntropyLoss(), partial(task.loss, label_smoothing=0.1)):
+    for loss in (
+        task.loss,
+        nn.CrossEntropyLoss(),
+        partial(functional.cross_entropy, label_smoothing=0.1),
+    ):
         task = replace(task, loss=loss)
         assert [*ensemble_metrics(task, members, torch.tensor([0]))] == [1.0, 1.0, 1.0]
 
