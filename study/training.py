@@ -31,6 +31,7 @@ from study.task import Data, SearchData, Task
 Status = Literal["running", "completed", "diverged", "failed", "stopped"]
 
 MAX_CURVE_POINTS = 512
+MAX_SNAPSHOTS = 8  # those of the last cycles: every checkpoint holds them, and 4 to 8 work well
 EVALUATION_BATCH = 256  # larger ones leave the processor's cache and are slower
 
 
@@ -167,7 +168,8 @@ class TrainingRun:
         self._steps = training_steps(task, self.model, self.optimizer, self._train)
         self.snapshots: list[Weights] = []
         keeps = test is not None and family.cycles
-        self._cycle_ends = cycle_ends(family, parameters, self.total_steps) if keeps else ()
+        ends = cycle_ends(family, parameters, self.total_steps) if keeps else ()
+        self._snapshot_ends = frozenset(ends[-MAX_SNAPSHOTS:])
 
     def run_epoch(self) -> EpochRecord:
         """Train one epoch, evaluate, and add the record to the history.
@@ -232,7 +234,7 @@ class TrainingRun:
             if first_step + k in self._recorded:
                 self.history.curve.append((first_step + k, lr, momentum(group)))
             self.schedule.step()
-            if first_step + k + 1 in self._cycle_ends:
+            if first_step + k + 1 in self._snapshot_ends:
                 self.snapshots.append(copy.deepcopy(self.model.state_dict()))
             yield loss, lr
 

@@ -109,6 +109,17 @@ def test_what_is_kept_are_the_weights_after_those_steps() -> None:
     assert not same(after[23], after[22]), "each step moves the weights"
 
 
+def test_of_many_cycles_the_last_eight_are_kept() -> None:
+    task = digits.make_task()
+    config = RunConfig("snapshot", {"peak_lr": 0.3, "cycles": 12}, 5, 4, 64)
+    run = TrainingRun(
+        task, task.load_search_data(Path()), config, "cpu", task.load_test_data(Path())
+    )
+    run.run_epoch()
+    assert not run.snapshots, "the first four"
+    assert len(finished(run).snapshots) == len(run.history.ensembles) == 8
+
+
 @pytest.mark.parametrize(("family", "test"), [("snapshot", False), ("constant", True)])
 def test_nothing_is_kept_in_a_search_nor_without_cycles(family: str, test: bool) -> None:
     run = finished(run_of(family, test))
