@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import given, settings
@@ -207,3 +208,15 @@ def test_the_table_has_what_all_snapshots_come_to(tmp_path: Path) -> None:
     ensemble, none = found["ensemble_accuracy"].to_pylist()
     assert 0 < ensemble <= 1
     assert none is None
+
+
+def test_a_table_from_before_there_were_snapshots_is_read(tmp_path: Path) -> None:
+    table = FinalistTable(tmp_path, ACCURACY, {0: (3, 0)})
+    table.add(Proposal(0, "snapshot", SHAPES["snapshot"], 5), finished(run_of("snapshot")).history)
+    table.write_in_time()
+    path = tmp_path / "finalists.parquet"
+    earlier = pq.read_table(path).drop_columns(["ensemble_accuracy", "snapshots"])
+    pq.write_table(earlier, path)
+    found = read_finalists(tmp_path, ACCURACY)
+    assert found is not None
+    assert found.column_names == earlier.column_names
