@@ -48,7 +48,8 @@ def tabled(runs: pd.DataFrame) -> list[list[str]]:
     each = runs.groupby(["epochs", "replicate"])["test_accuracy"].rank(
         ascending=False, method="min"
     )
-    lines = [["schedule", *(f"{one} epochs" for one in budgets), "first / top three, %", "REX"]]
+    heads = [f"{one} epoch{'s' * (one > 1)}" for one in budgets]
+    lines = [["schedule", *heads, "first / top three, %", "REX"]]
     for family in SCHEDULES:
         own = runs["family"] == family
         cells = [

@@ -25,7 +25,7 @@ from study.cli import exit_status
 from study.task import Split, Task
 from study.tasks import mnist
 
-CHILDREN, PEAK_RATES = 6, (0.01, 0.03, 0.1)
+CHILDREN, PEAK_RATES = 6, (0.003, 0.01, 0.03, 0.1, 0.2)
 ONE_CYCLE = {"rise_fraction": 0.3, "start_ratio": 0.1, "end_ratio": 1e-4, "phases": 2}
 SHAPES: dict[str, dict[str, ParameterValue]] = {
     "one_cycle": {**ONE_CYCLE, "anneal": "cos"},
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str]) -> int:
     runs = [
         Run(f"{name} at {rate:g}", name, {"peak_lr": rate, **shape}, 1 if quick else 5, child)
         for name, shape in SHAPES.items()
-        for rate in (PEAK_RATES[1:2] if quick else PEAK_RATES)
+        for rate in (PEAK_RATES[2:3] if quick else PEAK_RATES)
         for child in range(CHILDREN)
     ]
     origin = Path(str(parent.folder))
