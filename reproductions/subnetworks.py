@@ -25,7 +25,7 @@ from study.cli import exit_status
 from study.task import Split, Task
 from study.tasks import mnist
 
-CHILDREN, PEAK_RATES = 6, (0.003, 0.01, 0.03, 0.1, 0.2)
+CHILDREN, PEAK_RATES = 6, (0.003, 0.01, 0.03, 0.1)
 ONE_CYCLE = {"rise_fraction": 0.3, "start_ratio": 0.1, "end_ratio": 1e-4, "phases": 2}
 SHAPES: dict[str, dict[str, ParameterValue]] = {
     "one_cycle": {**ONE_CYCLE, "anneal": "cos"},
