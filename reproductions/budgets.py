@@ -48,7 +48,7 @@ def tabled(runs: pd.DataFrame) -> list[list[str]]:
     each = runs.groupby(["epochs", "replicate"])["test_accuracy"].rank(
         ascending=False, method="min"
     )
-    heads = [f"{one} epoch{'s' * (one > 1)}" for one in budgets]
+    heads = [f"{one} epoch{'s' * (one > 1)}" for one in map(int, budgets)]
     lines = [["schedule", *heads, "first / top three, %", "REX"]]
     for family in SCHEDULES:
         own = runs["family"] == family
