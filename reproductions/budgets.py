@@ -44,11 +44,11 @@ def ranks(runs: pd.DataFrame) -> pd.DataFrame:
 
 def tabled(runs: pd.DataFrame) -> list[list[str]]:
     """Mean accuracies and places; the share of first and of top-three places, a place a seed."""
-    places, budgets = ranks(runs), sorted(runs["epochs"].unique())
+    places, budgets = ranks(runs), sorted(set(runs["epochs"]))
     each = runs.groupby(["epochs", "replicate"])["test_accuracy"].rank(
         ascending=False, method="min"
     )
-    heads = [f"{one} epoch{'s' * (one > 1)}" for one in map(int, budgets)]
+    heads = [f"{one} epoch{'s' * (one > 1)}" for one in budgets]
     lines = [["schedule", *heads, "first / top three, %", "REX"]]
     for family in SCHEDULES:
         own = runs["family"] == family
