@@ -102,10 +102,13 @@ class Host:
 
     def kill(self, word: str) -> int:
         """Kill the processes with a word in their command; how many there were."""
-        found = [process for process in self.processes() if word in " ".join(process.cmdline())]
-        for process in found:
-            process.kill()
-        return len(found)
+        killed = 0
+        for process in self.processes():
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+                if word in " ".join(process.cmdline()):
+                    process.kill()
+                    killed += 1
+        return killed
 
 
 def _space(pid: int) -> Path:

@@ -385,7 +385,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.mark.slow
 def test_both_hosts_train(cluster: Cluster) -> None:
-    output = cluster.ray("exec", str(cluster.file), " ".join(cluster.study("first")))
+    # Long enough that the second host is there before the first has done them all.
+    study = cluster.study("first", "--epochs", "60")
+    output = cluster.ray("exec", str(cluster.file), " ".join(study))
     trials = cluster.trials("first")
     assert list(trials["status"]) == ["completed"] * 8, output
     assert set(trials["node"]) == {"head", "worker"}
