@@ -120,19 +120,21 @@ def scale_rates(axis: Axis, subs: Sequence[float] = (1,)) -> None:
 
 
 def save(figure: Figure, stem: Path, formats: Sequence[str] = ("png", "svg")) -> list[Path]:
-    """Write ``stem.png`` and so on, each whole or not at all, and close the figure.
+    """Write ``stem.png`` and so on, each whole or not at all; the figure is closed in any case.
 
     Raises:
         OSError: a file cannot be written.
     """
     paths = []
-    for suffix in formats:
-        drawn = io.BytesIO()
-        # Without the time, so that the same figure is the same file.
-        metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(suffix)
-        figure.savefig(drawn, format=suffix, dpi=DPI, metadata=metadata)
-        figure.set_layout_engine("none")  # which took half of the time, and is done
-        paths.append(stem.with_name(f"{stem.name}.{suffix}"))
-        write_atomically(paths[-1], drawn.getvalue())
-    plt.close(figure)
+    try:
+        for suffix in formats:
+            drawn = io.BytesIO()
+            # Without the time, so that the same figure is the same file.
+            metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(suffix)
+            figure.savefig(drawn, format=suffix, dpi=DPI, metadata=metadata)
+            figure.set_layout_engine("none")  # which took half of the time, and is done
+            paths.append(stem.with_name(f"{stem.name}.{suffix}"))
+            write_atomically(paths[-1], drawn.getvalue())
+    finally:
+        plt.close(figure)
     return paths

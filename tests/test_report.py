@@ -5,11 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from analysis import page
+from analysis import page, style
 from analysis.report import ReportConfig, main, write_report
 from analysis.sections import SECTIONS
 from benchmarks.report import made_up_study
@@ -114,10 +115,11 @@ def test_no_right_to_write_is_bad_input_and_a_full_disk_is_not(
     def refuse(*arguments: Any) -> None:
         raise OSError(number, "no")
 
-    monkeypatch.setattr(page, "save", refuse)
+    monkeypatch.setattr(style, "write_atomically", refuse)
     with pytest.raises(kind, match="cannot be written: no"):
         write_report(tmp_path)
     assert not (tmp_path / "report" / "index.html").exists()
+    assert not plt.get_fignums(), "every figure is closed"
 
 
 def test_for_a_paper_there_are_vectors_with_their_letters(tmp_path: Path) -> None:
