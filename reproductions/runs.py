@@ -24,6 +24,7 @@ from analysis.statistics import mean_interval
 from analysis.style import house_style, save
 from search_spaces import Parameters
 from study.batches import batches
+from study.check_data import load_search_data
 from study.checkpoint import find_checkpoint, read_checkpoint
 from study.cli import parse
 from study.config import StudyConfig
@@ -34,7 +35,6 @@ from study.files import write_atomically
 from study.hardware import describe_versions
 from study.interrupt import Interrupt
 from study.ledger import Proposal
-from study.preflight import load_search_data
 from study.progress import Display
 from study.results import FinalistTable
 from study.search import Job, Machine

@@ -19,6 +19,7 @@ import tyro
 from rich.console import Console
 
 from search_spaces import CONTROLS
+from study.check_data import load_search_data, load_test_split
 from study.checkpoint import trials_with_folders
 from study.cli import exit_status, parse
 from study.config import StudyConfig
@@ -28,7 +29,6 @@ from study.hardware import now
 from study.interrupt import Interrupt
 from study.ledger import Proposal
 from study.metric import Ranking
-from study.preflight import load_search_data, load_test_split
 from study.progress import Display
 from study.results import (
     FinalistTable,

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from search_spaces import FAMILIES, SearchSpace, preflight
 from search_spaces.family import MIN_STEPS
+from study.check_data import load_search_data
 from study.cli import exit_status, parse
 from study.config import MACHINE, OF_ONE_RUN, StudyConfig
 from study.database import Database, StorageInternalError, reason
@@ -34,7 +35,7 @@ from study.ledger import (
     refuse_trials_without_description,
 )
 from study.plan import Plan
-from study.preflight import check_task, load_search_data, steps_per_epoch
+from study.preflight import check_task, steps_per_epoch
 from study.progress import Display
 from study.recovery import finished_before, what_was_found
 from study.results import (

@@ -12,9 +12,10 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from study.batches import batches
+from study.check_data import load_search_data
 from study.errors import InputError
 from study.metric import RMSE, Metric, rmse
-from study.preflight import check_task, load_search_data
+from study.preflight import check_task
 from study.run import main
 from study.source import TaskSource
 from study.task import SearchData, Split, Task
