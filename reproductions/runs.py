@@ -186,9 +186,8 @@ def together(
     task: Task, members: Sequence[Mapping[str, Any]], split: Split
 ) -> tuple[list[Tensor], list[float]]:
     """What each of these weights puts out, and the accuracy of the first m, for m = 1, 2, ..."""
-    every = batches(split, 256, None)
-    said = [outputs(task.make_model(0), weights, every) for weights in members]
-    return said, [*ensemble_metrics(task, said, split.targets)]
+    every, targets = outputs(task.make_model(0), members, batches(split, 256, None))
+    return every, [*ensemble_metrics(task, every, targets)]
 
 
 def _trained(config: StudyConfig, runs: Sequence[Run]) -> list[Outcome]:

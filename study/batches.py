@@ -1,11 +1,12 @@
 """Batches of a split on the device, whichever way the split comes."""
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Any, Protocol
 
 import torch
 from torch import Generator, Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from study.task import Data, Split
 
@@ -42,6 +43,19 @@ def batches(data: Data, size: int, order: Generator | None, device: str = "cpu")
         loader = DataLoader(data, size, shuffled, generator=order, drop_last=shuffled)
         return _LoaderBatches(loader, device)
     return _LoaderBatches(data(size, order), device)
+
+
+def last_batch(loader: DataLoader[Any]) -> Any:
+    """The last batch of an epoch, alone where the loader says what is in it.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if loader.batch_sampler is not None and not isinstance(loader.dataset, IterableDataset):
+        own = deque(loader.batch_sampler, maxlen=1)
+        loader = DataLoader(loader.dataset, batch_sampler=own, collate_fn=loader.collate_fn)
+    (batch,) = deque(loader, maxlen=1)
+    return batch
 
 
 def on_device(data: Data, device: str) -> Data:

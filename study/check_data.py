@@ -3,8 +3,11 @@
 Whatever is wrong is said in one line that names the function of the user's in which it is.
 """
 
+import contextlib
+import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from study.errors import InputError, StudyError, said
 from study.task import Data, SearchData, Split, Task
 
 SHARED = 0.1
-"""Of the validation samples: more than this also among the training samples is no accident."""
+"""Of a split's samples: more than this also in another one is no accident, where none recur."""
 CHUNK = 4096
 """Samples that are looked at together, so that looking takes little memory."""
 
@@ -34,8 +37,7 @@ def load_search_data(task: Task, data_dir: Path) -> SearchData:
         raise wrong(task, f"load_search_data(data_dir) must return a SearchData, not {kind}")
     for name, split in zip(("training", "validation"), data, strict=True):
         _check_split(task, name, split)
-    if _overlap(data):
-        raise wrong(task, "validation samples are among the training samples")
+    _check_apart(task, data.train, "training", data.validation, "validation")
     return data
 
 
@@ -49,8 +51,7 @@ def load_test_split(task: Task, load: Callable[[], Data], data: SearchData | Non
     split: Data = call(task, "load_test_data(data_dir)", load)
     _check_split(task, "test", split)
     for name, other in zip(("training", "validation"), data or (), strict=False):
-        if _overlap(SearchData(other, split)):
-            raise wrong(task, f"test samples are among the {name} samples")
+        _check_apart(task, other, name, split, "test")
     return split
 
 
@@ -88,27 +89,57 @@ def _check_tensors(task: Task, name: str, split: Split) -> None:
         raise wrong(task, f"the {name} split is empty")
     for part, tensor in split._asdict().items():
         for k, chunk in enumerate(torch.split(tensor, CHUNK)):
-            finite = chunk.isfinite().view(len(chunk), -1).all(1)
+            finite = chunk.isfinite()
+            finite = finite.flatten(1).all(1) if finite.dim() > 1 else finite
             if not finite.all():
                 sample = CHUNK * k + int(finite.int().argmin())
                 raise wrong(task, f"{name} {part} hold NaN or infinity, first in sample {sample}")
 
 
-def _overlap(data: SearchData) -> bool:
-    """Whether validation samples are training samples too, more of them than by accident."""
-    train, validation = data
-    if isinstance(train, Split) and isinstance(validation, Split):
-        if _same_memory(train.inputs, validation.inputs):
-            return True
-        seen = set(_rows(train))
-        shared = sum(row in seen for row in _rows(validation))
-        # Where samples recur within a split too, they do so by nature.
-        recurring = len(seen) < (1 - SHARED) * len(train.targets)
-        return not recurring and shared > SHARED * len(validation.targets)
-    if isinstance(train, Subset) and isinstance(validation, Subset):
-        same = train.dataset is validation.dataset
-        return same and not set(train.indices).isdisjoint(validation.indices)
-    return train is validation
+def _check_apart(task: Task, first: Data, name: str, second: Data, other: str) -> None:
+    """That the samples of a split are not those of an earlier one, as far as can be seen.
+
+    Raises:
+        InputError: they are the same places of the same data; or more are equal than recur by
+            nature, as told by how many are equal within the earlier split.
+    """
+    if shared := _shared_places(first, second):
+        raise wrong(
+            task,
+            f"{other} samples are among the {name} samples: {shared} of them are the same places "
+            "of the same data; cut the splits apart",
+        )
+    if task.samples_recur or not (isinstance(first, Split) and isinstance(second, Split)):
+        return
+    rows = Counter(_rows(first))
+    count, found = len(second.targets), sum(row in rows for row in _rows(second))
+    by_nature = sum(times for times in rows.values() if times > 1) / len(first.targets)
+    if found > (SHARED + by_nature) * count:
+        raise wrong(
+            task,
+            f"{other} samples are among the {name} samples: {found} of {count} are equal to one "
+            f"({found / count:.0%}; within the {name} split {by_nature:.0%} are equal to another); "
+            "take them out, or give the Task samples_recur=True if different samples may be equal",
+        )
+
+
+def _shared_places(first: Data, second: Data) -> int:
+    """How many samples are the same place of the same tensor or Dataset."""
+    if isinstance(first, Split) and isinstance(second, Split):
+        return _shared_rows(first.inputs, second.inputs)
+    if isinstance(first, Dataset) and isinstance(second, Dataset):
+        (whole, places), (other, others) = _places(first), _places(second)
+        return len(places & others) if whole is other else 0
+    return len([first]) if first is second else 0
+
+
+def _places(data: Dataset[Any]) -> tuple[Dataset[Any], set[int]]:
+    """The Dataset of which this is a part, perhaps a part of a part, and the places of it."""
+    places: Sequence[int] = range(len(data))  # type: ignore[arg-type]
+    while isinstance(data, Subset):
+        indices = [int(index) for index in data.indices]  # tensors are no two alike in a set
+        places, data = [indices[place] for place in places], data.dataset
+    return data, {*places}
 
 
 def _rows(split: Split) -> Iterator[int]:
@@ -116,11 +147,16 @@ def _rows(split: Split) -> Iterator[int]:
     return (hash((x.tobytes(), y.tobytes())) for x, y in zip(inputs, targets, strict=True))
 
 
-def _same_memory(first: Tensor, second: Tensor) -> bool:
-    """Whether two tensors are views that overlap, as by a slice that begins too early."""
-    starts = [tensor.data_ptr() for tensor in (first, second)]
-    ends = [start + tensor.nbytes for start, tensor in zip(starts, (first, second), strict=True)]
-    return first.is_contiguous() and second.is_contiguous() and max(starts) < min(ends)
+def _shared_rows(first: Tensor, second: Tensor) -> int:
+    """How many rows of two tensors lie in the same memory, as by a slice that begins too early."""
+    step = first.stride(0) * first.element_size()
+    alike = first.stride() == second.stride() and first.shape[1:] == second.shape[1:]
+    if not alike or not step or first.dtype != second.dtype:
+        return 0
+    rows, rest = divmod(second.data_ptr() - first.data_ptr(), step)
+    if rest:
+        return 0
+    return max(0, min(len(first), rows + len(second)) - max(0, rows))
 
 
 def call(task: Task, what: str, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -133,7 +169,8 @@ def call(task: Task, what: str, function: Callable[..., Any], *arguments: Any) -
         with warnings.catch_warnings():
             # Of mean squared error and the like, which stretch (n,) against (n, 1) to (n, n).
             warnings.filterwarnings("error", message="Using a target size")
-            return function(*arguments)
+            with contextlib.chdir(os.curdir):  # it may go elsewhere; this process comes back
+                return function(*arguments)
     except (InputError, StudyError):
         raise
     except Exception as error:

@@ -29,6 +29,7 @@ from study.hardware import now
 from study.interrupt import Interrupt
 from study.ledger import Proposal
 from study.metric import Ranking
+from study.preflight import check_test_split
 from study.progress import Display
 from study.results import (
     FinalistTable,
@@ -201,9 +202,15 @@ class Confirmation:
         mirror.push()
         try:
             every = (*data, open_test_split(task, config.data_dir, data))
+            check_test_split(task, every[-1], config.batch_size, config.device_here)
         except InputError as error:  # which nobody could know before
             report = f"python -m analysis.report {shlex.quote(config.location)}"
-            raise InputError(f"{error}; the search is complete, its report: {report}") from error
+            raise InputError(
+                f"{error}; mend load_test_data alone, then {COMMAND} "
+                f"{shlex.quote(config.location)}; the search is complete, its report: {report}"
+            ) from error
+        self._record_checked()
+        mirror.push()
         folder = config.place / FINALISTS
         runs, places = replicates_of(self.finalists, self.replicates, config.seed)
         agenda, total = Planned(runs, folder), len(runs)
@@ -229,9 +236,14 @@ class Confirmation:
         self.description["finalists"] = [
             {"family": finalist.family, "trial": finalist.number} for finalist in self.finalists
         ]
-        opening = {"opened": now(), "replicates": self.replicates}
+        opening = {"opened": now(), "replicates": self.replicates, "checked": False}
         self.description["test_split"] = [*self.description.get("test_split", []), opening]
         self.description |= {"replicates": self.replicates, "ended": None}
+        write_study_json(self.config.folder, self.description)
+
+    def _record_checked(self) -> None:
+        """Before anything is measured on it: from now on, what loads it must not change."""
+        self.description["test_split"][-1]["checked"] = True
         write_study_json(self.config.folder, self.description)
 
 

@@ -1,7 +1,7 @@
 """What several sets of weights of one model say together: the mean of their outputs."""
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,19 +15,29 @@ Weights = Mapping[str, Any]
 """As ``model.state_dict()`` gives them, buffers included."""
 
 
-def outputs(model: nn.Module, weights: Weights, split: Batches) -> Tensor:
-    """What a model puts out with these weights, (samples, ...); it gets its own back.
+def outputs(
+    model: nn.Module, members: Sequence[Weights], split: Batches
+) -> tuple[list[Tensor], Tensor]:
+    """Outputs of a model with each of these weights, (samples, ...), and the targets.
 
-    They are loaded and not called functionally, which a compiled or a captured model does not know.
+    From one pass, since a loader may give another order each time. The model gets its own weights
+    back. They are loaded and not called functionally, which a compiled or a captured model does not
+    know.
     """
     own = copy.deepcopy(model.state_dict())
-    model.load_state_dict(weights)
     model.eval()
+    parts: list[list[Tensor]] = [[] for _ in members]
+    every: list[Tensor] = []
     try:
-        with torch.inference_mode():
-            return torch.cat([model(inputs) for inputs, _ in split])
+        with torch.no_grad():
+            for inputs, targets in split:
+                every.append(targets)
+                for part, weights in zip(parts, members, strict=True):
+                    model.load_state_dict(weights)
+                    part.append(model(inputs.clone()))  # a model may work in place
     finally:
         model.load_state_dict(own)
+    return [torch.cat(part) for part in parts], torch.cat(every)
 
 
 def ensemble_metrics(task: Task, members: Iterable[Tensor], targets: Tensor) -> Iterator[float]:

@@ -5,6 +5,10 @@ class InputError(Exception):
     """What the user gave cannot be used: the value, the rule, what to do. Exit status 2."""
 
 
+class ChangedTaskError(InputError):
+    """A task does not train on what its study began with: the part that differs."""
+
+
 class StudyError(Exception):
     """The study cannot go on: why, and what to type next. Exit status 1."""
 

@@ -55,9 +55,33 @@ class Metric(Ranking):
     in memory for it, once an epoch."""
 
 
+IGNORED = -100
+"""A target that counts neither as right nor as wrong, as torch's cross entropy has it."""
+
+
 def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """The share of targets, class numbers, whose output is the largest along dimension 1."""
-    return (outputs.argmax(1) == targets).double().mean()
+    """The share of targets, class numbers, whose output is the largest along dimension 1.
+
+    Targets of -100 are left out.
+
+    Raises:
+        ValueError: targets that are no class numbers, or outputs that do not choose among classes.
+    """
+    shapes = f"outputs {tuple(outputs.shape)} against targets {tuple(targets.shape)}"
+    if targets.is_floating_point() or targets.is_complex():
+        raise ValueError(
+            f"accuracy needs class numbers, whole numbers, as targets, not {targets.dtype} "
+            f"({shapes}); give the task a metric of its own"
+        )
+    if outputs.dim() < 2 or outputs.shape[1] < 2:
+        raise ValueError(
+            f"accuracy needs an output for each of at least 2 classes along dimension 1, {shapes}; "
+            "give a task with one logit a metric of its own"
+        )
+    if outputs.shape[:1] + outputs.shape[2:] != targets.shape:
+        raise ValueError(f"accuracy needs one target for each choice, {shapes}")
+    counted = targets != IGNORED
+    return (counted & (outputs.argmax(1) == targets)).sum().double() / counted.sum()
 
 
 def rmse(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -1,27 +1,50 @@
-"""Checks of a task before any trial: one batch through all of its functions.
+"""Checks of a task before any trial: a few batches through all of its functions, and a resume.
 
 Whatever is wrong is said in one line that names the function of the user's in which it is.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any
+import io
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.utils.data import Dataset
 
-from study.batches import Batches, batches
+from study.batches import batches, last_batch
 from study.check_data import call, wrong
-from study.errors import InputError, said
-from study.task import SearchData, Split, Task
-from study.training import evaluation_batch, is_constant, seed_everything
-
-Trace = list[tuple[str, Tensor]]
-"""What each function gave, in the order in which they were called."""
-MODEL, LOSS, METRIC = (
-    "make_model(seed)",
-    "loss(outputs, targets)",
-    "metric.compute(outputs, targets)",
+from study.check_functions import (
+    LOSS,
+    MODEL,
+    as_pair,
+    backward,
+    check_pairing,
+    check_targets,
+    each_batch,
+    fresh_model,
+    gradient_of,
+    measured,
+    outputs_of,
+    same,
 )
+from study.errors import ChangedTaskError, InputError, said
+from study.fingerprint import Trace, describe_trace, difference
+from study.task import Data, SearchData, Split, Task
+from study.training import History, RunConfig, TrainingRun, seed_everything
+
+
+class FirstBatch(NamedTuple):
+    """A batch forward and backward through a fresh model: what each function gave, in order."""
+
+    model: nn.Module
+    given: Trace
+    """Weights and data."""
+    computed: Trace
+
+    def describe(self, given: Trace, computed: Trace, device: str) -> dict[str, Any]:
+        """For study.json: data seen before it, this batch, and what was computed after it."""
+        return describe_trace([*given, *self.given], [*self.computed, *computed], device)
 
 
 def steps_per_epoch(task: Task, data: SearchData, batch_size: int) -> int:
@@ -39,159 +62,189 @@ def steps_per_epoch(task: Task, data: SearchData, batch_size: int) -> int:
     return count
 
 
-def check_task(task: Task, data: SearchData, batch_size: int, device: str) -> None:
-    """Send one batch forward and backward, twice, and the validation split through the metric.
+def check_task(task: Task, data: SearchData, run: RunConfig, device: str) -> dict[str, Any]:
+    """What the task trains on, described for study.json, once everything of it has been tried.
+
+    Batches go forward and backward, the validation split goes through the metric, and a training
+    run of two steps is resumed after the first.
+
+    Args:
+        task: to be checked.
+        data: its training and validation split.
+        run: as a trial's; of its steps, two are taken.
+        device: where to try.
 
     Raises:
-        InputError: something raises, does not fit, is not finite, or differs from one time to the
-            next under the same seed.
+        InputError: something raises, does not fit, is not finite, differs from one time to the
+            next under the same seed, or after a resume.
     """
-    first, _ = _one_batch(task, data, batch_size, device)
-    again, model = _one_batch(task, data, batch_size, device)
+    first = _first_batch(task, data, run.batch_size, device)
+    again = _first_batch(task, data, run.batch_size, device)
+    for part, other in zip(first[1:], again[1:], strict=True):
+        _check_repeats(task, part, other, _tolerance(device))
+    _check_last_batch(task, again.model, data.train, run.batch_size, device)
+    targets, results = measured(task, again.model, "validation", data.validation, run.batch_size)
+    _check_resume(task, data, run, device)
+    splits = {"training": data.train, "validation": data.validation}
+    given = [
+        (f"the {name} {part}", values)
+        for name, split in splits.items()
+        if isinstance(split, Split)
+        for part, values in split._asdict().items()
+    ]
+    return first.describe([*given, ("the validation targets", targets)], results, device)
+
+
+def check_test_split(task: Task, split: Data, batch_size: int, device: str) -> None:
+    """Send the test split through a fresh model, the loss and the metric.
+
+    Raises:
+        InputError: something raises, does not fit or is not finite.
+    """
+    seed_everything(0)
+    measured(task, fresh_model(task, device), "test", split, batch_size)
+
+
+def refuse_difference(
+    task: Task, data: SearchData, batch_size: int, device: str, before: Mapping[str, Any]
+) -> None:
+    """Hold a first batch, made here, against the one that the study began with.
+
+    Raises:
+        ChangedTaskError: it differs, with the first part that does.
+        InputError: something of the task raises.
+    """
+    here = _first_batch(task, data, batch_size, device)
+    refuse_other(task, before, here.describe([], [], device))
+
+
+def refuse_other(task: Task, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Hold what a task trains on against what the study began with.
+
+    Raises:
+        ChangedTaskError: it differs, with the first part that does.
+        InputError: the record of it is damaged.
+    """
+    try:
+        found = difference(before, now)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"study.json is damaged: trace: {said(error)}") from error
+    if found:
+        raise ChangedTaskError(
+            f"task {task.name!r} does not train on what this study began with: {found}; put its "
+            "data and the modules that it imports back (and let nothing follow from the order of "
+            "a set), or start another study with another --name"
+        )
+
+
+def _tolerance(device: str) -> float:
+    """Relative differences of what is computed twice, here and now."""
     # Elsewhere, sums may come in another order.
-    exact = device == "cpu" and torch.get_num_threads() == 1
-    tolerance = 0.0 if exact else 1e-3
+    return 0.0 if device == "cpu" and torch.get_num_threads() == 1 else 1e-3
+
+
+def _check_repeats(task: Task, first: Trace, again: Trace, tolerance: float) -> None:
     for (what, one), (_, other) in zip(first, again, strict=True):
-        same = one.shape == other.shape
-        if not same or not one.allclose(other, rtol=tolerance, atol=tolerance, equal_nan=True):
+        if not same(one, other, tolerance):
             raise wrong(
                 task,
                 f"{what} gives something else each time under the same seed; draw what is random "
                 "from torch's, NumPy's or Python's global state, and make everything anew",
             )
-    _check_metric(task, model, data, evaluation_batch(batch_size), device)
 
 
-def _one_batch(
-    task: Task, data: SearchData, batch_size: int, device: str
-) -> tuple[Trace, nn.Module]:
+def _first_batch(task: Task, data: SearchData, batch_size: int, device: str) -> FirstBatch:
     seed_everything(0)
-    model = _model(task, device)
+    model = fresh_model(task, device)
     weights = [parameter.detach().flatten() for parameter in model.parameters()]
-    trace = [(MODEL, call(task, MODEL, torch.cat, weights))]
+    given: list[tuple[str, Tensor]] = [(MODEL, call(task, MODEL, torch.cat, weights))]
     order = Generator().manual_seed(0)
-    train = _each(task, "training", lambda: batches(data.train, batch_size, order, device))
+    train = each_batch(task, "training", lambda: batches(data.train, batch_size, order, device))
     inputs, targets = next(train)
+    given += [("the first training inputs", inputs), ("the first training targets", targets)]
     every = data.train.targets if isinstance(data.train, Split) else targets
-    trace += [("the training split", inputs), ("the training split", targets)]
+    computed: list[tuple[str, Tensor]] = []
     if task.transform:
         changed = call(task, "transform", task.transform, inputs, targets)
-        inputs, targets = _pair(task, "transform", changed)
+        inputs, targets = as_pair(task, "transform", changed)
         every = targets
-        trace += [("transform", inputs), ("transform", targets)]
-    outputs = _outputs(task, model, inputs)
-    _check_targets(task, "training", outputs, every)
-    loss = _loss(task, outputs, targets)
-    call(task, f"the backward pass of {LOSS}", torch.autograd.backward, loss)
-    trace += [("the model", outputs.detach()), (LOSS, loss.detach())]
-    return [*trace, ("the backward pass", _gradient(task, model))], model
+        computed += [("transform", inputs), ("transform", targets)]
+    outputs = outputs_of(task, model, inputs)
+    check_targets(task, "training", outputs, every)
+    loss = backward(task, outputs, targets)
+    check_pairing(task, LOSS, task.loss, outputs.detach(), targets)
+    gradient = gradient_of(task, model)
+    computed += [("the model", outputs.detach()), (LOSS, loss), ("the backward pass", gradient)]
+    return FirstBatch(model, given, computed)
 
 
-def _model(task: Task, device: str) -> nn.Module:
-    model = call(task, MODEL, task.make_model, 0)
-    if not isinstance(model, nn.Module) or not list(model.parameters()):
-        raise wrong(task, f"{MODEL} must return a torch.nn.Module with parameters")
-    model = model.to(device)
-    model.train()
-    return model
-
-
-def _gradient(task: Task, model: nn.Module) -> Tensor:
-    gradients = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
-    if not gradients:
-        raise wrong(task, f"no parameter of {MODEL}'s model gets a gradient")
-    gradient = torch.cat(gradients)
-    if not gradient.isfinite().all():
-        raise wrong(task, f"the gradient of {LOSS} is not finite for a fresh model")
-    return gradient
-
-
-def _loss(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
-    loss = call(task, LOSS, task.loss, outputs, targets)
-    if not isinstance(loss, Tensor) or loss.dim() or not loss.is_floating_point():
-        shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
-        raise wrong(task, f"{LOSS} must be a scalar tensor, not {shape}")
-    if not loss.isfinite():
-        raise wrong(task, f"{LOSS} of a fresh model is {loss.item()}")
-    return loss
-
-
-def _each(task: Task, name: str, make: Callable[[], Batches]) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of a split, one at a time, and at least one."""
-    what = f"the {name} split"
-    iterator = call(task, what, lambda: iter(make()))
-    pair = call(task, what, next, iterator, None)
-    if pair is None:
-        raise wrong(task, f"{what} has no batch")
-    while pair is not None:
-        yield _pair(task, what, pair)
-        pair = call(task, what, next, iterator, None)
-
-
-@torch.inference_mode()
-def _check_metric(
-    task: Task, model: nn.Module, data: SearchData, batch_size: int, device: str
+def _check_last_batch(
+    task: Task, model: nn.Module, train: Data, batch_size: int, device: str
 ) -> None:
-    model.eval()
-    pairs: list[tuple[Tensor, Tensor]] = []
-    split = data.validation
-    for inputs, targets in _each(
-        task, "validation", lambda: batches(split, batch_size, None, device)
-    ):
-        outputs = _outputs(task, model, inputs)
-        if not pairs:
-            every = split.targets if isinstance(split, Split) else targets
-            _check_targets(task, "validation", outputs, every)
-        _loss(task, outputs, targets)
-        pairs.append((outputs, targets))
-    joined = [
-        call(task, "joining the batches of the validation split", torch.cat, parts)
-        for parts in zip(*pairs, strict=True)
-    ]
-    value = call(task, METRIC, task.metric.compute, *joined)
-    number = call(task, f"float() of {METRIC}", float, value)
-    # Where all outputs are the same, as a fresh model's may be, many a metric is not defined.
-    constant = is_constant(joined[0].amin(0), joined[0].amax(0))
-    if not constant and number - number != 0:
-        raise wrong(task, f"{METRIC} of a fresh model is {number}")
+    """The last batch of a loader of one's own, which may be a small one."""
+    if isinstance(train, Split | Dataset):  # of which every batch is a whole one
+        return
+    what = "the training split"
+    inputs, targets = as_pair(
+        task, what, call(task, what, lambda: last_batch(train(batch_size, Generator())))
+    )
+    inputs, targets = inputs.to(device), targets.to(device)
+    model.train()
+    try:
+        if task.transform:
+            changed = call(task, "transform", task.transform, inputs, targets)
+            inputs, targets = as_pair(task, "transform", changed)
+        backward(task, outputs_of(task, model, inputs), targets)
+    except InputError as error:
+        raise InputError(
+            f"{error}, with the training split's last batch, which has {len(targets)} samples; "
+            "drop_last=True leaves an incomplete one out"
+        ) from error
 
 
-def _outputs(task: Task, model: nn.Module, inputs: Tensor) -> Tensor:
-    outputs = call(task, f"the model of {MODEL}", model, inputs)
-    if not isinstance(outputs, Tensor) or not outputs.dim() or len(outputs) != len(inputs):
-        shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+def _check_resume(task: Task, data: SearchData, config: RunConfig, device: str) -> None:
+    """A step after a resume must be the one that would have come without an interruption."""
+    first, second = "the first training step", "the second training step"
+    run = call(task, "a training run", TrainingRun, task, data, config, device)
+    try:
+        call(task, first, next, run.steps())
+    except InputError as error:
+        if any(w.grad is not None and w.grad.is_sparse for w in run.model.parameters()):
+            raise wrong(
+                task,
+                f"{MODEL} gives sparse gradients, which the optimizer does not take ({error}); "
+                "make its layers with sparse=False",
+            ) from error
+        raise
+    state = _through_a_file(task, run)
+    loss, _ = call(task, second, next, run.steps())
+    resumed = call(task, "a training run", TrainingRun, task, data, config, device)
+    call(task, "load_state_dict(state)", resumed.load_state, state, History())
+    again, _ = call(task, f"{second}, after a resume,", next, resumed.steps())
+    pairs = [(loss, again), *zip(run.model.parameters(), resumed.model.parameters(), strict=True)]
+    if not all(same(one, other, _tolerance(device)) for one, other in pairs):
         raise wrong(
             task,
-            f"the model of {MODEL} must put out a tensor with a row for each of "
-            f"{len(inputs)} inputs, not {shape}",
+            f"{second} is another one after a resume (loss {again.item():.6g}, and "
+            f"{loss.item():.6g} without an interruption): something is kept between steps that no "
+            "checkpoint holds; keep it in a buffer of the model, and do without persistent_workers "
+            "where a loader's workers draw at random",
         )
-    return outputs
 
 
-def _check_targets(task: Task, name: str, outputs: Tensor, targets: Tensor) -> None:
-    """Hold all targets against outputs of zero: class numbers out of range raise an IndexError.
-
-    On the CPU, since a GPU answers them by an assertion after which it cannot be used any more. Any
-    other error may be the zeros' own: the real outputs will tell.
-    """
-    shape = outputs.shape[1:]
-    for some in torch.split(targets.cpu(), len(outputs)):
-        try:
-            task.loss(torch.zeros(len(some), *shape, dtype=outputs.dtype), some)
-        except IndexError as error:
-            raise wrong(
-                task, f"{name} targets do not fit outputs of shape {tuple(shape)}: {said(error)}"
-            ) from error
-        except Exception:
-            return
-
-
-def _pair(task: Task, what: str, pair: Any) -> tuple[Tensor, Tensor]:
+def _through_a_file(task: Task, run: TrainingRun) -> dict[str, Any]:
+    """The state of a run, written and read as a checkpoint is."""
+    file = io.BytesIO()
+    call(task, "saving a checkpoint", torch.save, call(task, "state_dict()", run.state), file)
+    file.seek(0)
     try:
-        inputs, targets = pair
-        lengths = {len(inputs), len(targets)}
-    except (TypeError, ValueError) as error:
-        raise wrong(task, f"{what} must give pairs of inputs and targets: {error}") from error
-    if not isinstance(inputs, Tensor) or not isinstance(targets, Tensor) or len(lengths) > 1:
-        raise wrong(task, f"{what} must give inputs and targets as tensors of one length")
-    return inputs, targets
+        state: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
+    except Exception as error:  # torch raises what its parts happen to raise
+        held = re.search(r"GLOBAL (\S+)", str(error))
+        raise wrong(
+            task,
+            f"state_dict() of {MODEL}'s model holds {held[1] if held else said(error)}, which "
+            "torch.load(weights_only=True) refuses; let get_extra_state() return tensors, numbers, "
+            "strings, lists and dicts",
+        ) from error
+    return state

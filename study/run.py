@@ -34,8 +34,8 @@ from study.ledger import (
     records_of,
     refuse_trials_without_description,
 )
-from study.plan import Plan
-from study.preflight import check_task, steps_per_epoch
+from study.plan import Plan, middle
+from study.preflight import check_task, refuse_other, steps_per_epoch
 from study.progress import Display
 from study.recovery import finished_before, what_was_found
 from study.results import (
@@ -49,6 +49,7 @@ from study.results import (
 from study.source import TaskSource
 from study.storage import CHECKPOINTS, Mirror, copied, naming, place, prove
 from study.task import SearchData, Task
+from study.training import RunConfig
 
 if TYPE_CHECKING:
     from study.loggers import TrialLogger
@@ -109,14 +110,21 @@ def _carry_out(
     data = load_search_data(task, config.data_dir)
     horizon = _check_room(config, task, data)
     torch.set_num_threads(config.cpus_per_trial)  # as in the trials, whose sums are checked here
-    check_task(task, data, config.batch_size, config.device_here)
+    trace = check_task(task, data, _trial_run(config, task), config.device_here)
+    if before and "trace" in before:  # which earlier versions did not keep
+        refuse_other(task, before["trace"], trace)
+    source = replace(source, trace=trace)
     config = _with_gpu_share(config, task, data)
     if resumed:
         description = resumed
+        # What loads the test split may have been mended.
+        description["task"] = {**description["task"], **source.to_json()}
+        description.setdefault("trace", trace)
     else:
         # As typed: where the study goes on, another share may be right.
         description = describe(typed, source, task, data, before)
         description["optuna_study"] = optuna_study or config.name
+        description["trace"] = trace
     space = stored_space(description)
     # Here, not above: Ray takes seconds to import, and bad input should not wait for it.
     from study.search import Machine
@@ -216,6 +224,14 @@ def _check_room(config: StudyConfig, task: Task, data: SearchData) -> int:
             f"optimizer steps, and a schedule needs {MIN_STEPS}; raise the one or lower the other"
         )
     return horizon
+
+
+def _trial_run(config: StudyConfig, task: Task) -> RunConfig:
+    """A run at a constant rate with all else as in a trial, for the check of the task."""
+    rates = task.adamw_peak_lr if config.optimizer == "adamw" else task.peak_lr
+    extras = {name: middle(range_) for name, range_ in config.extras().items()}
+    parameters = {**extras, "peak_lr": rates[0]}
+    return RunConfig("constant", parameters, 0, config.epochs, config.batch_size)
 
 
 def _check_machine(config: StudyConfig) -> None:

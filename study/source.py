@@ -4,15 +4,21 @@ A task is full of functions, which do not survive pickling, so what travels to t
 source; each of them makes the task for itself.
 """
 
+import ast
+import contextlib
 import functools
 import hashlib
 import importlib
 import importlib.util
 import inspect
+import itertools
+import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any
 
@@ -35,6 +41,12 @@ class TaskSource:
     arguments: tuple[str, ...]
     """Of the function, each ``key=value``."""
     text: str
+    file: str = ""
+    """Its absolute path, which a worker may not have."""
+    module: str = ""
+    """Of a task that is no module yet: the file of one that runs its text."""
+    trace: Mapping[str, Any] | None = None
+    """What the task trains on, as study.json has it: a worker's task is held against it."""
 
     @classmethod
     def read(cls, spec: str, arguments: tuple[str, ...]) -> "TaskSource":
@@ -45,20 +57,27 @@ class TaskSource:
         """
         place = _place(spec)[0]
         try:
-            path = Path(place) if place.endswith(".py") else _module_file(place)
-            return cls(spec, arguments, importlib.util.decode_source(path.read_bytes()))
+            with contextlib.chdir(os.curdir):
+                path = Path(place) if place.endswith(".py") else _module_file(place)
+            file, text = str(path.absolute()), importlib.util.decode_source(path.read_bytes())
+            module = _as_module(file, text) if place.endswith(".py") else ""
+            return cls(spec, arguments, text, file, module)
         except FileNotFoundError as error:
             raise InputError(f"--task {spec!r}: there is no file {place!r} here") from error
         except Exception as error:  # importing a module's package runs the user's code
             raise InputError(f"--task {spec!r}: {place!r} cannot be read: {error}") from error
 
     def make(self) -> Task:
-        """The task.
+        """The task. Wherever its file and function go, the working directory stays as it was.
 
         Raises:
             InputError: the file, the function or its arguments are wrong; or what the function
                 raised, in one line.
         """
+        with contextlib.chdir(os.curdir):
+            return self._made()
+
+    def _made(self) -> Task:
         place, name = _place(self.spec)
         seed_everything(0)  # what the file draws for its data is then the same in every worker
         try:
@@ -94,28 +113,28 @@ class TaskSource:
         }
 
     def check_unchanged(self, description: Mapping[str, Any]) -> None:
-        """Hold the file against the study.json of the study that is to go on.
+        """Hold the file against the study.json of the study that is to be resumed.
+
+        As long as the test split has never been measured, what loads it may be mended.
 
         Raises:
             InputError: it has changed, with the first line that has; or study.json is damaged.
         """
         try:
-            text = description["task"]["text"]
-            if text is None:  # the first version did not record it
-                return
-            before = str(text).splitlines()
-        except (KeyError, TypeError) as error:
+            before = str(description["task"]["text"] or self.text)  # the first version had none
+            openings = description.get("test_split", [])
+            measured = any(opening.get("checked", True) for opening in openings)
+        except (AttributeError, KeyError, TypeError) as error:
             raise InputError(f"study.json is damaged: task: {error}") from error
-        now = self.text.splitlines()
-        if before == now:
+        if not measured and _without_test_data(before) == _without_test_data(self.text):
             return
-        length = max(len(before), len(now))
-        pairs = zip(
-            *(lines + ["nothing"] * (length - len(lines)) for lines in (before, now)), strict=True
-        )
-        number, (was, is_) = next(
-            (number, pair) for number, pair in enumerate(pairs, start=1) if pair[0] != pair[1]
-        )
+        lines = (text.splitlines() for text in (before, self.text))
+        pairs = enumerate(itertools.zip_longest(*lines, fillvalue="nothing"), start=1)
+        changed = ((number, *pair) for number, pair in pairs if pair[0] != pair[1])
+        first = next(changed, None)
+        if first is None:  # but for the ends of lines
+            return
+        number, was, is_ = map(str, first)
         raise InputError(
             f"task {self.spec!r} has changed since this study began: line {number} was "
             f"{was.strip()!r} and is {is_.strip()!r}; put it back (study.json holds its text), or "
@@ -123,17 +142,64 @@ class TaskSource:
         )
 
     def _imported(self, place: str) -> ModuleType:
+        """The module; one that is a file is made from its text, which a worker has in any case."""
         if not place.endswith(".py"):
             return importlib.import_module(place)
-        # From the text, which a worker has where it may not have the file.
-        module = ModuleType(f"task_file_{Path(place).stem}")
-        module.__file__ = str(Path(place).absolute())
-        folder = str(Path(module.__file__).parent)
-        if folder not in sys.path:  # as if it were a script: its neighbours can be imported
-            sys.path.insert(0, folder)
-        sys.modules[module.__name__] = module
-        exec(compile(self.text, module.__file__, "exec"), vars(module))
-        return module
+        module = Path(self.module)
+        if not module.exists():
+            module = Path(_as_module(self.file, self.text))
+        # As if it were a script: its neighbours can be imported.
+        for folder in (Path(self.file).parent, module.parent):
+            if str(folder) not in sys.path:
+                sys.path.insert(0, str(folder))
+        sys.modules.pop(module.stem, None)  # what it draws and counts begins anew
+        importlib.invalidate_caches()
+        return importlib.import_module(module.stem)
+
+
+@functools.cache
+def _as_module(file: str, text: str) -> str:
+    """The path of a module that runs the text of a task as the file in which it stands.
+
+    A loader's workers may be processes that begin with nothing (spawn, forkserver): they import the
+    module to find the classes in it, on the path of the process that starts them. What it draws is
+    seeded there as here.
+    """
+    digest = hashlib.sha256(f"{file}\n{text}".encode()).hexdigest()[:12]
+    stem = re.sub(r"\W", "_", Path(file).stem)
+    lines = (
+        f"__file__ = {file!r}",
+        "from study.training import seed_everything",
+        "seed_everything(0)",
+        f"exec(compile({text!r}, __file__, 'exec'))",
+    )
+    path = Path(_modules().name, f"task_file_{stem}_{digest}.py")
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return str(path)
+
+
+@functools.cache
+def _modules() -> "TemporaryDirectory[str]":
+    """The folder of this process's modules, which is removed when the process ends."""
+    return TemporaryDirectory(prefix="lr-schedule-study-", ignore_cleanup_errors=True)
+
+
+def _without_test_data(text: str) -> str:
+    """The code of a task but for what loads its test split; all of it if it is no code."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):
+        return text
+    name = "load_test_data"
+    nodes = list(ast.walk(tree))
+    given = [node for node in nodes if isinstance(node, ast.keyword) and node.arg == name]
+    names = {name, *(node.value.id for node in given if isinstance(node.value, ast.Name))}
+    for argument in given:
+        argument.value = ast.Constant(None)
+    for node in nodes:
+        if isinstance(node, ast.FunctionDef) and node.name in names:
+            node.body = []
+    return ast.dump(tree)
 
 
 def _place(spec: str) -> tuple[str, str]:

@@ -69,6 +69,8 @@ class Task:
     chance_loss: float | None = None
     """The loss of a guess, ln(classes) for cross entropy: a run that ends no better has diverged.
     None where no such loss is known."""
+    samples_recur: bool = False
+    """Whether different samples may be equal, so that equal ones in two splits are no leak."""
     capturable: bool = False
     """Whether a training step is the same work on the device every time: model and loss draw
     nothing on the host, look at no values (``.item()``, a mask that picks) and keep no state but

@@ -13,12 +13,14 @@ import random
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.swa_utils import update_bn
 
 from search_spaces import FAMILIES, Parameters
 from search_spaces.family import applied_rate, momentum, switch
@@ -32,6 +34,7 @@ Status = Literal["running", "completed", "diverged", "failed", "stopped"]
 
 MAX_CURVE_POINTS = 512
 MAX_SNAPSHOTS = 8  # those of the last cycles: every checkpoint holds them, and 4 to 8 work well
+RECALIBRATION_BATCHES = 50  # as schedulefree's own example has it
 EVALUATION_BATCH = 256  # larger ones leave the processor's cache and are slower
 
 
@@ -179,6 +182,7 @@ class TrainingRun:
         """
         started = time.perf_counter()
         losses, lr = self._train_epoch()
+        self._measure_batch_norms()
         seen = [losses.mean().double(), *self._evaluate(self._validation)]
         # One transfer an epoch: to read a number from a GPU is to wait for all that it has to do.
         train_loss, *measured = torch.stack(seen).tolist()
@@ -200,15 +204,37 @@ class TrainingRun:
         elif record.epoch == self.config.epochs:
             self.history.status = "completed"
             if self._test:
-                test = _Evaluation(*torch.stack(self._evaluate(self._test)).tolist())
-                self.history.test_loss, self.history.test_metric = test.loss, test.metric
-                self.history.ensembles = self._measured_snapshots(self._test)
+                self._measure_on_test(self._test)
         return record
 
-    def _measured_snapshots(self, split: Batches) -> list[float]:
-        members = (outputs(self.model, one, split) for one in reversed(self.snapshots))
-        targets = torch.cat([own for _, own in split]) if self.snapshots else torch.empty(0)
-        return [*ensemble_metrics(self.task, members, targets)]
+    def _measure_on_test(self, split: Batches) -> None:
+        """Loss and metric of a completed run, which has diverged all the same if one is no number.
+
+        Neither is kept then: nothing that is not finite is ever averaged over seeds.
+        """
+        test = _Evaluation(*torch.stack(self._evaluate(split)).tolist())
+        if not math.isfinite(test.loss + test.metric):
+            self.history.status = "diverged"
+            self.history.error = f"on the test split, loss {test.loss} and metric {test.metric}"
+            return
+        self.history.test_loss, self.history.test_metric = test.loss, test.metric
+        if self.snapshots:
+            members, targets = outputs(self.model, self.snapshots[::-1], split)
+            self.history.ensembles = [*ensemble_metrics(self.task, members, targets)]
+
+    def _measure_batch_norms(self) -> None:
+        """Have batch norms measure the weights that are evaluated, where those are averages.
+
+        Schedule-free optimizers train at other weights, whose statistics are those of the running
+        means. Their authors' remedy: training batches in training mode at the averaged weights.
+        """
+        if hasattr(self.optimizer, "eval"):
+            switch(self.optimizer, "eval")
+            update_bn(self._some_inputs(), self.model)
+
+    def _some_inputs(self) -> Iterator[Tensor]:
+        for inputs, targets in islice(self._train, RECALIBRATION_BATCHES):
+            yield self.task.transform(inputs, targets)[0] if self.task.transform else inputs
 
     def _diverged(self, record: EpochRecord, evaluation: _Evaluation) -> bool:
         last, chance = record.epoch == self.config.epochs, self.task.chance_loss
@@ -238,7 +264,7 @@ class TrainingRun:
                 self.snapshots.append(copy.deepcopy(self.model.state_dict()))
             yield loss, lr
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode(), which TorchScript's functions do not survive
     def _evaluate(self, split: Batches) -> list[Tensor]:
         """The fields of an :class:`_Evaluation`, on the device, as numbers of one type.
 

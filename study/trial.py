@@ -16,6 +16,8 @@ from ray import ObjectRef, tune
 
 from study.batches import on_device
 from study.checkpoint import read_checkpoint, write_checkpoint
+from study.errors import ChangedTaskError
+from study.preflight import refuse_difference
 from study.source import TaskSource
 from study.storage import Place, RemotePath
 from study.task import Data, SearchData, Split, Task
@@ -32,7 +34,8 @@ class ScheduleTrial(tune.Trainable):
     which it is to go on, if there is one.
 
     An exception in the run is reported as a result, with status ``failed``: it would come again, so
-    Ray must not retry it. What Ray does retry is a worker that died.
+    Ray must not retry it. What Ray does retry is a worker that died. A worker whose task does not
+    train on what the study began with reports that as ``refused``, and its trial has no end.
     """
 
     def setup(  # type: ignore[override]  # the rest comes by tune.with_parameters
@@ -67,6 +70,7 @@ class ScheduleTrial(tune.Trainable):
         # later one.
         self._adopted: Place | None = None
         self._failure: History | None = None
+        self._refused = ""
         self._seconds_before = 0.0
         self._config = RunConfig(**new_config["run"])
         if checkpoint := new_config["checkpoint"]:
@@ -81,6 +85,8 @@ class ScheduleTrial(tune.Trainable):
             history = run.history
         except torch.AcceleratorError:
             raise  # the process cannot use its GPU any more: Ray replaces the worker
+        except ChangedTaskError as error:
+            history, self._refused = History(), str(error)
         except Exception as error:
             history = self._run.history if self._run else History()
             history.status = "failed"
@@ -88,23 +94,23 @@ class ScheduleTrial(tune.Trainable):
             self._failure = history
         history.node, history.device = platform.node(), self._device_name
         history.wall_seconds = self._seconds_before + time.monotonic() - self._started
-        samples = run.steps_per_epoch * self._config.batch_size if not self._failure else 0
+        trained = self._run if self._run and not self._failure else None
         epochs = history.epochs
-        metric = epochs[-1].val_metric if epochs else None
-        name = run.task.metric.name if epochs and not self._failure else None
         return {
-            "samples": samples,
+            "samples": trained.steps_per_epoch * self._config.batch_size if trained else 0,
             "epoch": len(epochs),
-            "metric": metric,
+            "metric": epochs[-1].val_metric if epochs else None,
             "status": history.status,
-            "logged": _logged(epochs[-1], name) if name else {},
-            "done": history.ended,
+            "refused": self._refused,
+            "logged": _logged(epochs[-1], trained.task.metric.name) if trained else {},
+            "done": history.ended or bool(self._refused),
         }
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write the run; a failed one without its state, which nothing would go on from."""
-        if self._failure:
-            write_checkpoint(Path(checkpoint_dir), None, self._failure, self._config.digest())
+        if self._failure or self._refused:
+            history = self._failure or History()
+            write_checkpoint(Path(checkpoint_dir), None, history, self._config.digest())
         else:
             assert self._run, "Ray saves after a step"
             run = self._run
@@ -138,7 +144,12 @@ class ScheduleTrial(tune.Trainable):
                 data = self._load(task, self._data_dir)
         else:
             data = [_shared_split(reference) for reference in self._shared]
-        return task, [on_device(split, self._device) for split in data]
+        data = [on_device(split, self._device) for split in data]
+        if self._source.trace:
+            here = SearchData(*data[:2])
+            batch_size, trace = self._config.batch_size, self._source.trace
+            refuse_difference(task, here, batch_size, self._device, trace)
+        return task, data
 
     def _build(self) -> TrainingRun:
         task, (train, validation, *test) = self._task_and_data

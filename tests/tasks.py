@@ -18,8 +18,11 @@ from study.config import StudyConfig
 from study.lenet import LeNet
 from study.task import ACCURACY, Data, SearchData, Split, Task
 from study.tasks import digits, mnist
+from study.training import RunConfig
 
 TRAIN_SAMPLES, VALIDATION_SAMPLES = 1_000, 500
+TRIAL = RunConfig("constant", {"peak_lr": 0.01}, 0, 1, 128)
+"""A run as the check of a task resumes it."""
 SMALL = "tests.tasks:small"
 """The task of :func:`small`, as the command line takes it."""
 

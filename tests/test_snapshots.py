@@ -156,9 +156,10 @@ def test_an_ensemble_is_the_mean_of_the_softmax_by_hand() -> None:
     split = run.task.load_test_data(Path())
     assert isinstance(split, Split)
     last = copy.deepcopy(run.model.state_dict())
-    every, shares = batches(split, 100, None), []
-    for weights in run.snapshots[::-1]:
-        logits = outputs(run.model, weights, every).double().numpy()
+    members, targets = outputs(run.model, run.snapshots[::-1], batches(split, 100, None))
+    assert torch.equal(targets, split.targets)
+    shares = []
+    for logits in (member.double().numpy() for member in members):
         raised = np.exp(logits - logits.max(1, keepdims=True))
         shares.append(raised / raised.sum(1, keepdims=True))
     expected = [
