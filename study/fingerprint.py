@@ -77,7 +77,7 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     for part, tolerance in parts.items():
         for what, values in now[part].items():
             if what in before[part] and (found := _change(before[part][what], values, tolerance)):
-                return f"{what} {found}"
+                return f"{what}: {found}"
     return None
 
 
@@ -88,10 +88,10 @@ def _weights(count: int, generator: torch.Generator) -> Tensor:
 def _change(before: Fingerprint, now: Fingerprint, tolerance: float) -> str | None:
     for name in ("shape", "type"):
         if before[name] != now[name]:
-            return f"had the {name} {before[name]}, and has {now[name]}"
+            return f"the {name} was {before[name]} and is {now[name]}"
     if "sha256" in now:
         same = before["sha256"] == now["sha256"]
     else:
         room = tolerance * now["norm"] / BLOCKS**0.5
         same = np.allclose(before["sums"], now["sums"], rtol=0, atol=room, equal_nan=True)
-    return None if same else "has other values"
+    return None if same else "other values"

@@ -161,7 +161,8 @@ def _first_batch(task: Task, data: SearchData, batch_size: int, device: str) -> 
     order = Generator().manual_seed(0)
     train = each_batch(task, "training", lambda: batches(data.train, batch_size, order, device))
     inputs, targets = next(train)
-    given += [("the first training inputs", inputs), ("the first training targets", targets)]
+    seen = inputs.clone()  # a model may work in place
+    given += [("the first training inputs", seen), ("the first training targets", targets)]
     every = data.train.targets if isinstance(data.train, Split) else targets
     computed: list[tuple[str, Tensor]] = []
     if task.transform:
@@ -197,7 +198,7 @@ def _check_last_batch(
         backward(task, outputs_of(task, model, inputs), targets)
     except InputError as error:
         raise InputError(
-            f"{error}, with the training split's last batch, which has {len(targets)} samples; "
+            f"{error}, with the training split's last batch (samples: {len(targets)}); "
             "drop_last=True leaves an incomplete one out"
         ) from error
 
@@ -227,8 +228,8 @@ def _check_resume(task: Task, data: SearchData, config: RunConfig, device: str) 
             task,
             f"{second} is another one after a resume (loss {again.item():.6g}, and "
             f"{loss.item():.6g} without an interruption): something is kept between steps that no "
-            "checkpoint holds; keep it in a buffer of the model, and do without persistent_workers "
-            "where a loader's workers draw at random",
+            "checkpoint holds; keep it in a buffer of the model, and make loaders without "
+            "persistent_workers",
         )
 
 

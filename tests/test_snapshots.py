@@ -172,6 +172,21 @@ def test_an_ensemble_is_the_mean_of_the_softmax_by_hand() -> None:
     assert same(run.snapshots[-1], last), "also when the run measures them"
 
 
+def test_outputs_belong_to_their_targets_whatever_the_order() -> None:
+    """A loader that shuffles even when it is not asked to gives another order each time."""
+    run = finished(run_of("snapshot"))
+    split = run.task.load_test_data(Path())
+    assert isinstance(split, Split)
+
+    def loader(size: int, order: torch.Generator | None) -> DataLoader[Any]:
+        return DataLoader(TensorDataset(*split), size, shuffle=True)
+
+    members, targets = outputs(run.model, run.snapshots[::-1], batches(loader, 100, None))
+    assert not torch.equal(targets, split.targets)
+    found = [*ensemble_metrics(run.task, members, targets)]
+    assert found == pytest.approx(run.history.ensembles, abs=1e-12)
+
+
 def test_softmax_is_averaged_and_not_the_logits() -> None:
     """Two that are mildly for class 0 against one that is all for class 1."""
     members = [torch.tensor([[0.4, 0.0]])] * 2 + [torch.tensor([[0.0, 9.0]])]

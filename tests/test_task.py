@@ -1,5 +1,6 @@
 """A user's own task: found, checked, described; and every way in which it can be wrong."""
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,9 +15,9 @@ from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from study.batches import batches
 from study.check_data import load_search_data
-from study.errors import InputError
+from study.errors import ChangedTaskError, InputError
 from study.metric import RMSE, Metric, rmse
-from study.preflight import check_task
+from study.preflight import check_task, refuse_other
 from study.run import main
 from study.source import TaskSource
 from study.task import SearchData, Split, Task
@@ -186,6 +187,130 @@ BAD_TASKS = {
         "        return nn.Linear(5, 3)\n    return task(make_model=make_model)",
         r"make_model\(seed\) gives something else each time under the same seed",
     ),
+    "lazy modules": (
+        "return task(make_model=lambda seed: nn.LazyLinear(3))",
+        r"a model whose sizes are known, not one with lazy modules",
+    ),
+    "sparse gradients": (
+        "part_of = lambda seed: Split(part(seed).inputs.sign().long() + 1, part(seed).targets)\n"
+        "    model = lambda seed: nn.Sequential(nn.Embedding(3, 2, sparse=True), nn.Flatten(),"
+        " nn.Linear(10, 3))\n"
+        "    data = SearchData(part_of(0), part_of(1))\n"
+        "    return task(load_search_data=lambda data_dir: data, make_model=model,"
+        " samples_recur=True)",
+        r"gives sparse gradients, which the optimizer does not take .*; make its layers",
+    ),
+    "complex outputs": (
+        "split = lambda seed: Split(*[torch.randn(400, 5, dtype=torch.complex64)] * 2)\n"
+        "    return task(load_search_data=lambda data_dir: SearchData(split(0), split(1)),"
+        " make_model=lambda seed: nn.Linear(5, 5, dtype=torch.complex64),"
+        " loss=lambda o, t: (o - t).abs().mean())",
+        r"must put out real floating-point numbers, also in eval\(\), not torch.complex64",
+    ),
+    "decisions instead of outputs when it is evaluated": (
+        "class Decides(nn.Linear):\n"
+        "        def forward(self, x):\n"
+        "            return super().forward(x) if self.training else super().forward(x) > 0\n"
+        "    return task(make_model=lambda seed: Decides(5, 3))",
+        r"must put out real floating-point numbers, also in eval\(\), not torch.bool",
+    ),
+    "one logit, ranked by accuracy": (
+        "split = lambda seed: part(seed)._replace(targets=(part(seed).targets % 2.0)[:, None])\n"
+        "    return task(load_search_data=lambda data_dir: SearchData(split(0), split(1)),"
+        " make_model=lambda seed: nn.Linear(5, 1),"
+        " loss=functional.binary_cross_entropy_with_logits)",
+        r"accuracy needs class numbers, whole numbers, as targets, not torch.float32",
+    ),
+    "one output, ranked by accuracy": (
+        "return task(make_model=lambda seed: nn.Linear(5, 1), loss=lambda o, t: (o[:, 0] - t).abs()"
+        ".mean())",
+        r"an output for each of at least 2 classes along dimension 1, outputs \(400, 1\) against",
+    ),
+    "targets of another shape, ranked by accuracy": (
+        "split = lambda seed: part(seed)._replace(targets=part(seed).targets[:, None])\n"
+        "    return task(load_search_data=lambda data_dir: SearchData(split(0), split(1)),"
+        " loss=lambda o, t: functional.cross_entropy(o, t[:, 0]))",
+        r"one target for each choice, outputs \(400, 3\) against targets \(400, 1\)",
+    ),
+    "accuracy of what the loss ignores": (
+        "return task(loss=nn.CrossEntropyLoss(ignore_index=0))",
+        r"accuracy leaves out targets of -100, and the loss those of 0, of which",
+    ),
+    "a metric that counts on": (
+        "seen = []\n"
+        "    def compute(o, t):\n"
+        "        seen.append((o.argmax(1) == t).double())\n"
+        "        return torch.cat(seen).mean()\n"
+        "    return task(metric=Metric('running', 'maximize', compute=compute))",
+        r"metric.compute\(outputs, targets\) is .* and then .* for the same outputs and targets",
+    ),
+    "a loss of all pairs": (
+        "split = lambda seed: part(seed)._replace(targets=part(seed).inputs.sum(1))\n"
+        "    return task(load_search_data=lambda data_dir: SearchData(split(0), split(1)),"
+        " make_model=lambda seed: nn.Linear(5, 1), metric=RMSE,"
+        " loss=lambda o, t: (o - t).square().mean())",
+        r"loss\(outputs, targets\) does not depend on which target belongs .* \(128, 1\) and "
+        r"targets \(128,\) are stretched",
+    ),
+    "a metric of all pairs": (
+        "split = lambda seed: part(seed)._replace(targets=part(seed).inputs.sum(1))\n"
+        "    return task(load_search_data=lambda data_dir: SearchData(split(0), split(1)),"
+        " make_model=lambda seed: nn.Linear(5, 1),"
+        " metric=Metric('MSE', 'minimize', compute=lambda o, t: (o - t).square().mean()),"
+        " loss=lambda o, t: functional.mse_loss(o[:, 0], t))",
+        r"metric.compute\(outputs, targets\) does not depend on which target belongs",
+    ),
+    "something kept between steps": (
+        "class Drifts(nn.Linear):\n"
+        "        steps = 0\n"
+        "        def forward(self, x):\n"
+        "            self.steps += self.training\n"
+        "            return super().forward(x) * (1 + self.steps)\n"
+        "    return task(make_model=lambda seed: Drifts(5, 3))",
+        r"the second training step is another one after a resume \(loss .*\): something is kept",
+    ),
+    "a graph kept between steps": (
+        "class Carries(nn.Linear):\n"
+        "        kept = 0.0\n"
+        "        def forward(self, x):\n"
+        "            self.kept = super().forward(x).mean() + self.kept\n"
+        "            return super().forward(x) + self.kept\n"
+        "    return task(make_model=lambda seed: Carries(5, 3))",
+        r"the second training step raised RuntimeError: .*backward through the graph a second time",
+    ),
+    "state that no checkpoint takes": (
+        "class Remembers(nn.Linear):\n"
+        "        def get_extra_state(self):\n"
+        "            return range(3)\n"
+        "        def set_extra_state(self, state):\n"
+        "            pass\n"
+        "    return task(make_model=lambda seed: Remembers(5, 3))",
+        r"state_dict\(\) of make_model\(seed\)'s model holds .*range, which torch.load",
+    ),
+    "a last batch of one sample": (
+        "from torch.utils.data import DataLoader, TensorDataset\n"
+        "    def loader(size, order):\n"
+        "        whole = TensorDataset(*part(0, 257))\n"
+        "        return DataLoader(whole, size, order is not None, generator=order)\n"
+        "    model = lambda seed: nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(3))\n"
+        "    return task(load_search_data=lambda data_dir: SearchData(loader, part(1)),"
+        " make_model=model)",
+        r"Expected more than 1 value per channel .* last batch \(samples: 1\); drop_last=True",
+    ),
+    "workers that stay": (
+        "from torch.utils.data import DataLoader, TensorDataset\n"
+        "    def loader(size, order):\n"
+        "        return DataLoader(TensorDataset(*part(0)), size, order is not None,"
+        " generator=order, drop_last=True, num_workers=1, persistent_workers=True)\n"
+        "    return task(load_search_data=lambda data_dir: SearchData(loader, part(1)))",
+        r"the second training step is another one after a resume .* without persistent_workers",
+    ),
+    "samples that are too many to be equal by nature": (
+        "low, high = part(0, 300), part(1, 700)\n"
+        "    mixed = Split(*(torch.cat(pair) for pair in zip(low, part(2, 300))))\n"
+        "    return with_data(Split(*(torch.cat(pair) for pair in zip(low, high))), mixed)",
+        r"300 of 600 are equal to one \(50%; within the training split 0% .*samples_recur=True",
+    ),
     "a range of rates that is none": (
         "return task(peak_lr=(0.1, 0.01))",
         r"make_task\(\) raised ValueError: peak_lr must be two rates, 0 < low < high",
@@ -211,6 +336,56 @@ GOOD_TASKS = {
     "samples that recur by nature": (
         "parts = [torch.randint(2, (400, 5)).float() for _ in range(2)]\n"
         "    return with_data(*(Split(x, x[:, 0].long()) for x in parts))"
+    ),
+    "samples that recur by nature, but seldom": (
+        "parts = [torch.randint(55_000, (n, 1)) for n in (8_000, 1_500)]\n"
+        "    bits = [(x >> torch.arange(16)).bitwise_and(1).float() for x in parts]\n"
+        "    model = lambda seed: nn.Linear(16, 3)\n"
+        "    data = SearchData(*(Split(x, x[:, 0].long()) for x in bits))\n"
+        "    return task(load_search_data=lambda data_dir: data, make_model=model)"
+    ),
+    "samples that are said to recur": (
+        "same = part(0)\n    data = SearchData(same, Split(*(x.clone() for x in same)))\n"
+        "    return task(load_search_data=lambda data_dir: data, samples_recur=True)"
+    ),
+    "images with their channels last": (
+        "images = [torch.rand(400, 4, 4, 3).permute(0, 3, 1, 2) for _ in range(2)]\n"
+        "    model = lambda seed: nn.Sequential(nn.Flatten(), nn.Linear(48, 3))\n"
+        "    data = SearchData(*(Split(x, part(0).targets) for x in images))\n"
+        "    return task(load_search_data=lambda data_dir: data, make_model=model)"
+    ),
+    "inputs and targets that are views": (
+        "split = lambda seed: Split(torch.randn(619).unfold(0, 5, 1)[:400],"
+        " torch.stack([part(seed).targets] * 2, 1)[:, 0])\n"
+        "    return task(load_search_data=lambda data_dir: SearchData(split(0), split(1)))"
+    ),
+    "a transposed set, cut into splits": (
+        "whole = Split(torch.randn(5, 800).t(), torch.arange(800) % 3)\n"
+        "    return with_data(*(Split(*(x[k:k + 400] for x in whole)) for k in (0, 400)))"
+    ),
+    "a function in TorchScript": (
+        "script = torch.jit.CompilationUnit('def f(x, w):\\n  return torch.relu(x @ w)\\n')\n"
+        "    class Scripted(nn.Linear):\n"
+        "        def forward(self, x):\n"
+        "            return script.f(x, self.weight.t())\n"
+        "    return task(make_model=lambda seed: Scripted(5, 3))"
+    ),
+    "a loss that makes the shapes equal itself": (
+        "split = lambda seed: part(seed)._replace(targets=part(seed).inputs.sum(1))\n"
+        "    equal = lambda o, t: functional.mse_loss(o[:, 0], t)\n"
+        "    return task(load_search_data=lambda data_dir: SearchData(split(0), split(1)),"
+        " make_model=lambda seed: nn.Linear(5, 1), loss=equal,"
+        " metric=Metric('MSE', 'minimize', compute=equal))"
+    ),
+    "a state in a buffer": (
+        "class Counts(nn.Linear):\n"
+        "        def __init__(self):\n"
+        "            super().__init__(5, 3)\n"
+        "            self.register_buffer('steps', torch.zeros(()))\n"
+        "        def forward(self, x):\n"
+        "            self.steps += self.training\n"
+        "            return super().forward(x) * (1 + self.steps)\n"
+        "    return task(make_model=lambda seed: Counts())"
     ),
     "a loss that zeros do not suit": (
         "class Spread(nn.Linear):\n"
@@ -390,6 +565,159 @@ def test_an_epoch_is_the_same_however_the_split_comes(data: Any) -> None:
     assert [len(inputs) for inputs, _ in batches(data, 700, shuffled(1))] == [700]
 
 
+WITH_WORKERS = """
+from torch.utils.data import DataLoader, Dataset
+
+DRAWN = torch.randn(40, 5)
+
+class Drawn(Dataset):
+    def __len__(self):
+        return 40
+    def __getitem__(self, index):
+        return DRAWN[index], index % 3
+
+def make_task(context: str):
+    def loader(size, order):
+        return DataLoader(Drawn(), size, generator=order, num_workers=1,
+            multiprocessing_context=context)
+    return with_data(loader, part(1))
+"""
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn", "forkserver"])
+def test_a_loaders_workers_find_its_classes_and_draw_what_the_file_draws(
+    context: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(HEAD + WITH_WORKERS)
+    task = TaskSource.read(f"{tmp_path}/mine.py:make_task", (f"context={context}",)).make()
+    ((inputs, _),) = batches(task.load_search_data(tmp_path).train, 40, None)
+    torch.manual_seed(0)
+    assert torch.equal(inputs, torch.randn(40, 5))
+
+
+def test_the_working_directory_stays_wherever_a_task_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "mine.py").write_text(
+        f"import os\nos.chdir(os.path.dirname(os.path.abspath(__file__)))\n{HEAD}"
+        "open('mine.py').close()\n\ndef load(data_dir):\n    os.chdir('/')\n"
+        "    return SearchData(part(0), part(1))\n\n"
+        "def make_task():\n    os.chdir('/')\n    return task(load_search_data=load)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    source = TaskSource.read("sub/mine.py:make_task", ())
+    for _ in range(2):  # as the driver and as a worker make it
+        load_search_data(source.make(), tmp_path)
+        assert Path.cwd() == tmp_path
+
+
+BEFORE = "def make_task():\n    return task(load_test_data=lambda data_dir: part(2, 7))\n"
+MENDED = {
+    "an argument": BEFORE.replace("part(2, 7)", "part(2)"),
+    "a function": BEFORE.replace("lambda data_dir: part(2, 7)", "load_test_data"),
+    "the model too": BEFORE.replace("part(2, 7)", "part(2)").replace("task(", "other("),
+}
+FUNCTION = "def opened(data_dir):\n    return {}\n\nmake_task = task(load_test_data=opened)\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "same"),
+    [
+        (BEFORE, MENDED["an argument"], True),
+        (BEFORE, MENDED["a function"], True),
+        (BEFORE, MENDED["the model too"], False),
+        (FUNCTION.format("part(2, 7)"), FUNCTION.format("part(2)"), True),
+        (FUNCTION.format("part(2)"), FUNCTION.format("part(2)").replace("task", "other"), False),
+        ("def (", "def", False),
+    ],
+)
+def test_what_loads_the_test_split_may_be_mended_until_it_is_measured(
+    before: str, now: str, same: bool
+) -> None:
+    def check(*openings: dict[str, Any]) -> None:
+        description = {"task": {"text": before}, "test_split": openings}
+        TaskSource("mine.py:make_task", (), now).check_unchanged(description)
+
+    if same:
+        check()
+        check({"checked": False})
+    else:
+        with pytest.raises(InputError, match="line"):
+            check({"checked": False})
+    for opening in ({"checked": True}, {}):  # earlier versions did not say
+        with pytest.raises(InputError, match="has changed since this study began: line"):
+            check({"checked": False}, opening)
+
+
+TRACED = {
+    "another file of data": ("DATA", "2.0", "the training inputs: other values"),
+    "one more sample": ("COUNT", "401", r"the shape was \[400, 5\] and is \[401, 5\]"),
+    "another kind of number": ("KIND", "float64", "the type was float32 and is float64"),
+    "another order of the classes": ("CLASSES", "[2, 0, 1]", "the training targets: other values"),
+    "another neighbour": ("WIDTH", "7", r"make_model\(seed\): the shape was \[63\] and is"),
+    "other weights": ("SCALE", "1.1", r"make_model\(seed\): other values"),
+    "another loss next door": ("FACTOR", "3.0", r"loss\(outputs, targets\): other values"),
+    "another metric next door": ("POWER", "2", r"metric.compute\(outputs, targets\): other"),
+    "other validation samples": ("VALID", "2", "the validation inputs: other values"),
+}
+ABOUT = {"DATA": "1.0", "COUNT": "400", "KIND": "float32", "CLASSES": "[0, 1, 2]", "WIDTH": "5"}
+ABOUT |= {"SCALE": "1.0", "FACTOR": "1.0", "POWER": "1", "VALID": "1"}
+DESCRIBED = f"""{HEAD}
+import neighbour_of_traced as near
+
+def data(seed, count=400):
+    inputs, targets = part(seed, count)
+    inputs = (inputs * near.DATA).to(getattr(torch, near.KIND))
+    return Split(inputs, torch.tensor(near.CLASSES)[targets])
+
+def make_model(seed):
+    model = nn.Sequential(nn.Linear(5, near.WIDTH), nn.Linear(near.WIDTH, 3))
+    model[0].weight.data *= near.SCALE
+    return model.to(getattr(torch, near.KIND))
+
+def make_task():
+    return task(
+        load_search_data=lambda data_dir: SearchData(data(0, near.COUNT), data(near.VALID)),
+        make_model=make_model,
+        loss=lambda o, t: functional.cross_entropy(o, t) * near.FACTOR,
+        metric=Metric('x', 'maximize', compute=lambda o, t: (o.argmax(1) == t).double().mean()
+            ** near.POWER),
+    )
+"""
+
+
+def traced(folder: Path, **changes: str) -> tuple[Task, dict[str, Any]]:
+    """The task beside that neighbour, and the description of what it trains on, as JSON has it."""
+    sys.modules.pop("neighbour_of_traced", None)
+    folder.mkdir()
+    lines = [f"{name} = {value!r}" if name == "KIND" else f"{name} = {value}"
+             for name, value in (ABOUT | changes).items()]  # fmt: skip
+    (folder / "neighbour_of_traced.py").write_text("\n".join(lines))
+    (folder / "traced.py").write_text(DESCRIBED)
+    path = sys.path.copy()
+    task = TaskSource.read(f"{folder}/traced.py:make_task", ()).make()
+    sys.path[:] = path
+    data = load_search_data(task, folder)
+    return task, json.loads(json.dumps(check_task(task, data, TRIAL, "cpu")))
+
+
+@pytest.mark.parametrize("name", TRACED)
+def test_what_a_study_trains_on_must_be_what_it_began_with(name: str, tmp_path: Path) -> None:
+    """The task's file stays as it is: what it reads and imports changes."""
+    constant, value, message = TRACED[name]
+    task, before = traced(tmp_path / "before")
+    refuse_other(task, before, traced(tmp_path / "again")[1])
+    _, now = traced(tmp_path / "now", **{constant: value})
+    with pytest.raises(
+        ChangedTaskError, match=f"does not train on what .* began with: .*{message}"
+    ):
+        refuse_other(task, before, now)
+    for damaged in ({}, {"device": "cpu"}, {**before, "given": {"make_model(seed)": 1}}, 3):
+        with pytest.raises(InputError, match=r"study.json is damaged: trace"):
+            refuse_other(task, damaged, now)  # type: ignore[arg-type]
+
+
 def test_a_dataset_without_a_length_is_refused() -> None:
     class Endless(IterableDataset[Any]):
         def __iter__(self) -> Any:
@@ -400,13 +728,29 @@ def test_a_dataset_without_a_length_is_refused() -> None:
         load_search_data(mine(SearchData(Endless(), DIGITS.validation)), Path())
 
 
-def test_subsets_that_overlap_are_refused() -> None:
-    whole = Samples(tensors(DIGITS.train))
-    load_search_data(mine(SearchData(Subset(whole, [1, 2]), Subset(whole, [3]))), Path())
-    with pytest.raises(InputError, match="are among the training samples"):
-        load_search_data(mine(SearchData(Subset(whole, [1, 2]), Subset(whole, [2]))), Path())
-    with pytest.raises(InputError, match="are among the training samples"):
-        load_search_data(mine(SearchData(whole, whole)), Path())
+WHOLE = Samples(tensors(DIGITS.train))
+HALVES = torch.randperm(100).split(50)
+SUBSETS = {
+    "lists": (Subset(WHOLE, [1, 2]), Subset(WHOLE, [2]), Subset(WHOLE, [3])),
+    "tensors": tuple(Subset(WHOLE, part) for part in (HALVES[0], HALVES[0][:9], HALVES[1])),  # type: ignore[arg-type]
+    "a part of a part": (
+        Subset(Subset(WHOLE, [5, 6, 7]), [0, 1]),
+        Subset(WHOLE, [6]),
+        Subset(Subset(WHOLE, [5, 6, 7]), [2]),
+    ),
+    "all and a part": (WHOLE, Subset(WHOLE, [2]), Samples(tensors(DIGITS.validation))),
+    "the same": (WHOLE, WHOLE, Samples(tensors(DIGITS.train))),
+}
+
+
+@pytest.mark.parametrize("name", SUBSETS)
+def test_subsets_that_overlap_are_refused(name: str) -> None:
+    train, overlapping, apart = SUBSETS[name]
+    load_search_data(mine(SearchData(train, apart)), Path())
+    with pytest.raises(
+        InputError, match=r"are among the training samples: \d+ of them are the same"
+    ):
+        load_search_data(mine(SearchData(train, overlapping)), Path())
 
 
 def test_a_few_equal_samples_are_an_accident() -> None:

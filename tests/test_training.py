@@ -185,6 +185,70 @@ def test_the_tasks_own_loss_and_metric_are_used(small_mnist: SearchData) -> None
     assert last.val_metric == pytest.approx(float(difference.square().mean().sqrt()))
 
 
+class Normed(nn.Sequential):
+    """Two batch norms, of which the second is frozen."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Flatten(), nn.Linear(784, 8), nn.BatchNorm1d(8), nn.BatchNorm1d(8), nn.Linear(8, 10)
+        )
+
+    def train(self, mode: bool = True) -> "Normed":
+        super().train(mode)
+        self[3].eval()
+        return self
+
+
+SCHEDULE_FREE = replace(
+    CONFIG, family="schedule_free", parameters={"peak_lr": 0.5, "warmup_fraction": 0.05}
+)
+
+
+def test_batch_norms_measure_the_averaged_weights(small_mnist: SearchData) -> None:
+    """Schedule-free trains at others; every batch of an epoch is seen, so by hand it is a mean."""
+    run = TrainingRun(small_task(Normed), small_mnist, SCHEDULE_FREE)
+    frozen = {name: value.clone() for name, value in run.model[3].state_dict().items()}  # type: ignore[index, operator, union-attr]
+    run.run_epoch()
+    _, linear, norm, other, _ = run.model.children()
+    with torch.no_grad():
+        hidden = linear(tensors(small_mnist.train).inputs.flatten(1))
+    torch.testing.assert_close(norm.running_mean, hidden.mean(0))
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in frozen.items())
+
+
+def test_batch_norms_of_averaged_weights_resume_exactly(small_mnist: SearchData) -> None:
+    resumes_exactly(small_task(Normed), small_mnist, SCHEDULE_FREE, 1)
+
+
+def test_a_family_that_averages_nothing_leaves_the_running_means(small_mnist: SearchData) -> None:
+    run = TrainingRun(small_task(Normed), small_mnist, CONFIG)
+    run.run_epoch()
+    norm = run.model.get_submodule("2")
+    assert int(norm.num_batches_tracked) == run.steps_per_epoch  # type: ignore[arg-type]
+    before = norm.state_dict()
+    run._measure_batch_norms()
+    assert all(torch.equal(value, norm.state_dict()[name]) for name, value in before.items())
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_test_metric_that_is_no_number_is_divergence(
+    value: float, small_mnist: SearchData
+) -> None:
+    """Of the validation split it is one: nothing that is not finite is averaged over seeds."""
+    train, validation = map(tensors, small_mnist)
+
+    def compute(outputs: Tensor, targets: Tensor) -> Tensor:
+        return torch.tensor(value if len(targets) == 60 else 0.5)
+
+    task = replace(small_task(), metric=Metric("x", "maximize", compute=compute))
+    test = Split(*(part[:60] for part in train))
+    history = finish(TrainingRun(task, small_mnist, CONFIG, test=test)).history
+    assert (history.status, history.test_metric, history.test_loss) == ("diverged", None, None)
+    assert f"metric {value}" in history.error
+    test = Split(*(part[:61] for part in validation))
+    assert finish(TrainingRun(task, small_mnist, CONFIG, test=test)).history.test_metric == 0.5
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None])
 def test_a_metric_that_is_no_number_is_divergence(
     value: float | None, small_mnist: SearchData

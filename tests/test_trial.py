@@ -1,27 +1,30 @@
 """The training loop as Ray calls it, without Ray."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from study.checkpoint import read_history
+from study.preflight import check_task
 from study.source import TaskSource
+from study.task import SearchData
 from study.training import RunConfig
 from study.trial import ScheduleTrial
-from tests.tasks import SMALL, load_excerpt
+from tests.tasks import SMALL, load_excerpt, tensors
 
 RUN = RunConfig("constant", {"peak_lr": 0.05}, seed=1, epochs=3, batch_size=50)
 
 
-def started(checkpoint: Path | None) -> ScheduleTrial:
+def started(checkpoint: Path | None, trace: Any = None) -> ScheduleTrial:
     """As Ray makes one for a trial, and again for a trial whose worker has died."""
     trial = ScheduleTrial.__new__(ScheduleTrial)
     config: dict[str, Any] = {"trial": 0, "run": asdict(RUN)}
     config["checkpoint"] = str(checkpoint) if checkpoint else None
     trial.setup(
         config,
-        source=TaskSource.read(SMALL, ()),
+        source=replace(TaskSource.read(SMALL, ()), trace=trace),
         data=None,
         load=lambda task, folder: load_excerpt(folder),
         data_dir=Path(),
@@ -62,3 +65,19 @@ def test_what_was_recorded_of_a_run_says_where(tmp_path: Path) -> None:
     assert trial._run
     assert trial._run.history.device == "cpu"
     assert trial._run.history.node
+
+
+def test_a_worker_that_would_train_on_something_else_trains_nothing(tmp_path: Path) -> None:
+    """The trial has no end then: it is resumed when the study is."""
+    task = TaskSource.read(SMALL, ()).make()
+    data = load_excerpt(tmp_path)
+    trace = check_task(task, data, replace(RUN, batch_size=50), "cpu")
+    result = started(None, trace).step()
+    assert (result["epoch"], result["refused"], result["done"]) == (1, "", False)
+    other = SearchData(tensors(data.train)._replace(inputs=-tensors(data.train).inputs), data[1])
+    trial = started(None, check_task(task, other, replace(RUN, batch_size=50), "cpu"))
+    result = trial.step()
+    assert "began with: the first training inputs: other values" in result["refused"]
+    assert (result["epoch"], result["samples"], result["done"]) == (0, 0, True)
+    history = read_history(saved(trial, tmp_path / "1"))
+    assert (history.status, history.epochs) == ("running", [])
