@@ -99,7 +99,8 @@ _USAGE = {
     "plateau": "# After each optimizer.step(): schedule.step()\n"
     "# After each evaluation: schedule.step(validation_loss)",
     "schedule_free": "# After each optimizer.step(): schedule.step()\n"
-    "# Before training: optimizer.train(); before evaluating or saving: optimizer.eval()",
+    "# Before training: optimizer.train(); before evaluating or saving: optimizer.eval()\n"
+    "# With batch norm, after optimizer.eval(): torch.optim.swa_utils.update_bn(loader, model)",
 }
 
 

@@ -115,7 +115,7 @@ class TaskSource:
     def check_unchanged(self, description: Mapping[str, Any]) -> None:
         """Hold the file against the study.json of the study that is to be resumed.
 
-        As long as the test split has never been measured, what loads it may be mended.
+        What loads the test split may be mended where that was refused when it was opened.
 
         Raises:
             InputError: it has changed, with the first line that has; or study.json is damaged.
@@ -123,10 +123,10 @@ class TaskSource:
         try:
             before = str(description["task"]["text"] or self.text)  # the first version had none
             openings = description.get("test_split", [])
-            measured = any(opening.get("checked", True) for opening in openings)
+            refused = openings and not any(opening.get("checked", True) for opening in openings)
         except (AttributeError, KeyError, TypeError) as error:
             raise InputError(f"study.json is damaged: task: {error}") from error
-        if not measured and _without_test_data(before) == _without_test_data(self.text):
+        if refused and _without_test_data(before) == _without_test_data(self.text):
             return
         lines = (text.splitlines() for text in (before, self.text))
         pairs = enumerate(itertools.zip_longest(*lines, fillvalue="nothing"), start=1)

@@ -222,6 +222,45 @@ def test_a_bad_test_split_is_named(split: Callable[[], Any], message: str, tmp_p
         open_test_split(task, tmp_path, task.load_search_data(tmp_path))
 
 
+UNFIT = """
+from dataclasses import replace
+from study.task import Split
+from study.tasks import digits
+
+def make_task():
+    task = digits.make_task()
+
+    def load(data_dir):
+        inputs, targets = task.load_test_data(data_dir)
+        return Split(inputs[:, :WIDTH], targets)
+
+    return replace(task, load_test_data=load)
+"""
+
+
+def test_a_bad_test_split_is_mended_and_confirmed_again(study: Study, tmp_path: Path) -> None:
+    """It is tried when it is opened: no replicate is trained that could not be measured."""
+    path, folder = tmp_path / "mine.py", tmp_path / "s"
+    path.write_text(UNFIT.replace("WIDTH", "63"))
+    flags = ("--families", "constant,cosine", "--num-trials", 2, "--epochs", 2, "--finalists", 2)
+    with pytest.raises(InputError, match=r"raised RuntimeError: .*; mend load_test_data alone, th"):
+        study(*flags, "--replicates", 2, task=f"{path}:make_task")
+    assert not (folder / FINALISTS).exists()
+    path.write_text(UNFIT.replace("WIDTH", "64"))
+    with pytest.raises(InputError, match="has changed since this study began"):
+        path.write_text(UNFIT.replace("WIDTH", "64").replace("make_task()", "make_task(x=0)", 1))
+        confirm.main([str(folder)])
+    path.write_text(UNFIT.replace("WIDTH", "64"))
+    assert confirm.main([str(folder), "--replicates", "9"]) == 0, "what was begun goes on"
+    results = analysis.load(folder)
+    assert results.finalists is not None
+    assert list(results.finalists["status"]) == ["completed"] * 4
+    assert [one["checked"] for one in results.study["test_split"]] == [False, True]
+    path.write_text(UNFIT.replace("WIDTH", "65"))
+    with pytest.raises(InputError, match="has changed since this study began"):
+        confirm.main([str(folder)])
+
+
 @pytest.mark.slow
 def test_interrupted_finalists_go_on_and_end_as_if_undisturbed(tmp_path: Path) -> None:
     flags = ("--task", "digits", "--num-trials", 3, "--epochs", 40, "--batch-size", 8)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from optuna.distributions import FloatDistribution
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
 
 from search_spaces import FAMILIES, ScheduleFamily
 from search_spaces.preflight import cycle_ends, draw, samples

@@ -207,7 +207,7 @@ SCHEDULE_FREE = replace(
 def test_batch_norms_measure_the_averaged_weights(small_mnist: SearchData) -> None:
     """Schedule-free trains at others; every batch of an epoch is seen, so by hand it is a mean."""
     run = TrainingRun(small_task(Normed), small_mnist, SCHEDULE_FREE)
-    frozen = {name: value.clone() for name, value in run.model[3].state_dict().items()}  # type: ignore[index, operator, union-attr]
+    frozen = {name: value.clone() for name, value in run.model[3].state_dict().items()}  # type: ignore[index]
     run.run_epoch()
     _, linear, norm, other, _ = run.model.children()
     with torch.no_grad():
