@@ -1,9 +1,11 @@
 """Anything may be typed, and anything may stand in a file: only clean errors come of it."""
 
 import contextlib
+import copy
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from study.check_data import load_search_data, load_test_split
 from study.config import StudyConfig
 from study.description import stored_config, stored_space
 from study.errors import InputError
 from study.ledger import Ledger, Proposal
 from study.metric import ACCURACY
 from study.plan import Plan
+from study.preflight import check_task, check_test_split, refuse_other, steps_per_epoch
 from study.results import ResultTables, read_ranking, read_study_json, read_tables
 from study.run import _parse
 from study.source import TaskSource
-from study.training import History
+from study.training import History, RunConfig, TrainingRun
+from tests.awkward import FORMATS, KINDS, LOSSES, METRICS, MODELS, TARGETS, TRANSFORMS, Parts
 from tests.test_results import COMPLETED, COSINE, SPACE
 
 FLAGS = [f"--{name.replace('_', '-')}" for name in StudyConfig.__dataclass_fields__]
@@ -167,3 +172,62 @@ def test_any_place_of_a_task(place: str, function: str) -> None:
     for spec in (place, f"{place}:{function}", f"{place}.py:{function}"):
         with only_clean_errors():
             TaskSource.read(spec, ()).make()
+
+
+PARTS = st.builds(
+    Parts,
+    *map(st.sampled_from, (list(FORMATS), list(TARGETS), list(MODELS), list(LOSSES))),
+    *map(st.sampled_from, (list(METRICS), list(KINDS), list(KINDS), list(TRANSFORMS))),
+)
+# Half of them differ from a sound task in two parts, so that what comes late is reached too.
+FEW = st.dictionaries(
+    st.sampled_from([field.name for field in fields(Parts)]), st.integers(0, 99), max_size=2
+).map(lambda changed: replace(Parts(), **{name: _part(name, k) for name, k in changed.items()}))
+AWKWARD = st.one_of(PARTS, FEW)
+
+
+def _part(name: str, number: int) -> str:
+    known: dict[str, Any] = {"format": FORMATS, "target": TARGETS, "model": MODELS, "loss": LOSSES}
+    known |= {"metric": METRICS, "train": KINDS, "validation": KINDS, "transform": TRANSFORMS}
+    names: list[str] = list(known[name])
+    return names[number % len(names)]
+
+
+def passes_or_is_refused(parts: Parts) -> None:
+    """What is let pass is trained, measured and resumed without an error, to equal weights."""
+    run = RunConfig("constant", {"peak_lr": 0.01}, 0, 2, 16)
+    with only_clean_errors():
+        task = parts.task()
+        data = load_search_data(task, Path())
+        steps_per_epoch(task, data, run.batch_size)
+        before = check_task(task, data, run, "cpu")
+        again = parts.task()  # a study that is resumed makes everything anew
+        data = load_search_data(again, Path())
+        refuse_other(again, before, check_task(again, data, run, "cpu"))
+        test = load_test_split(task, lambda: task.load_test_data(Path()), data)
+        check_test_split(task, test, run.batch_size, "cpu")
+        whole = TrainingRun(task, data, run, test=test)
+        while not whole.history.ended:
+            whole.run_epoch()
+        begun = TrainingRun(task, data, run, test=test)
+        begun.run_epoch()
+        state, history = copy.deepcopy((begun.state(), begun.history))
+        resumed = TrainingRun(task, data, run, test=test)
+        resumed.load_state(state, history)
+        while not resumed.history.ended:
+            resumed.run_epoch()
+        pairs = zip(whole.model.parameters(), resumed.model.parameters(), strict=True)
+        assert all(one.allclose(other, rtol=0, atol=0, equal_nan=True) for one, other in pairs)
+
+
+@settings(fuzzed, max_examples=100)
+@given(AWKWARD)
+def test_any_task_of_awkward_parts(parts: Parts) -> None:
+    passes_or_is_refused(parts)
+
+
+@pytest.mark.slow
+@settings(fuzzed, max_examples=5_000)
+@given(AWKWARD)
+def test_many_tasks_of_awkward_parts(parts: Parts) -> None:
+    passes_or_is_refused(parts)

@@ -727,7 +727,7 @@ def test_a_dataset_without_a_length_is_refused() -> None:
 
 
 WHOLE = Samples(tensors(DIGITS.train))
-HALVES = torch.split(torch.randperm(100), 50)
+HALVES: Any = torch.split(torch.randperm(100), 50)
 SUBSETS = {
     "lists": (Subset(WHOLE, [1, 2]), Subset(WHOLE, [2]), Subset(WHOLE, [3])),
     "tensors": tuple(Subset(WHOLE, part) for part in (HALVES[0], HALVES[0][:9], HALVES[1])),
