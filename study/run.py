@@ -116,6 +116,7 @@ def _carry_out(
         # As typed: where the study goes on, another share may be right.
         description = describe(typed, source, task, data, before)
         description["optuna_study"] = optuna_study or config.name
+    description.setdefault("total_steps", horizon)  # which older studies do not say
     space = stored_space(description)
     # Here, not above: Ray takes seconds to import, and bad input should not wait for it.
     from study.search import Machine
