@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd import DeviceType  # type: ignore[attr-defined]
 
 from search_spaces import Parameters
+from study.batches import endless
 from study.config import GPU_SHARE
 from study.errors import blamed
 from study.hardware import usable_gpus
@@ -74,7 +75,7 @@ def busy_fraction(run: TrainingRun) -> float:
     Timed without the profiler, which slows the host down but not the kernels. Where it may not see
     them, as in some containers, the default share stands for what is not known.
     """
-    steps = _endless(run)
+    steps = endless(lambda: (loss for loss, _ in run.steps()))
     _seconds(steps)
     wall = _seconds(steps)
     with torch.profiler.profile() as profiler:
@@ -85,11 +86,6 @@ def busy_fraction(run: TrainingRun) -> float:
         if event.device_type == DeviceType.CUDA and not event.is_user_annotation
     )
     return microseconds / 1e6 / wall or GPU_SHARE
-
-
-def _endless(run: TrainingRun) -> Iterator[Tensor]:
-    while True:
-        yield from (loss for loss, _ in run.steps())
 
 
 def _seconds(steps: Iterator[Tensor]) -> float:

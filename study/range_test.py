@@ -2,7 +2,6 @@
 
 import math
 import zlib
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +10,7 @@ from torch import Generator, nn
 from torch.optim import Optimizer
 
 from search_spaces import FAMILIES, Parameters, PeakRange
-from study.batches import Batches, Pair, batches
+from study.batches import Batches, Pair, batches, endless
 from study.errors import InputError, blamed
 from study.task import SearchData, Task
 from study.training import seed_everything
@@ -91,7 +90,7 @@ def _one_run(task: Task, model: nn.Module, train: Batches, optimizer: str) -> Cu
     parameters: Parameters = {"peak_lr": LOWEST, "optimizer": optimizer}
     weights = FAMILIES["constant"].make_optimizer(model.parameters(), parameters, STEPS)
     curve: Curve = []
-    mean, repeated = 0.0, _repeated(train)
+    mean, repeated = 0.0, endless(train.__iter__)
     for step in range(STEPS):
         rate = LOWEST * (HIGHEST / LOWEST) ** (step / (STEPS - 1))
         weights.param_groups[0]["lr"] = rate
@@ -116,9 +115,3 @@ def _one_step(task: Task, model: nn.Module, weights: Optimizer, batch: Pair) -> 
     torch.autograd.backward(loss)
     weights.step()
     return loss.item()
-
-
-def _repeated(train: Batches) -> Iterator[Pair]:
-    """Epoch after epoch."""
-    while True:
-        yield from train
