@@ -406,7 +406,7 @@ def test_the_edge_is_that_of_the_familys_own_rates(tmp_path: Path) -> None:
         "LOW,HIGH, now 0.001,0.01, widens them)."
     )
     results.study["search_space"]["peak_lr"] = [0.0001, 0.01]
-    assert not any("edge" in line for line in said(results, tmp_path))
+    assert not any("at the edge" in line for line in said(results, tmp_path))
 
 
 def test_without_finalists_the_best_trial_is_no_more_than_that(tmp_path: Path) -> None:
