@@ -4,7 +4,6 @@ Over all families together importances mislead: a parameter that decides everyth
 family has no value in the others, and counts for nothing.
 """
 
-import json
 import math
 import warnings
 from collections.abc import Mapping
@@ -14,12 +13,13 @@ from typing import Any
 import numpy as np
 import optuna
 import pandas as pd
-from optuna.distributions import BaseDistribution, FloatDistribution, json_to_distribution
+from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial
 
 from analysis.scale import Scale
 from analysis.statistics import SEED
+from study.parameters import PREFIX, proposed, stored_peak_range, stored_ranges
 
 LEAST_TRIALS = 10
 TOP = 0.25
@@ -70,10 +70,10 @@ def _searched(
 
     The table has a value for each trial of what a family has, and none for what it has not.
     """
-    stored = search_space["parameters"][family] | search_space["extras"]
-    ranges = {name: json_to_distribution(json.dumps(range_)) for name, range_ in stored.items()}
-    low, high = search_space["peak_lr"]
-    ranges["peak_lr"] = FloatDistribution(low, high, log=True)
+    ranges = stored_ranges(search_space, family)
+    # A grid of an older study may have gone beyond what it recorded.
+    tried = [*stored_peak_range(search_space, family), *own["peak_lr"]]
+    ranges["peak_lr"] = FloatDistribution(min(tried), max(tried), log=True)
     return {
         name: range_
         for name, range_ in ranges.items()
@@ -82,7 +82,7 @@ def _searched(
 
 
 def _column(parameter: str) -> str:
-    return parameter if parameter == "peak_lr" else f"params.{parameter}"
+    return parameter if parameter == "peak_lr" else f"{PREFIX}{parameter}"
 
 
 def _importances(
@@ -99,11 +99,17 @@ def _importances(
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells of every study that is made
     study = optuna.create_study(directions=["minimize"] * len(outcomes))
     optuna.logging.set_verbosity(verbosity)
-    parameters = own[[_column(name) for name in ranges]].set_axis(list(ranges), axis=1)
+    rows = own[[_column(name) for name in ranges]].to_dict("records")
     study.add_trials(
         [
-            optuna.create_trial(params=one, distributions=dict(ranges), values=values)
-            for one, *values in zip(parameters.to_dict("records"), *outcomes, strict=True)
+            optuna.create_trial(
+                params={
+                    name: proposed(row[_column(name)], range_) for name, range_ in ranges.items()
+                },
+                distributions=dict(ranges),
+                values=values,
+            )
+            for row, *values in zip(rows, *outcomes, strict=True)
         ]
     )
     evaluator = PedAnovaImportanceEvaluator(target_quantile=TOP)

@@ -195,7 +195,7 @@ def _dimensions(family: str, of_family: pd.DataFrame, search_space: Mapping[str,
     ranges = search_space["parameters"][family]
     shape = {name for name, range_ in ranges.items() if _is_searched(range_)}
     # A union: what is an extra of others may be part of a family's own shape.
-    return 1 + len(shape | (searched & used))
+    return len({"peak_lr"} | shape | (searched & used))
 
 
 def _is_searched(range_: Mapping[str, Any]) -> bool:

@@ -12,6 +12,7 @@ from analysis.comparison import Comparison
 from analysis.findings import Findings
 from analysis.load import Results
 from analysis.outcomes import far_off
+from study.parameters import stored_peak_range
 
 CONTROL = "constant"
 EDGE = 0.05
@@ -161,15 +162,18 @@ def _beware(comparison: Comparison, found: Findings) -> str:
 
 def _at_the_edge(found: Findings) -> list[str]:
     """Whether a better peak rate may lie outside of what was searched."""
-    low, high = found.results.study["search_space"]["peak_lr"]
     assert found.best
-    rate = found.best["peak_lr"]
+    space, rate = found.results.study["search_space"], found.best["peak_lr"]
+    low, high = stored_peak_range(space, found.best["family"])
+    given = tuple(space["peak_lr"])
+    # A family's own range may be a multiple of what is typed.
+    now = "" if given == (low, high) else f", now {given[0]:g},{given[1]:g},"
     place = math.log(rate / low) / math.log(high / low)
     if EDGE <= place <= 1 - EDGE:
         return []
     return [
         f"the best peak rate, {rate:.3g}, lies at the edge of those searched ({low:g} to {high:g}; "
-        "--peak-lr LOW,HIGH widens them)"
+        f"--peak-lr LOW,HIGH{now} widens them)"
     ]
 
 

@@ -40,6 +40,7 @@ from search_spaces.family import (
     PeakRange,
     ScheduleFamily,
     SearchSpace,
+    check_range,
 )
 
 __all__ = [
@@ -70,6 +71,10 @@ class Registry(dict[str, ScheduleFamily]):
         family = getattr(importlib.import_module(module), name)()
         if not isinstance(family, ScheduleFamily):
             raise TypeError(f"{path} is no ScheduleFamily")
+        if "peak_lr" in family.space:
+            raise TypeError("peak_lr is no part of a family's space; override peak_range()")
+        for parameter, range_ in family.searched((1e-3, 1.0)).items():  # any rates would do
+            check_range(parameter, range_)
         self[path] = family
         return family
 

@@ -4,18 +4,14 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from optuna.distributions import FloatDistribution
-from optuna.trial import BaseTrial
 from schedulefree import SGDScheduleFree
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR, ReduceLROnPlateau
 
 from search_spaces.family import (
     MOMENTUM,
-    NO_EXTRAS,
     WEIGHT_DECAY,
-    Extras,
     Parameters,
-    ParameterValue,
     PeakRange,
     Recipe,
     ScheduleFamily,
@@ -96,11 +92,9 @@ class ScheduleFree(ScheduleFamily):
     warms_up = True
     space: ClassVar = {"warmup_fraction": FloatDistribution(0.01, 0.2, log=True)}
 
-    def suggest(
-        self, trial: BaseTrial, peak_lr: PeakRange, extras: Extras = NO_EXTRAS
-    ) -> dict[str, ParameterValue]:
+    def peak_range(self, peak_lr: PeakRange) -> PeakRange:
         low, high = peak_lr
-        return super().suggest(trial, (10 * low, 10 * high), extras)
+        return 10 * low, 10 * high
 
     def takes(self, extra: str) -> bool:
         return extra in ("momentum", "weight_decay")

@@ -67,15 +67,30 @@ class ScheduleFamily(ABC):
     warms_up: ClassVar[bool] = False
     """Whether the shape begins with a warm-up of its own, so that none is composed before it."""
 
+    def peak_range(self, peak_lr: PeakRange) -> PeakRange:
+        """The peak rates that are searched for this family where the task's are ``peak_lr``."""
+        return peak_lr
+
+    def searched(
+        self, peak_lr: PeakRange, extras: Extras = NO_EXTRAS
+    ) -> dict[str, BaseDistribution]:
+        """The range of every parameter, by its name.
+
+        Args:
+            peak_lr: the task's range, of which :meth:`peak_range` makes the family's.
+            extras: what is searched beside the shapes, as far as the family :meth:`takes` it.
+        """
+        low, high = self.peak_range(peak_lr)
+        space = {"peak_lr": FloatDistribution(low, high, log=True), **self.space}
+        return space | {name: range_ for name, range_ in extras.items() if self.takes(name)}
+
     def ranges(self, peak_lr: PeakRange, extras: Extras = NO_EXTRAS) -> dict[str, BaseDistribution]:
-        """Of all parameters, each named ``<family>.<parameter>`` as in an Optuna trial.
+        """:meth:`searched`, each named ``<family>.<parameter>`` as in an Optuna trial.
 
         The prefix keeps families apart: a good peak rate for one says nothing about another's.
         """
-        low, high = peak_lr
-        space = {"peak_lr": FloatDistribution(low, high, log=True), **self.space}
-        space |= {name: range_ for name, range_ in extras.items() if self.takes(name)}
-        return {f"{self.name}.{name}": range_ for name, range_ in space.items()}
+        searched = self.searched(peak_lr, extras)
+        return {f"{self.name}.{name}": range_ for name, range_ in searched.items()}
 
     def suggest(
         self, trial: BaseTrial, peak_lr: PeakRange, extras: Extras = NO_EXTRAS
@@ -192,15 +207,33 @@ def steps(fraction: ParameterValue, total_steps: int) -> int:
     return max(1, round(float(fraction) * total_steps))
 
 
+def check_range(name: str, range_: object) -> None:
+    """Refuse a range whose values cannot be sampled, written into a table and read back.
+
+    Raises:
+        TypeError: with the parameter's name. None is among what cannot be a choice, since a table
+            has it for a parameter that there is not.
+    """
+    match range_:
+        case FloatDistribution() | IntDistribution():
+            return
+        case CategoricalDistribution(choices=choices):
+            if all(isinstance(choice, (float, int, str)) for choice in choices):
+                return
+    raise TypeError(
+        f"{name}: a range is a FloatDistribution, an IntDistribution or a CategoricalDistribution "
+        f"of numbers, booleans and strings, not {range_!r}"
+    )
+
+
 def _suggest(trial: BaseTrial, name: str, range_: BaseDistribution) -> ParameterValue:
     match range_:
-        case FloatDistribution():
-            return trial.suggest_float(name, range_.low, range_.high, log=range_.log)
-        case IntDistribution():
-            return trial.suggest_int(name, range_.low, range_.high, log=range_.log)
-        case CategoricalDistribution():
-            value = trial.suggest_categorical(name, range_.choices)
-            assert isinstance(value, (float, int, str))
-            return value
-        case _:
-            raise TypeError(f"{name}: a range is a Float-, Int- or CategoricalDistribution")
+        case FloatDistribution(low=low, high=high, step=step, log=log):
+            return trial.suggest_float(name, low, high, step=step, log=log)
+        case IntDistribution(low=low, high=high, step=step, log=log):
+            return trial.suggest_int(name, low, high, step=step, log=log)
+    check_range(name, range_)
+    assert isinstance(range_, CategoricalDistribution)
+    value = trial.suggest_categorical(name, range_.choices)
+    assert isinstance(value, (float, int, str))
+    return value

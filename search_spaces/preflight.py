@@ -72,12 +72,17 @@ def samples(
     family: ScheduleFamily, peak_lr: PeakRange, count: int, extras: Extras = NO_EXTRAS
 ) -> Iterator[Parameters]:
     """Random parameters from the family's ranges, the same at every call."""
+    for trial in _asked(count):
+        yield family.suggest(trial, peak_lr, extras)
+
+
+def _asked(count: int) -> Iterator[optuna.Trial]:
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     optuna.logging.set_verbosity(verbosity)
     for _ in range(count):
-        yield family.suggest(study.ask(), peak_lr, extras)
+        yield study.ask()
 
 
 def check(
@@ -95,13 +100,20 @@ def check(
         PreflightError: a curve breaks a law, or cannot be drawn over the whole horizon.
     """
     horizon = min(total_steps, DRAWN_STEPS)
-    for parameters in samples(family, peak_lr, SAMPLES, extras):
+    for trial in _asked(SAMPLES):
+        parameters: Parameters = {}
         try:
+            parameters = family.suggest(trial, peak_lr, extras)
+            ranges = family.ranges(peak_lr, extras)
             rates = draw(family, parameters, horizon)[:, 0]
         except Exception as error:  # whatever a user's own family does wrong
             found: str | None = f"cannot be drawn over {horizon} steps: {error}"
         else:
             found = problem(rates, float(parameters["peak_lr"]), family.cycles)
+            # By which the sampler goes, and the report.
+            declared = ScheduleFamily.ranges(family, peak_lr, extras)
+            if not trial.distributions == ranges == declared:
+                found = "samples from other ranges than its space and peak_range() say"
         if found:
             raise PreflightError(
                 f"schedule family {family.name!r} {found}; with {dict(parameters)}"

@@ -1,8 +1,8 @@
 """Batches of a split on the device, whichever way the split comes."""
 
 from collections import deque
-from collections.abc import Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Generator, Tensor
@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from study.task import Data, Split
 
 Pair = tuple[Tensor, Tensor]
+T = TypeVar("T")
 
 
 class Batches(Protocol):
@@ -61,6 +62,21 @@ def last_batch(loader: DataLoader[Any]) -> Any:
 def on_device(data: Data, device: str) -> Data:
     """Tensors moved to the device, unless they lie there; any other data as they are."""
     return Split(*(tensor.to(device) for tensor in data)) if isinstance(data, Split) else data
+
+
+def endless(epoch: Callable[[], Iterable[T]]) -> Iterator[T]:
+    """What each epoch gives, one epoch after the other.
+
+    Raises:
+        ValueError: one gives nothing; the next would not either.
+    """
+    while True:
+        empty = True
+        for one in epoch():
+            empty = False
+            yield one
+        if empty:
+            raise ValueError("an epoch of the training split has no batches")
 
 
 class TensorBatches:

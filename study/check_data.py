@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, Subset
 
-from study.errors import InputError, StudyError, said
+from study.errors import InputError, blamed
 from study.task import Data, SearchData, Split, Task
 
 SHARED = 0.1
@@ -165,16 +165,15 @@ def call(task: Task, what: str, function: Callable[..., Any], *arguments: Any) -
     Raises:
         InputError: what it raises, in one line that begins with ``what``.
     """
-    try:
-        with warnings.catch_warnings():
-            # Of mean squared error and the like, which stretch (n,) against (n, 1) to (n, n).
-            warnings.filterwarnings("error", message="Using a target size")
-            with contextlib.chdir(os.curdir):  # it may go elsewhere; this process comes back
-                return function(*arguments)
-    except (InputError, StudyError):
-        raise
-    except Exception as error:
-        raise wrong(task, f"{what} raised {said(error)}") from error
+    # The working directory is this process's, wherever the function goes.
+    with (
+        blamed(f"task {task.name!r}: {what}"),
+        contextlib.chdir(os.curdir),
+        warnings.catch_warnings(),
+    ):
+        # Of mean squared error and the like, which stretch (n,) against (n, 1) to (n, n).
+        warnings.filterwarnings("error", message="Using a target size")
+        return function(*arguments)
 
 
 def wrong(task: Task, what: str) -> InputError:

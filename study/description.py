@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import shlex
 import sys
 from collections.abc import Mapping
@@ -72,13 +73,15 @@ def _space(config: StudyConfig, task: Task, data: SearchData) -> dict[str, Any]:
         peak_lr = tested.peak_lr
     elif peak_lr is None:
         peak_lr = task.adamw_peak_lr if config.optimizer == "adamw" else task.peak_lr
-    families = select(config.families)
+    families, extras = select(config.families), config.extras()
     return {
         "search_space": {
             "families": list(families),
             "peak_lr": list(peak_lr),
-            "extras": as_json(config.extras()),
-            "parameters": {name: as_json(FAMILIES[name].space) for name in families},
+            "extras": as_json(extras),
+            "parameters": {
+                name: as_json(FAMILIES[name].searched(peak_lr, extras)) for name in families
+            },
         },
         "range_test": tested.to_json() if tested else None,
     }
@@ -124,17 +127,22 @@ def stored_space(description: Mapping[str, Any]) -> SearchSpace:
             name: json_to_distribution(json.dumps(range_))
             for name, range_ in space["extras"].items()
         }
-        low, high = space["peak_lr"]
+        low, high = map(float, space["peak_lr"])
+        if not 0 < low < high < math.inf:
+            raise ValueError(f"peak_lr: {low}, {high}")
         families = tuple(space["families"])
-        ranges = dict(space.get("parameters", {}))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        ranges = {name: dict(own) for name, own in space.get("parameters", {}).items()}
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise InputError(f"{STUDY_JSON} is damaged: {error}") from error
     try:
         select(",".join(families))
     except ValueError as error:
         raise InputError(str(error)) from error
     for name in families:
-        if ranges.get(name, current := as_json(FAMILIES[name].space)) != current:
+        family, stored = FAMILIES[name], ranges.get(name)
+        whole = stored and "peak_lr" in stored  # older studies recorded the shape's alone
+        now = family.searched((low, high), extras) if whole else family.space
+        if stored not in (None, as_json(now)):
             raise InputError(
                 f"the ranges of schedule family {name!r} have changed since this study began; put "
                 "them back, or start another study with another --name"

@@ -16,7 +16,16 @@ from search_spaces.family import MIN_STEPS, Recipe
 from study.cli import exit_status, parse
 from study.errors import InputError, said
 from study.metric import Ranking
-from study.results import read_finalists, read_ranking, read_study_json, read_tables
+from study.parameters import PREFIX, proposed
+from study.results import (
+    Tables,
+    read_finalists,
+    read_ranges,
+    read_ranking,
+    read_study_json,
+    read_tables,
+    read_total_steps,
+)
 from study.storage import copied
 
 COMMAND = "python -m study.export"
@@ -159,12 +168,33 @@ def _best_finalist(folder: Path, ranking: Ranking) -> int | None:
     return min(costs, key=lambda trial: mean(costs[trial][one] for one in shared))
 
 
-def _horizon(rows: Sequence[dict[str, Any]], config: ExportConfig) -> int:
-    if config.total_steps is None:
-        return max(int(row["steps"]) for row in rows)
-    if config.total_steps < MIN_STEPS:
-        raise InputError(f"--total-steps must be at least {MIN_STEPS}, not {config.total_steps}")
-    return config.total_steps
+def _horizon(config: ExportConfig, study: Mapping[str, Any], tables: Tables) -> int:
+    """What was typed, else the steps of the study's runs, of which none may have run them all."""
+    if config.total_steps is not None:
+        if config.total_steps < MIN_STEPS:
+            raise InputError(
+                f"--total-steps must be at least {MIN_STEPS}, not {config.total_steps}"
+            )
+        return config.total_steps
+    total_steps = read_total_steps(study, tables)
+    if total_steps is None:
+        raise InputError(
+            f"{config.folder!r} does not say how many optimizer steps its runs have; give those of "
+            "yours, --total-steps N"
+        )
+    return total_steps
+
+
+def _parameters(row: Mapping[str, Any], study: Mapping[str, Any]) -> dict[str, Any]:
+    """A trial's parameters, the very values that were proposed."""
+    ranges = dict(FAMILIES[row["family"]].space) | read_ranges(study, row["family"])
+    values = {
+        name.removeprefix(PREFIX): value
+        for name, value in row.items()
+        if name.startswith(PREFIX) and value is not None
+    }
+    values = {name: proposed(value, ranges.get(name)) for name, value in values.items()}
+    return values | {"peak_lr": row["peak_lr"]}
 
 
 def export(config: ExportConfig) -> Exported:
@@ -174,25 +204,21 @@ def export(config: ExportConfig) -> Exported:
         InputError: no such study or trial, a family that cannot be imported, or too short a run.
     """
     with copied(config.folder) as folder:
-        rows = read_tables(folder).trials.to_pylist()
-        ranking = read_ranking(read_study_json(folder))
-        row = _chosen(rows, config, folder, ranking)
+        tables, study = read_tables(folder), read_study_json(folder)
+        ranking = read_ranking(study)
+        row = _chosen(tables.trials.to_pylist(), config, folder, ranking)
     family = row["family"]
     try:
         select(family)
     except ValueError as error:
         raise InputError(str(error)) from error
-    parameters: dict[str, Any] = {
-        name.removeprefix("params."): value
-        for name, value in row.items()
-        if name.startswith("params.") and value is not None
-    } | {"peak_lr": row["peak_lr"]}
+    parameters = _parameters(row, study)
     if missing := FAMILIES[family].space.keys() - parameters.keys():
         raise InputError(
             f"trial {row['trial']} has no value of {min(missing)!r}, which {family} takes: the "
             "family has changed since"
         )
-    total_steps = _horizon(rows, config)
+    total_steps = _horizon(config, study, tables)
     names = ("trial", "family", "metric", f"val_{ranking.column}")
     trial = {name: row[name] for name in names if name in row}
     try:

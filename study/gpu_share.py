@@ -10,7 +10,9 @@ from torch import Tensor
 from torch.autograd import DeviceType  # type: ignore[attr-defined]
 
 from search_spaces import Parameters
+from study.batches import endless
 from study.config import GPU_SHARE
+from study.errors import blamed
 from study.hardware import usable_gpus
 from study.task import SearchData, Task
 from study.training import RunConfig, TrainingRun
@@ -49,13 +51,17 @@ def measured_share(task: Task, data: SearchData, batch_size: int, optimizer: str
     A few dozen steps are trained for it, here and now, on the first GPU; others are taken to be
     like it. The memory counted is the most that this process has had: the check of the task, which
     goes before, has sent the validation split through the model, too.
+
+    Raises:
+        InputError: something of the task's raised, or the GPU has no room for it.
     """
     if not usable_gpus():
         return 0.0
     # The rate changes neither time nor memory.
     parameters: Parameters = {"peak_lr": 1e-3, "optimizer": optimizer}
     config = RunConfig("constant", parameters, seed=0, epochs=1, batch_size=batch_size)
-    busy = busy_fraction(TrainingRun(task, data, config, "cuda"))
+    with blamed(f"task {task.name!r}: training for --gpus-per-trial auto"):
+        busy = busy_fraction(TrainingRun(task, data, config, "cuda"))
     trial_bytes = PROCESS_BYTES + int(MARGIN * torch.cuda.max_memory_reserved())
     gc.collect()  # the optimizer and the schedule of the run hold each other
     torch.cuda.empty_cache()
@@ -69,7 +75,7 @@ def busy_fraction(run: TrainingRun) -> float:
     Timed without the profiler, which slows the host down but not the kernels. Where it may not see
     them, as in some containers, the default share stands for what is not known.
     """
-    steps = _endless(run)
+    steps = endless(lambda: (loss for loss, _ in run.steps()))
     _seconds(steps)
     wall = _seconds(steps)
     with torch.profiler.profile() as profiler:
@@ -80,11 +86,6 @@ def busy_fraction(run: TrainingRun) -> float:
         if event.device_type == DeviceType.CUDA and not event.is_user_annotation
     )
     return microseconds / 1e6 / wall or GPU_SHARE
-
-
-def _endless(run: TrainingRun) -> Iterator[Tensor]:
-    while True:
-        yield from (loss for loss, _ in run.steps())
 
 
 def _seconds(steps: Iterator[Tensor]) -> float:

@@ -68,17 +68,17 @@ class Plan:
         if drawn_by == "grid":
             return {"family": family, **self._on_grid(family, number // len(self.space.families))}
         if drawn_by == "fixed":
-            return {"family": family, f"{family}.peak_lr": middle(self._peak_range)}
+            rates = FAMILIES[family].searched(self.space.peak_lr)["peak_lr"]
+            return {"family": family, f"{family}.peak_lr": middle(rates)}
         return {"family": family}
 
     def _on_grid(self, family: str, turn: int) -> Mapping[str, ParameterValue]:
         """The middle of every range, at a peak rate that halves the widest gap left."""
         shape = FAMILIES[family]
-        low, high = self.space.peak_lr
-        extras = {name: one for name, one in self.space.extras.items() if shape.takes(name)}
-        values = {"peak_lr": low * (high / low) ** _share(turn)} | {
-            name: middle(range_) for name, range_ in {**shape.space, **extras}.items()
-        }
+        low, high = shape.peak_range(self.space.peak_lr)
+        ranges = shape.searched(self.space.peak_lr, self.space.extras)
+        values = {name: middle(range_) for name, range_ in ranges.items()}
+        values["peak_lr"] = low * (high / low) ** _share(turn)
         return {f"{shape.name}.{name}": value for name, value in values.items()}
 
     @property
@@ -89,10 +89,6 @@ class Plan:
     def _others(self) -> list[str]:
         return [name for name in self.space.families if name not in CONTROLS]
 
-    @property
-    def _peak_range(self) -> FloatDistribution:
-        return FloatDistribution(*self.space.peak_lr, log=True)
-
 
 def middle(range_: BaseDistribution) -> ParameterValue:
     """The value around which a range is laid; of choices the first.
@@ -101,10 +97,14 @@ def middle(range_: BaseDistribution) -> ParameterValue:
         TypeError: a kind of range that no family has.
     """
     match range_:
+        case FloatDistribution(low=low, high=high, step=float() as step):
+            return low + round((high - low) / step) // 2 * step
         case FloatDistribution(low=low, high=high, log=log):
             return math.sqrt(low * high) if log else (low + high) / 2
-        case IntDistribution(low=low, high=high):
-            return (low + high) // 2
+        case IntDistribution(low=low, high=high, log=True):
+            return round(math.sqrt(low * high))
+        case IntDistribution(low=low, high=high, step=step):
+            return low + (high - low) // step // 2 * step
         case CategoricalDistribution(choices=(str() | int() | float() as first, *_)):
             return first
     raise TypeError(f"a range is a Float-, Int- or CategoricalDistribution, not {range_!r}")

@@ -1,15 +1,17 @@
 """The learning-rate range test: which peak rates are worth searching for this model."""
 
 import math
-from collections.abc import Iterator
+import zlib
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Generator, nn
+from torch.optim import Optimizer
 
 from search_spaces import FAMILIES, Parameters, PeakRange
-from study.batches import Batches, batches
-from study.errors import InputError
+from study.batches import Batches, Pair, batches, endless
+from study.errors import InputError, blamed
 from study.task import SearchData, Task
 from study.training import seed_everything
 
@@ -51,16 +53,22 @@ def range_test(
     the lowest is two decades below.
 
     Raises:
-        InputError: the loss never fell.
+        InputError: the loss never fell, or was no number from the beginning, or the task raised.
     """
     curves = []
-    for k in range(RUNS):
-        seed_everything(seed + k)
-        model = task.make_model(seed + k).to(device)
+    for own_seed in _seeds(seed):
+        seed_everything(own_seed)
+        order = Generator().manual_seed(own_seed)
+        with blamed(f"task {task.name!r}: making a model and a loader for --peak-lr auto"):
+            model = task.make_model(own_seed).to(device)
+            train = batches(data.train, batch_size, order, device)
         model.train()
-        order = Generator().manual_seed(seed + k)
-        train = batches(data.train, batch_size, order, device)
         curves.append(_one_run(task, model, train, optimizer))
+    if not all(curves):
+        raise InputError(
+            f"--peak-lr auto: the loss of task {task.name!r} is no finite number at the first "
+            "step of a fresh model; give the range yourself, --peak-lr LOW,HIGH"
+        )
     lowest = [min(curve, key=lambda point: point[1]) for curve in curves]
     fallen = [curve[0][1] - loss for (_, loss), curve in zip(lowest, curves, strict=True)]
     if min(fallen) < LEAST_FALL * abs(curves[0][0][1]):
@@ -72,21 +80,23 @@ def range_test(
     return RangeTest((float(f"{high / 10**DECADES:.2g}"), float(f"{high:.2g}")), curves)
 
 
-def _one_run(task: Task, model: torch.nn.Module, train: Batches, optimizer: str) -> Curve:
+def _seeds(study_seed: int) -> list[int]:
+    """Of each run, and of no trial."""
+    entropy = (study_seed, zlib.crc32(b"range test"))
+    return [int(seed) for seed in np.random.SeedSequence(entropy).generate_state(RUNS)]
+
+
+def _one_run(task: Task, model: nn.Module, train: Batches, optimizer: str) -> Curve:
     parameters: Parameters = {"peak_lr": LOWEST, "optimizer": optimizer}
     weights = FAMILIES["constant"].make_optimizer(model.parameters(), parameters, STEPS)
     curve: Curve = []
-    mean = 0.0
-    for step, (inputs, targets) in zip(range(STEPS), _repeated(train), strict=False):
+    mean, repeated = 0.0, endless(train.__iter__)
+    for step in range(STEPS):
         rate = LOWEST * (HIGHEST / LOWEST) ** (step / (STEPS - 1))
         weights.param_groups[0]["lr"] = rate
-        if task.transform:
-            inputs, targets = task.transform(inputs, targets)
-        loss = task.loss(model(inputs), targets)
-        weights.zero_grad()
-        torch.autograd.backward(loss)
-        weights.step()
-        mean = SMOOTHING * mean + (1 - SMOOTHING) * loss.item()
+        with blamed(f"task {task.name!r}: step {step + 1} of --peak-lr auto, at rate {rate:.2g},"):
+            loss = _one_step(task, model, weights, next(repeated))
+        mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
         smoothed = mean / (1 - SMOOTHING ** (step + 1))  # as if the mean had not begun at zero
         if not math.isfinite(smoothed):
             break
@@ -94,6 +104,14 @@ def _one_run(task: Task, model: torch.nn.Module, train: Batches, optimizer: str)
     return curve
 
 
-def _repeated(train: Batches) -> Iterator[tuple[Tensor, Tensor]]:
-    while True:
-        yield from train
+def _one_step(task: Task, model: nn.Module, weights: Optimizer, batch: Pair) -> float:
+    """The loss of a batch before the step; NaN, and no step, where the outputs are."""
+    inputs, targets = task.transform(*batch) if task.transform else batch
+    outputs = model(inputs)
+    if outputs.isnan().any():  # which many a loss refuses: the rate is too high
+        return math.nan
+    loss = task.loss(outputs, targets)
+    weights.zero_grad()
+    torch.autograd.backward(loss)
+    weights.step()
+    return loss.item()

@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution
 
-from search_spaces import FAMILIES, SearchSpace
+from search_spaces import SearchSpace
 from study.errors import InputError
 from study.files import replacing, write_atomically
 from study.ledger import Proposal
 from study.metric import ACCURACY, Ranking
+from study.parameters import as_cells, column_types, stored_ranges
 from study.storage import Place
 from study.training import History
 
@@ -138,9 +139,13 @@ class ResultTables:
         """Write all three tables, each either whole or not at all."""
         started = time.monotonic()
         finished = self.finished
-        parameters = _parameter_types(self.space)
+        parameters = column_types(self.space)
         trials = _table(
-            (self._trial_row(*pair) for pair in finished), TRIALS_HEAD | parameters | TRIALS_TAIL
+            (
+                self._trial_row(*pair) | as_cells(pair[0].parameters, parameters)
+                for pair in finished
+            ),
+            TRIALS_HEAD | parameters | TRIALS_TAIL,
         )
         epochs = _table((row for pair in finished for row in _epoch_rows(*pair)), EPOCHS)
         curves = _table((row for pair in finished for row in _curve_rows(*pair)), SCHEDULES)
@@ -159,7 +164,6 @@ class ResultTables:
             "trial": proposal.number,
             "family": proposal.family,
             "status": history.status,
-            **{f"params.{name}": value for name, value in proposal.parameters.items()},
             "peak_lr": proposal.parameters["peak_lr"],
             "sampler": proposal.drawn_by,
             "seed": proposal.seed,
@@ -256,6 +260,40 @@ def read_ranking(study: Mapping[str, Any]) -> Ranking:
         return Ranking(**study["metric"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{STUDY_JSON} is damaged: metric: {error}") from error
+
+
+def read_ranges(study: Mapping[str, Any], family: str) -> dict[str, BaseDistribution]:
+    """The ranges that a study recorded of a family's parameters; the first version recorded none.
+
+    Raises:
+        InputError: its study.json is damaged.
+    """
+    space = study.get("search_space") or {}
+    try:
+        return stored_ranges(space, family) if family in space.get("parameters", {}) else {}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{STUDY_JSON} is damaged: search_space: {error}") from error
+
+
+def read_total_steps(study: Mapping[str, Any], tables: Tables) -> int | None:
+    """Optimizer steps of a whole run, of which trials that were cut short did a part.
+
+    Older studies did not record it: a completed trial tells, or any epoch. None where nothing does.
+
+    Raises:
+        InputError: study.json is damaged.
+    """
+    try:
+        if recorded := study.get("total_steps"):
+            return int(recorded)
+        statuses, steps = (tables.trials[name].to_pylist() for name in ("status", "steps"))
+        if "completed" in statuses:
+            return int(steps[statuses.index("completed")])
+        for epoch in tables.epochs.slice(length=1).to_pylist():
+            return int(epoch["step"] // epoch["epoch"] * study["config"]["epochs"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{STUDY_JSON} is damaged: {error!r}") from error
+    return None
 
 
 def read_tables(folder: Path) -> Tables:
@@ -362,24 +400,6 @@ def _named(table: pa.Table, ranking: Ranking) -> pa.Table:
 
 def _table(rows: Iterable[Mapping[str, Any]], schema: Mapping[str, pa.DataType]) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=pa.schema(list(schema.items())))
-
-
-def _parameter_types(space: SearchSpace) -> dict[str, pa.DataType]:
-    """``params.<name>`` for every parameter in the space; empty where a family has no such."""
-    ranges = [*(FAMILIES[family].space for family in space.families), space.extras]
-    return {
-        f"params.{name}": _arrow_type(range_) for part in ranges for name, range_ in part.items()
-    }
-
-
-def _arrow_type(range_: BaseDistribution) -> pa.DataType:
-    match range_:
-        case FloatDistribution():
-            return pa.float64()
-        case IntDistribution():
-            return pa.int64()
-        case _:
-            return pa.string()
 
 
 def _epoch_rows(proposal: Proposal, history: History) -> Iterable[dict[str, Any]]:

@@ -119,12 +119,13 @@ def _carry_out(
         description = resumed
         # What loads the test split may have been mended.
         description["task"] = {**description["task"], **source.to_json()}
-        description.setdefault("trace", trace)
     else:
         # As typed: where the study goes on, another share may be right.
         description = describe(typed, source, task, data, before)
         description["optuna_study"] = optuna_study or config.name
-        description["trace"] = trace
+    # Which older studies do not say.
+    description.setdefault("total_steps", horizon)
+    description.setdefault("trace", trace)
     space = stored_space(description)
     # Here, not above: Ray takes seconds to import, and bad input should not wait for it.
     from study.search import Machine
@@ -393,13 +394,13 @@ def _plan(
     config: StudyConfig, space: SearchSpace, description: Mapping[str, Any], done: int = 0
 ) -> str:
     """What is about to be done, in a line."""
-    low, high = space.peak_lr
+    rates = [rate for one in space.families for rate in FAMILIES[one].peak_range(space.peak_lr)]
     trials = f"{config.num_trials - done} more trials" if done else f"{config.num_trials} trials"
     finalists = min(config.finalists, len(space.families))
     seeds = description.get("replicates") or config.replicates
     return (
         f"{trials} of {config.epochs} epochs on {description['task']['name']}, "
-        f"{len(space.families)} schedule families, peak rates {low:g} to {high:g}"
+        f"{len(space.families)} schedule families, peak rates {min(rates):g} to {max(rates):g}"
         + (f", then {finalists} finalists x {seeds} seeds" if finalists else "")
         + f" -> {config.location}"
     )

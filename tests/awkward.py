@@ -76,7 +76,8 @@ class Carrying(Part):
 
     def forward(self, x: Tensor) -> Tensor:
         self.kept = self.last.weight.sum() + self.kept
-        return super().forward(x) + self.kept
+        output: Tensor = super().forward(x) + self.kept
+        return output
 
 
 class Buffered(Part):

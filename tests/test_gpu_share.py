@@ -12,6 +12,7 @@ from torch.autograd import DeviceType  # type: ignore[attr-defined]
 
 from study import gpu_share
 from study.config import GPU_SHARE, StudyConfig
+from study.errors import InputError
 from study.gpu_share import MOST, busy_fraction, measured_share, share
 from study.run import main
 from study.task import SearchData, Task
@@ -138,6 +139,24 @@ def test_the_share_is_of_what_was_measured(
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (10 * 2**30, 80 * 2**30))
     assert measured_share(small_task(), small_mnist, 100, optimizer) == 0.2
     assert type(runs[0].optimizer).__name__.lower() == optimizer
+
+
+@pytest.mark.parametrize("failing", ["TrainingRun", "busy_fraction"])
+def test_what_goes_wrong_while_measuring_is_one_line(
+    failing: str, small_mnist: SearchData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a trial does not fit the GPU."""
+
+    def fail(*arguments: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 9 GiB.")
+
+    monkeypatch.setattr(gpu_share, "usable_gpus", lambda: 1)
+    monkeypatch.setattr(gpu_share, "TrainingRun", lambda *arguments: None)
+    monkeypatch.setattr(gpu_share, failing, fail)
+    with pytest.raises(
+        InputError, match=r"^task 'small': training for --gpus-per-trial auto raised Out.* 9 GiB.$"
+    ):
+        measured_share(small_task(), small_mnist, 100, "sgd")
 
 
 @NO_GPU

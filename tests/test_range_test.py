@@ -1,14 +1,19 @@
 """The range test finds the edge that theory gives."""
 
 import math
+import random
+from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional
+from torch.utils.data import DataLoader
 
+from study.batches import endless
 from study.errors import InputError
-from study.range_test import RUNS, range_test
+from study.range_test import RUNS, STEPS, range_test
 from study.task import RMSE, SearchData, Split, Task
 
 
@@ -57,3 +62,110 @@ def test_a_loss_that_never_falls_is_refused() -> None:
         InputError, match=r"does not fall between 1e-06 and 10; .*--peak-lr LOW,HIGH"
     ):
         range_test(task, data, 128, "sgd", seed=0, device="cpu")
+
+
+@pytest.mark.parametrize("seed", [0, 2**32 - 1])
+def test_every_run_has_a_seed_of_its_own(seed: int) -> None:
+    """Under any seed of a study, and none that a study with the next seed has."""
+    given: list[int] = []
+
+    def make_model(own_seed: int) -> nn.Module:
+        given.append(own_seed)
+        drawn.append((torch.rand(1).item(), float(np.random.rand()), random.random()))
+        return nn.Linear(10, 1, bias=False)
+
+    drawn: list[tuple[float, ...]] = []
+    task, data = least_squares(1.0, make_model=make_model)
+    for study_seed in (seed, seed + 1 if seed == 0 else seed - 1):
+        range_test(task, data, 128, "sgd", study_seed, "cpu")
+    assert len(set(given)) == len(set(drawn)) == 2 * RUNS
+
+
+class Loader(DataLoader[tuple[Tensor, Tensor]]):
+    """Gives what it is told to, epoch by epoch; the last of them again and again."""
+
+    def __init__(self, *epochs: list[tuple[Tensor, Tensor]]) -> None:
+        self.epochs, self.promised = list(epochs), len(epochs[0])
+
+    def __len__(self) -> int:
+        return self.promised
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:  # type: ignore[override]
+        return iter(self.epochs.pop(0) if len(self.epochs) > 1 else self.epochs[0])
+
+
+def of_batches(task: Task, data: SearchData, *counts: int) -> tuple[Task, SearchData]:
+    """The same, with so many batches in each epoch of a loader."""
+    assert isinstance(data.train, Split)
+    pairs = list(zip(*(torch.split(part, 128) for part in data.train), strict=True))
+
+    def train(size: int, order: Generator | None) -> Loader:
+        return Loader(*(pairs[:count] for count in counts))
+
+    return task, SearchData(train, data.validation)
+
+
+def test_one_batch_is_gone_through_again_and_again() -> None:
+    task, data = of_batches(*least_squares(1.0), 1)
+    tested = range_test(task, data, 128, "sgd", seed=0, device="cpu")
+    assert min(map(len, tested.curves)) > STEPS / 2
+
+
+class AtStep(nn.Linear):
+    """Does something else from a step on."""
+
+    def __init__(self, step: int, what: str) -> None:
+        super().__init__(10, 1, bias=False)
+        self.left, self.what = step, what
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.left -= 1
+        if self.left >= 0:
+            return super().forward(inputs)
+        if self.what == "raise":
+            raise ValueError("this layer\nis broken")
+        return super().forward(inputs) * float(self.what)
+
+
+def strict(outputs: Tensor, targets: Tensor) -> Tensor:
+    """As binary_cross_entropy does."""
+    if outputs.isnan().any():
+        raise RuntimeError("all elements of input should be between 0 and 1")
+    return functional.mse_loss(outputs, targets)
+
+
+@pytest.mark.parametrize(
+    ("make", "counts", "message"),
+    [
+        (
+            lambda seed: AtStep(30, "raise"),
+            (23,),
+            r"^task 'least squares': step 31 of --peak-lr auto, at rate 1.1e-05, raised "
+            "ValueError: is broken$",
+        ),
+        (lambda seed: 1 / 0, (23,), r"^task 'least squares': making a model .*ZeroDivisionError"),
+        (lambda seed: AtStep(0, "nan"), (23,), "no finite number at the first step"),
+        (lambda seed: AtStep(0, "inf"), (23,), "no finite number at the first step"),
+        (lambda seed: AtStep(999, ""), (23, 0), "step 24 .* says it has 23 batches has 0$"),
+        (lambda seed: AtStep(999, ""), (23, 5), "step 29 .* says it has 23 batches has 5$"),
+    ],
+)
+def test_what_goes_wrong_is_one_line(make: object, counts: tuple[int, ...], message: str) -> None:
+    task, data = of_batches(*least_squares(1.0, make_model=make), *counts)
+    with pytest.raises(InputError, match=message):
+        range_test(task, data, 128, "sgd", seed=0, device="cpu")
+
+
+def test_outputs_that_are_no_numbers_any_more_end_a_run_as_such_a_loss_does() -> None:
+    """Since some losses refuse them."""
+    task, data = least_squares(1.0, make_model=lambda seed: AtStep(150, "nan"), loss=strict)
+    tested = range_test(task, data, 128, "sgd", seed=0, device="cpu")
+    assert {len(curve) for curve in tested.curves} == {150}
+
+
+def test_epochs_without_a_batch_are_not_waited_for_for_ever() -> None:
+    epochs = iter([[1, 2], [3], []])
+    steps = endless(lambda: next(epochs))
+    assert [next(steps) for _ in range(3)] == [1, 2, 3]
+    with pytest.raises(ValueError, match="no batches"):
+        next(steps)

@@ -396,6 +396,19 @@ def test_few_trials_and_an_edge_of_the_search_are_doubts(tmp_path: Path) -> None
     )
 
 
+def test_the_edge_is_that_of_the_familys_own_rates(tmp_path: Path) -> None:
+    """schedule_free's are ten times those that are typed."""
+    results = results_with(tmp_path, {"schedule_free": shifted(0.01), "constant": shifted(0)})
+    results.study["search_space"]["peak_lr"] = [0.001, 0.01]
+    (line,) = (line for line in said(results, tmp_path) if "Beware" in line)
+    assert line.endswith(
+        "the best peak rate, 0.01, lies at the edge of those searched (0.01 to 0.1; --peak-lr "
+        "LOW,HIGH, now 0.001,0.01, widens them)."
+    )
+    results.study["search_space"]["peak_lr"] = [0.0001, 0.01]
+    assert not any("at the edge" in line for line in said(results, tmp_path))
+
+
 def test_without_finalists_the_best_trial_is_no_more_than_that(tmp_path: Path) -> None:
     results = write_study(tmp_path, [("cosine", "completed", 0.9)], STUDY | {"ended": "2026"})
     lines = said(results, tmp_path)
