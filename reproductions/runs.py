@@ -25,7 +25,7 @@ from analysis.style import house_style, save
 from search_spaces import Parameters
 from study.batches import batches
 from study.checkpoint import find_checkpoint, read_checkpoint
-from study.cli import parse
+from study.cli import Folder, parse
 from study.config import StudyConfig
 from study.confirm import Planned, load_all_data, open_test_split
 from study.ensemble import ensemble_metrics, outputs
@@ -50,9 +50,9 @@ class Reproduction:
 
     quick: bool = False
     """Fewer seeds and epochs: whether it runs, not what it shows."""
-    out: Path = Path("results/reproductions")
+    out: Folder = Path("results/reproductions")
     """Folder of all reproductions."""
-    data_dir: Path = field(default_factory=lambda: StudyConfig().data_dir)
+    data_dir: Folder = field(default_factory=lambda: StudyConfig().data_dir)
     """Folder of the data sets."""
 
 

@@ -8,15 +8,18 @@ import logging
 import socket
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
+from ray.job_config import JobConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.config import GPU_SHARE, StudyConfig
 from study.errors import InputError, StudyError, said
 from study.hardware import describe_versions, usable_cpus, usable_gpus
+from study.module import ROOT
 from study.results import STUDY_JSON
 from study.storage import Place, prove
 
@@ -37,7 +40,11 @@ def connect(address: str, environment: Mapping[str, str]) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address == LOCAL:  # else a stale address file makes this join somebody else's cluster
         quiet |= {"num_cpus": usable_cpus(), "num_gpus": usable_gpus()}
-        ray.init(address=LOCAL, include_dashboard=False, **quiet)
+        # Ray has workers search the working directory first, but for a client's: ours goes before
+        # it, since another package may be called so there.
+        paths = [str(Path.cwd()), str(ROOT)]  # the last is searched first
+        workers = JobConfig(_client_job=True, _py_driver_sys_path=paths)
+        ray.init(address=LOCAL, include_dashboard=False, job_config=workers, **quiet)
         return
     try:
         if address != "auto":  # Ray itself would try for minutes, aloud

@@ -1,5 +1,22 @@
 """The ways a study ends that are nobody's bug; each is printed as one line, no traceback."""
 
+import errno
+
+_REMEDIES = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room within your quota",
+    errno.EACCES: "mend its rights",
+    errno.EPERM: "mend its rights",
+    errno.EROFS: "choose a place that may be written",
+    errno.ENOTDIR: "choose another place",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EFBIG: "raise the limit on the size of a file (ulimit -f)",
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
+    errno.ENFILE: "close some of the files that are open on this machine",
+    errno.EAGAIN: "raise the limit on processes (ulimit -u)",
+    errno.ENOMEM: "free some memory",
+}
+
 
 class InputError(Exception):
     """What the user gave cannot be used: the value, the rule, what to do. Exit status 2."""
@@ -13,3 +30,14 @@ def said(error: BaseException) -> str:
     """An error's kind and the last line of what it says."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
+
+
+def failed(error: OSError, otherwise: object = "") -> str:
+    """Which file failed, how, and what mends it.
+
+    ``otherwise``: what is named where the error names no file.
+    """
+    file = error.filename if error.filename is not None else otherwise
+    named = f"{str(file)!r}: " if file != "" else ""
+    remedy = _REMEDIES.get(error.errno or 0, "mend that")
+    return f"{named}{error.strerror or said(error)}; {remedy}"

@@ -20,7 +20,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from study.errors import InputError, StudyError
+from study.errors import InputError, StudyError, failed
 from study.lenet import LeNet
 from study.task import SearchData, Split, Task
 
@@ -62,8 +62,8 @@ class Published:
                 return self._read(folder, names) or self._fetch(folder, names)
         except OSError as error:
             raise InputError(
-                f"data folder {str(data_dir)!r} cannot be written: {error.strerror or error}; "
-                "choose another with --data-dir"
+                f"data folder {str(data_dir)!r} cannot be written: {failed(error)}, or choose "
+                "another --data-dir"
             ) from error
 
     def _read(self, folder: Path, names: Iterable[str]) -> list[bytearray] | None:
