@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-import platformdirs
 import tyro
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
@@ -14,6 +13,7 @@ from search_spaces import GROUPS, PeakRange, select
 from study.cli import Folder, Location
 from study.database import check_url
 from study.errors import InputError
+from study.files import cache_folder
 from study.hardware import usable_gpus
 from study.plan import Allocation, Sampler
 from study.storage import Place, below, is_url, place
@@ -27,7 +27,7 @@ GPU_SHARE = 0.25
 
 
 def _default_data_dir() -> Path:
-    return platformdirs.user_cache_path("lr-schedule-study") / "data"
+    return cache_folder() / "data"
 
 
 def _task_help() -> str:

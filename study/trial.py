@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import ray
 import torch
 from filelock import FileLock
@@ -16,6 +15,7 @@ from ray import ObjectRef, tune
 
 from study.batches import on_device
 from study.checkpoint import read_checkpoint, write_checkpoint
+from study.files import private_folder
 from study.source import TaskSource
 from study.storage import Place, RemotePath
 from study.task import Data, SearchData, Split, Task
@@ -163,7 +163,7 @@ def _logged(record: EpochRecord, metric: str) -> dict[str, float]:
 
 
 def _node_lock() -> Path:
-    return platformdirs.user_cache_path("lr-schedule-study", ensure_exists=True) / "load.lock"
+    return private_folder() / "load.lock"
 
 
 def share(split: Split) -> "ObjectRef[Any]":
