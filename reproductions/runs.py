@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
-from filelock import FileLock
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -30,7 +29,7 @@ from study.config import StudyConfig
 from study.confirm import Planned, load_all_data, open_test_split
 from study.ensemble import ensemble_metrics, outputs
 from study.errors import StudyError
-from study.files import write_atomically
+from study.files import locked, write_atomically
 from study.hardware import describe_versions
 from study.interrupt import Interrupt
 from study.ledger import Proposal
@@ -133,7 +132,7 @@ class Bench:
                 data_dir=self.asked.data_dir, finalists=0,
             )  # fmt: skip
             config.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(config.folder / ".lock"):
+            with locked(config.folder / ".lock"):
                 outcomes += _trained(config, own)
         return outcomes
 

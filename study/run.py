@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from rich.console import Console
 
 from search_spaces import FAMILIES, SearchSpace, preflight
@@ -25,6 +25,7 @@ from study.config import MACHINE, OF_ONE_RUN, StudyConfig
 from study.database import Database, StorageInternalError, reason
 from study.description import COMMAND, describe, stored_config, stored_space
 from study.errors import InputError, StudyError, failed
+from study.files import HELD, locked
 from study.gpu_share import measured_share
 from study.hardware import now, usable_cpus, usable_gpus
 from study.interrupt import Interrupt
@@ -285,11 +286,13 @@ def _locked(config: StudyConfig) -> Iterator[None]:
     except OSError as error:
         raise InputError(f"--out {str(config.out)!r} cannot be written: {failed(error)}") from error
     try:
-        with FileLock(config.folder / LOCK, timeout=0):
+        with locked(config.folder / LOCK, timeout=0):
             yield
     except Timeout as error:
+        is_file = error.lock_file.endswith(HELD)
         raise StudyError(
             f"{config.location!r} is in use by another process; wait until it has ended"
+            + (f", or delete {error.lock_file!r} if there is none on any machine" * is_file)
         ) from error
     except StorageInternalError as error:
         raise StudyError(

@@ -10,12 +10,11 @@ from typing import Any
 
 import ray
 import torch
-from filelock import FileLock
 from ray import ObjectRef, tune
 
 from study.batches import on_device
 from study.checkpoint import read_checkpoint, write_checkpoint
-from study.files import private_folder
+from study.files import locked, private_folder
 from study.source import TaskSource
 from study.storage import Place, RemotePath
 from study.task import Data, SearchData, Split, Task
@@ -134,7 +133,7 @@ class ScheduleTrial(tune.Trainable):
         data: Sequence[Data]
         if self._shared is None:
             # One actor of a node after the other, so that what is fetched is fetched once.
-            with FileLock(_node_lock()):
+            with locked(_node_lock()):
                 data = self._load(task, self._data_dir)
         else:
             data = [_shared_split(reference) for reference in self._shared]

@@ -1,6 +1,7 @@
 """Machines that are not as usual: homes, temporary folders, file systems, limits, terminals."""
 
 import errno
+import fcntl
 import os
 import pwd
 import signal
@@ -9,10 +10,11 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -21,6 +23,7 @@ from analysis.gallery import GalleryConfig
 from analysis.report import ReportConfig
 from benchmarks.__main__ import Benchmarks
 from reproductions.runs import Reproduction
+from search_spaces import SearchSpace
 from study import cluster, module
 from study.cli import parse
 from study.config import StudyConfig
@@ -29,8 +32,12 @@ from study.errors import InputError, StudyError, failed
 from study.export import ExportConfig
 from study.files import cache_folder, private_folder, settle_home
 from study.interrupt import Interrupt
-from study.results import write_study_json
+from study.ledger import Ledger, Lines
+from study.metric import ACCURACY
+from study.plan import Plan
+from study.results import read_study_json, write_study_json
 from study.run import _locked, start_report
+from study.storage import RemotePath, above, below, copied, is_url, place
 
 COMMANDS = (
     StudyConfig,
@@ -352,3 +359,91 @@ def test_a_terminal_without_umlauts_is_no_error(stream: str) -> None:
         text=True,
     )
     assert (done.returncode, done.stdout + done.stderr) == (0, "\\xfcbung\n")
+
+
+@pytest.fixture
+def poor_file_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No links, no locks, no rights, no syncing: a mount of a share, say."""
+
+    def unknown(number: int) -> Callable[..., Any]:
+        def refuse(*arguments: Any, **keywords: Any) -> None:
+            raise OSError(number, os.strerror(number))
+
+        return refuse
+
+    monkeypatch.setattr(os, "symlink", unknown(errno.EPERM))
+    monkeypatch.setattr(fcntl, "flock", unknown(errno.ENOTSUP))
+    monkeypatch.setattr(os, "chmod", unknown(errno.EPERM))
+    monkeypatch.setattr(os, "fsync", unknown(errno.EINVAL))
+
+
+@pytest.mark.usefixtures("poor_file_system")
+def test_a_study_on_a_poor_file_system_is_kept(tmp_path: Path) -> None:
+    config = StudyConfig(name="s", out=tmp_path)
+    plan = Plan(SearchSpace(("constant",), (0.01, 0.1)), "joint", "tpe")
+    with _locked(config):
+        write_study_json(config.folder, {"config": {}})
+        ledger = Ledger(config.folder, plan, ACCURACY, 0)
+        proposals = [ledger.propose() for _ in range(3)]
+    with _locked(config):
+        again = Ledger(config.folder, plan, ACCURACY, 0, resuming=True)
+        assert list(again.unfinished()) == proposals
+    assert read_study_json(config.folder)["config"] == {}
+
+
+@pytest.mark.usefixtures("poor_file_system")
+def test_without_locks_of_the_kernel_a_study_is_still_locked(tmp_path: Path) -> None:
+    config, path = StudyConfig(name="s", out=tmp_path), tmp_path / "s" / ".lock.held"
+    path.parent.mkdir()
+    holder = "import sys, filelock\n"
+    holder += "with filelock.SoftFileLock(sys.argv[1]): print(flush=True); input()"
+    command = [sys.executable, "-c", holder, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        with pytest.raises(StudyError, match=f"is in use .* or delete '{path}'"), _locked(config):
+            pass
+        process.kill()
+    with _locked(config):
+        assert path.exists()
+    assert not path.exists()
+
+
+def test_a_disk_that_fails_to_sync_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        write_study_json(tmp_path, {})
+    with pytest.raises(OSError, match="Input/output"):
+        Lines(tmp_path / "journal").append_logs([{}])
+
+
+@pytest.mark.parametrize("name", ["a?b", "a#b", "a%20b", "a b", "übung", "a=b&c"])
+@pytest.mark.parametrize(
+    "parent", ["file:///tmp/x", "file:///tmp/x?scheme=y", "/tmp/q?x", "s3://b/p"]
+)
+def test_a_name_is_one_in_any_location(parent: str, name: str) -> None:
+    location = below(parent, name)
+    if is_url(parent):
+        assert above(location) == (parent, name)
+        assert unquote(urlsplit(location).path) == f"{urlsplit(parent).path}/{name}"
+        assert urlsplit(location).query == urlsplit(parent).query
+    else:
+        assert location == f"{parent}/{name}"
+
+
+def test_a_study_with_anything_in_its_name_is_found_at_a_url(tmp_path: Path) -> None:
+    name = "a?b#c%20d ü"
+    config = StudyConfig(name=name, storage=tmp_path.as_uri())
+    written = config.place
+    assert isinstance(written, RemotePath)
+    (written / "study.json").write_bytes(b'{"version": 1, "config": {}}')
+    assert (tmp_path / name / "study.json").exists()
+    assert str(written / "study.json") == (tmp_path / name / "study.json").as_uri()
+    assert read_study_json(place(config.location))["config"] == {}
+    with copied(config.location) as folder:
+        assert folder.name == name
