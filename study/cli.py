@@ -1,6 +1,7 @@
 """What every command of the project shares: flags from a typed signature, errors in one line."""
 
 import contextlib
+import errno
 import io
 import os
 import re
@@ -15,7 +16,7 @@ import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
 import study
-from study.errors import InputError, StudyError, failed
+from study.errors import InputError, StudyError, failed, remedy
 
 T = TypeVar("T")
 BROKEN_PIPE = 128 + 13
@@ -106,6 +107,10 @@ def exit_status(main: Callable[[Sequence[str]], int]) -> int:
         return 130
     except OSError as error:
         return _answer(error)
+    except RuntimeError as error:
+        if "can't start new thread" not in str(error):
+            raise
+        return _complain(StudyError(f"{error}; {remedy(errno.EAGAIN)}"), 1)
 
 
 def _prepare() -> None:

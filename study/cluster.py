@@ -77,8 +77,26 @@ def _start(options: Mapping[str, Any]) -> None:
     try:
         ray.init(address=LOCAL, include_dashboard=False, _temp_dir=_folder(), **options)
     except Exception as error:  # whatever Ray makes of a machine that refuses it something
-        reason = failed(error) if isinstance(error, OSError) else f"{said(error)}; mend that"
+        reason = failed(error) if isinstance(error, OSError) else f"{said(error)}; {_remedy()}"
         raise StudyError(f"Ray cannot start on this machine: {reason}") from error
+
+
+def _remedy() -> str:
+    """What to do where Ray says no more than that a process of its own has not come up."""
+    limits = []
+    if sys.platform != "win32":
+        import resource
+
+        for what, kind, flag, enough in (
+            ("processes", resource.RLIMIT_NPROC, "-u", 1024),
+            ("open files", resource.RLIMIT_NOFILE, "-n", 1024),
+            ("bytes a file", resource.RLIMIT_FSIZE, "-f", 2**62),
+            ("bytes of memory", resource.RLIMIT_AS, "-v", 2**62),
+        ):
+            limit, _ = resource.getrlimit(kind)
+            if limit != resource.RLIM_INFINITY and limit < enough:
+                limits.append(f"{limit} {what} (ulimit {flag})")
+    return f"it may have {' and '.join(limits)} here: raise that" if limits else "mend that"
 
 
 def _folder() -> str | None:

@@ -39,5 +39,9 @@ def failed(error: OSError, otherwise: object = "") -> str:
     """
     file = error.filename if error.filename is not None else otherwise
     named = f"{str(file)!r}: " if file != "" else ""
-    remedy = _REMEDIES.get(error.errno or 0, "mend that")
-    return f"{named}{error.strerror or said(error)}; {remedy}"
+    return f"{named}{error.strerror or said(error)}; {remedy(error.errno)}"
+
+
+def remedy(number: int | None) -> str:
+    """What mends an error of the operating system."""
+    return _REMEDIES.get(number or 0, "mend that")

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import pwd
+import resource
 import signal
 import socket
 import subprocess
@@ -31,6 +32,7 @@ from study.confirm import ConfirmConfig
 from study.errors import InputError, StudyError, failed
 from study.export import ExportConfig
 from study.files import cache_folder, private_folder, settle_home
+from study.hardware import usable_cpus
 from study.interrupt import Interrupt
 from study.ledger import Ledger, Lines
 from study.metric import ACCURACY
@@ -447,3 +449,34 @@ def test_a_study_with_anything_in_its_name_is_found_at_a_url(tmp_path: Path) -> 
     assert read_study_json(place(config.location))["config"] == {}
     with copied(config.location) as folder:
         assert folder.name == name
+
+
+def test_the_quota_of_a_container_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = "joblib.externals.loky.backend.context"
+    monkeypatch.setattr(f"{context}._cpu_count_cgroup", lambda _: 1)
+    assert usable_cpus() == 1
+
+
+def test_a_ray_that_does_not_start_names_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**options: Any) -> None:
+        raise RuntimeError("Timed out waiting for file /x")
+
+    limits = {resource.RLIMIT_NPROC: 60}
+    monkeypatch.setattr("ray.init", refuse)
+    monkeypatch.setattr(
+        resource, "getrlimit", lambda kind: (limits.get(kind, resource.RLIM_INFINITY), 0)
+    )
+    with pytest.raises(StudyError, match=r"may have 60 processes \(ulimit -u\) here: raise that"):
+        cluster.connect("local", {})
+    limits.clear()
+    with pytest.raises(StudyError, match="Timed out waiting for file /x; mend that"):
+        cluster.connect("local", {})
+
+
+def test_a_limit_of_threads_is_one_line() -> None:
+    source = "import sys\nfrom study.cli import exit_status\n"
+    source += 'def main(_): raise RuntimeError("can\'t start new thread")\n'
+    source += "sys.exit(exit_status(main))"
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True)
+    expected = "error: can't start new thread; raise the limit on processes (ulimit -u)\n"
+    assert (done.returncode, done.stderr) == (1, expected)
