@@ -16,7 +16,7 @@ from analysis.page import Output, Style, render, run_and_exit, table, tell, type
 from analysis.sections import intervals
 from analysis.studies import Study, load_studies, rank_by_study, winning_curves
 from analysis.verdict import verdict
-from study.cli import parse
+from study.cli import Folder, Location, parse
 from study.errors import InputError
 from study.storage import copied, is_url
 
@@ -27,9 +27,9 @@ COMMAND = "python -m analysis.compare"
 class CompareConfig:
     """Put several studies, or one study at several budgets, on one page."""
 
-    folders: tyro.conf.Positional[tuple[str, ...]]
+    folders: tyro.conf.Positional[tuple[Location, ...]]
     """The studies' folders, results/A results/B and so on, or their URLs."""
-    out: Path = Path("comparison")
+    out: Folder = Path("comparison")
     """Folder for the page, index.html, and figures/."""
     style: Style = "screen"
     """Figures as PNG and SVG, or for a paper as PDF too."""

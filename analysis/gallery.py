@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from analysis.style import COLORMAP, INK, MAX_COLUMNS, PANEL_HEIGHT, WIDTH, house_style, save
 from search_spaces import FAMILIES, Parameters, ScheduleFamily, nearest
 from search_spaces.preflight import draw, samples
-from study.cli import exit_status, parse
-from study.errors import InputError, StudyError
+from study.cli import Folder, exit_status, parse
+from study.errors import InputError, StudyError, failed
 
 COMMAND = "python -m analysis.gallery"
 STEPS = 1_000
@@ -55,7 +55,7 @@ TUTORIAL: Mapping[str, tuple[str, Parameters]] = {
 class GalleryConfig:
     """Draw the tutorial's schedules and every family, or one family from close by."""
 
-    out: Path
+    out: Folder
     """Folder for the pictures, PNG and SVG."""
     family: str | None = None
     """Draw this family alone, with its momentum."""
@@ -127,9 +127,8 @@ def main(arguments: Sequence[str]) -> int:
                 _save(tutorial(), config.out / "tutorial")
                 _save(every_family(), config.out / "families")
     except OSError as error:
-        raise StudyError(
-            f"--out {str(config.out)!r} cannot be written: {error.strerror or error}"
-        ) from error
+        out = str(config.out)
+        raise StudyError(f"--out {out!r} cannot be written: {failed(error)}") from error
     return 0
 
 

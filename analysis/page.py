@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from analysis.style import house_style, save
 from study.cli import exit_status
-from study.errors import InputError, StudyError
+from study.errors import InputError, StudyError, failed
 from study.files import write_atomically
 
 Style = Literal["screen", "paper"]
@@ -72,9 +72,9 @@ class Output:
         try:
             yield
         except OSError as error:
-            reason = f"{str(self._folder)!r} cannot be written: {error.strerror or error}"
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
-                raise StudyError(f"{reason}; mend that, then type {self._command}") from error
+            reason = f"{str(self._folder)!r} cannot be written: {failed(error)}"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG):
+                raise StudyError(f"{reason}, then type {self._command}") from error
             raise InputError(f"{reason}; it must be a folder in which you may write") from error
 
 

@@ -17,7 +17,7 @@ from analysis.page import Output, Style, render, run_and_exit, table, tell, type
 from analysis.sections import SECTIONS, Section
 from analysis.studies import is_sweep, load_studies, sweep_folders
 from analysis.verdict import verdict
-from study.cli import parse
+from study.cli import Folder, Location, parse
 from study.errors import InputError, StudyError, said
 from study.export import ExportConfig, export
 from study.storage import RemotePath, below, copied, is_url, place, push
@@ -30,9 +30,9 @@ REPORT = "report"
 class ReportConfig:
     """Write the report of a study, which may still run: report/index.html, and every figure."""
 
-    folder: tyro.conf.Positional[str]
+    folder: tyro.conf.Positional[Location]
     """The study's folder, results/NAME, or its URL."""
-    out: Path | None = None
+    out: Folder | None = None
     """Folder for the report. Default: report, beside the study's tables."""
     style: Style = "screen"
     """Figures as PNG and SVG, or for a paper as PDF too."""

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measure import FULL, QUICK, Row, Scale
-from study.cli import exit_status, parse
+from study.cli import Folder, exit_status, parse
 from study.config import StudyConfig
 from study.errors import InputError, said
 from study.files import write_atomically
@@ -41,9 +41,9 @@ HEAD = ("", "what", "median (range)", "target", "met", "")
 class Benchmarks:
     """Measure what the study costs, beside what others' recipes cost."""
 
-    out: Path = Path("results/bench.json")
+    out: Folder = Path("results/bench.json")
     """File for everything that was measured."""
-    markdown: Path | None = None
+    markdown: Folder | None = None
     """File for a table of what is a ratio or has a target."""
     repeats: int | None = None
     """Times that everything is measured. Default: 3."""

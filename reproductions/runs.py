@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
-from filelock import FileLock
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -26,12 +25,12 @@ from search_spaces import Parameters
 from study.batches import batches
 from study.check_data import load_search_data
 from study.checkpoint import find_checkpoint, read_checkpoint
-from study.cli import parse
+from study.cli import Folder, parse
 from study.config import StudyConfig
 from study.confirm import Planned, load_all_data, open_test_split
 from study.ensemble import ensemble_metrics, outputs
 from study.errors import StudyError
-from study.files import write_atomically
+from study.files import locked, write_atomically
 from study.hardware import describe_versions
 from study.interrupt import Interrupt
 from study.ledger import Proposal
@@ -50,9 +49,9 @@ class Reproduction:
 
     quick: bool = False
     """Fewer seeds and epochs: whether it runs, not what it shows."""
-    out: Path = Path("results/reproductions")
+    out: Folder = Path("results/reproductions")
     """Folder of all reproductions."""
-    data_dir: Path = field(default_factory=lambda: StudyConfig().data_dir)
+    data_dir: Folder = field(default_factory=lambda: StudyConfig().data_dir)
     """Folder of the data sets."""
 
 
@@ -133,7 +132,7 @@ class Bench:
                 data_dir=self.asked.data_dir, finalists=0,
             )  # fmt: skip
             config.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(config.folder / ".lock"):
+            with locked(config.folder / ".lock"):
                 outcomes += _trained(config, own)
         return outcomes
 

@@ -4,23 +4,35 @@ What would go wrong on one node in the middle of a study is found out before its
 on a node that comes later once it is there.
 """
 
+import contextlib
 import logging
+import os
+import secrets
 import socket
+import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
+from ray.job_config import JobConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.config import GPU_SHARE, StudyConfig
-from study.errors import InputError, StudyError, said
+from study.errors import InputError, StudyError, failed, said
+from study.files import may_be_made, private_folder
 from study.hardware import describe_versions, usable_cpus, usable_gpus
+from study.module import ROOT
 from study.results import STUDY_JSON
 from study.storage import Place, prove
 
 LOCAL = StudyConfig.address
+SOCKET = "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.1"
+"""The longest path of a socket of Ray's, in its folder."""
+ROOM = (103 if sys.platform == "darwin" else 107) - len(SOCKET)
 PROOF_SECONDS = 120
 """That a node has to prove itself: its first worker imports torch."""
 COMPARED = {"lr-schedule-study": "the project", "source": "the project's source"}
@@ -37,7 +49,11 @@ def connect(address: str, environment: Mapping[str, str]) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address == LOCAL:  # else a stale address file makes this join somebody else's cluster
         quiet |= {"num_cpus": usable_cpus(), "num_gpus": usable_gpus()}
-        ray.init(address=LOCAL, include_dashboard=False, **quiet)
+        # Ray has workers search the working directory first, but for a client's: ours goes before
+        # it, since another package may be called so there.
+        paths = [str(Path.cwd()), str(ROOT)]  # the last is searched first
+        quiet["job_config"] = JobConfig(_client_job=True, _py_driver_sys_path=paths)
+        _start(quiet)
         return
     try:
         if address != "auto":  # Ray itself would try for minutes, aloud
@@ -48,6 +64,65 @@ def connect(address: str, environment: Mapping[str, str]) -> None:
             f"--address {address}: no Ray cluster takes this process in ({said(error)}); start one "
             "by ray up or ray start --head, with the same token if it has one, or leave it out"
         ) from error
+
+
+def _start(options: Mapping[str, Any]) -> None:
+    """Start a Ray of our own.
+
+    Raises:
+        StudyError: it does not start.
+    """
+    if not may_be_made(Path.home() / ".ray"):  # where Ray keeps a token for all of its clusters
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex())
+    try:
+        ray.init(address=LOCAL, include_dashboard=False, _temp_dir=_folder(), **options)
+    except Exception as error:  # whatever Ray makes of a machine that refuses it something
+        reason = failed(error) if isinstance(error, OSError) else f"{said(error)}; {_remedy()}"
+        raise StudyError(f"Ray cannot start on this machine: {reason}") from error
+
+
+def _remedy() -> str:
+    """What to do where Ray says no more than that a process of its own has not come up."""
+    limits = []
+    if sys.platform != "win32":
+        import resource
+
+        for what, kind, flag, enough in (
+            ("processes", resource.RLIMIT_NPROC, "-u", 1024),
+            ("open files", resource.RLIMIT_NOFILE, "-n", 1024),
+            ("bytes a file", resource.RLIMIT_FSIZE, "-f", 2**62),
+            ("bytes of memory", resource.RLIMIT_AS, "-v", 2**62),
+        ):
+            limit, _ = resource.getrlimit(kind)
+            if limit != resource.RLIM_INFINITY and limit < enough:
+                limits.append(f"{limit} {what} (ulimit {flag})")
+    return f"it may have {' and '.join(limits)} here: raise that" if limits else "mend that"
+
+
+def _folder() -> str | None:
+    """Where Ray keeps its files: a private folder where its own is another user's, or too deep.
+
+    Raises:
+        StudyError: there is no folder that is shallow enough.
+    """
+    if not hasattr(socket, "AF_UNIX"):
+        return None
+    own = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp") / "ray"
+    if _is_shallow(own) and may_be_made(own):
+        return str(own)
+    for parent in (tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm"):
+        with contextlib.suppress(OSError, InputError):
+            folder = private_folder(Path(parent)) / "ray"
+            if _is_shallow(folder):
+                return str(folder)
+    raise StudyError(
+        f"Ray makes sockets in a folder whose path has at most {ROOM} bytes, and of {str(own)!r} "
+        "and those beside it none is so short and may be written; name one by RAY_TMPDIR"
+    )
+
+
+def _is_shallow(folder: Path) -> bool:
+    return len(os.fsencode(folder)) <= ROOM
 
 
 def fitted(config: StudyConfig) -> StudyConfig:

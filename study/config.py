@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-import platformdirs
 import tyro
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
 from search_spaces import GROUPS, PeakRange, select
+from study.cli import Folder, Location
 from study.database import check_url
 from study.errors import InputError
+from study.files import cache_folder
 from study.hardware import usable_gpus
 from study.plan import Allocation, Sampler
 from study.storage import Place, below, is_url, place
@@ -26,7 +27,7 @@ GPU_SHARE = 0.25
 
 
 def _default_data_dir() -> Path:
-    return platformdirs.user_cache_path("lr-schedule-study") / "data"
+    return cache_folder() / "data"
 
 
 def _task_help() -> str:
@@ -49,7 +50,7 @@ class StudyConfig:
 
     name: str = ""
     """Name of the study: its results go to <out>/<name>. Default: task and time."""
-    task: Annotated[str, tyro.conf.arg(help=_task_help())] = "mnist"
+    task: Annotated[Location, tyro.conf.arg(help=_task_help())] = "mnist"
     """What to train."""
     task_args: tuple[str, ...] = ()
     """Arguments of the task's function, each key=value."""
@@ -82,9 +83,9 @@ class StudyConfig:
     """Peak rates to search: those of the task, auto (a learning-rate range test), or LOW,HIGH."""
     seed: int = 0
     """Of everything random. Repeats a study exactly with --max-concurrent 1."""
-    out: Path = Path("results")
+    out: Folder = Path("results")
     """Folder of all studies."""
-    data_dir: Path = field(default_factory=_default_data_dir)
+    data_dir: Folder = field(default_factory=_default_data_dir)
     """Folder of the data sets; they are fetched if they are not there."""
     max_concurrent: int | None = None
     """Trials at a time. Default: as many as the machine has room for."""
@@ -104,7 +105,7 @@ class StudyConfig:
     address: str = "local"
     """Ray cluster to train on: local is one of the study's own, on this machine; auto the one that
     this machine belongs to."""
-    storage: str | None = None
+    storage: Location | None = None
     """Where the study lives instead of <out>, e.g. s3://bucket/prefix: a URL or a mounted path that
     every node of a cluster reaches."""
     optuna_storage: str | None = None
@@ -112,9 +113,9 @@ class StudyConfig:
     the password comes from the environment (PGPASSWORD)."""
     require_gpu: bool = False
     """Never train on a CPU: end with an error where there is no GPU."""
-    resume: str | None = None
+    resume: Location | None = None
     """Folder or URL of an interrupted study to go on with; its own settings hold."""
-    replay: str | None = None
+    replay: Location | None = None
     """Folder or URL of a study whose settings and proposals are run again, in the same order."""
     dry_run: bool = False
     """Check everything, say what would be done, and stop."""
@@ -142,7 +143,7 @@ class StudyConfig:
         asked = self.gpus_per_trial
         share = 0.0 if asked is None or asked == "auto" else asked
         _at_least("gpus_per_trial", share, 0)
-        if share != round(share, 4) or (share > 1 and share != int(share)):
+        if share != round(share, 4) or (share > 1 and share % 1 != 0):
             raise InputError(
                 f"--gpus-per-trial must be a whole number or a share of one GPU with at most four "
                 f"digits, not {share:g}"

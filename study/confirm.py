@@ -21,7 +21,7 @@ from rich.console import Console
 from search_spaces import CONTROLS
 from study.check_data import load_search_data, load_test_split
 from study.checkpoint import trials_with_folders
-from study.cli import exit_status, parse
+from study.cli import Location, exit_status, parse
 from study.config import StudyConfig
 from study.description import stored_config
 from study.errors import InputError
@@ -55,7 +55,7 @@ Finished = Iterable[tuple[Proposal, History]]
 class ConfirmConfig:
     """Train the finalists of a finished study on more fresh seeds, and write the report again."""
 
-    folder: tyro.conf.Positional[str]
+    folder: tyro.conf.Positional[Location]
     """The study's folder, results/NAME, or its URL."""
     replicates: int = StudyConfig.replicates
     """Fresh seeds for each finalist, beside those that there are."""

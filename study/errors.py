@@ -1,7 +1,23 @@
 """The ways a study ends that are nobody's bug; each is printed as one line, no traceback."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+_REMEDIES = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room within your quota",
+    errno.EACCES: "mend its rights",
+    errno.EPERM: "mend its rights",
+    errno.EROFS: "choose a place that may be written",
+    errno.ENOTDIR: "choose another place",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EFBIG: "raise the limit on the size of a file (ulimit -f)",
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
+    errno.ENFILE: "close some of the files that are open on this machine",
+    errno.EAGAIN: "raise the limit on processes (ulimit -u)",
+    errno.ENOMEM: "free some memory",
+}
 
 
 class InputError(Exception):
@@ -35,3 +51,18 @@ def blamed(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise InputError(f"{what} raised {said(error)}") from error
+
+
+def failed(error: OSError, otherwise: object = "") -> str:
+    """Which file failed, how, and what mends it.
+
+    ``otherwise``: what is named where the error names no file.
+    """
+    file = error.filename if error.filename is not None else otherwise
+    named = f"{str(file)!r}: " if file != "" else ""
+    return f"{named}{error.strerror or said(error)}; {remedy(error.errno)}"
+
+
+def remedy(number: int | None) -> str:
+    """What mends an error of the operating system."""
+    return _REMEDIES.get(number or 0, "mend that")

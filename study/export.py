@@ -13,7 +13,7 @@ import tyro
 
 from search_spaces import FAMILIES, Parameters, select
 from search_spaces.family import MIN_STEPS, Recipe
-from study.cli import exit_status, parse
+from study.cli import Location, exit_status, parse
 from study.errors import InputError, said
 from study.metric import Ranking
 from study.parameters import PREFIX, proposed
@@ -38,7 +38,7 @@ class ExportConfig:
     That is the finalist with the best mean on fresh seeds, or the best trial where there is none.
     """
 
-    folder: tyro.conf.Positional[str]
+    folder: tyro.conf.Positional[Location]
     """The study's folder, results/NAME, or its URL."""
     trial: int | None = None
     """Another trial than the winner."""

@@ -2,12 +2,12 @@
 
 import datetime as dt
 import hashlib
-import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import joblib
 import torch
 
 PACKAGES = ("lr-schedule-study", "torch", "torchvision", "ray", "optuna", "numpy")
@@ -37,10 +37,8 @@ def describe_hardware() -> dict[str, str | int | list[str]]:
 
 
 def usable_cpus() -> int:
-    """The processors that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """The processors that this process may use, a container's quota of them considered."""
+    return int(joblib.cpu_count())
 
 
 def usable_gpus() -> int:

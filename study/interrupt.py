@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,8 +26,12 @@ class Interrupt:
 
     @contextmanager
     def listening(self) -> Iterator["Interrupt"]:
-        """Answer SIGINT and SIGTERM with counting, as long as the block runs."""
-        signals = (signal.SIGINT, signal.SIGTERM)
+        """Answer SIGINT and SIGTERM with counting, as long as the block runs.
+
+        In another thread than the main one, where Python takes no handlers, nothing is answered.
+        """
+        in_main = threading.current_thread() is threading.main_thread()
+        signals = (signal.SIGINT, signal.SIGTERM) if in_main else ()
         handlers = {number: signal.signal(number, self._count) for number in signals}
         try:
             yield self

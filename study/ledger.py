@@ -22,7 +22,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import TPESampler
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -30,6 +30,7 @@ from search_spaces import FAMILIES, Parameters, SearchSpace
 from study.config import StudyConfig
 from study.database import Database
 from study.errors import InputError, said
+from study.files import where_known
 from study.metric import Ranking
 from study.plan import DrawnBy, Plan
 from study.training import History, RunConfig
@@ -370,6 +371,18 @@ class View(Study):
         return sorted([*best, *running, *latest], key=lambda trial: trial.number)
 
 
+class Lines(JournalFileBackend):
+    """A journal on any file system, be it one without links, or that cannot be told to sync."""
+
+    def __init__(self, journal: Path) -> None:
+        super().__init__(str(journal), JournalFileOpenLock(str(journal)))
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Write lines, which are synced after that, where that is known."""
+        with where_known():
+            super().append_logs(logs)
+
+
 def _journal(folder: Path) -> Path:
     # Absolute: over a relative path, a lock that outlived its process is waited for for ever.
     return (folder / JOURNAL).absolute()
@@ -399,7 +412,7 @@ def _prepared(folder: Path, ranking: Ranking, resuming: bool, sampler: TPESample
 def _of_journal(journal: Path, ranking: Ranking | None, sampler: TPESampler | None) -> Study:
     """The one study in a journal, made if there is none yet and a ranking is given."""
     try:
-        storage = JournalStorage(JournalFileBackend(str(journal)))
+        storage = JournalStorage(Lines(journal))
         # Under the name that the folder had when it began.
         names = optuna.get_all_study_names(storage)
         if names:

@@ -14,17 +14,19 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from rich.console import Console
 
 from search_spaces import FAMILIES, SearchSpace, preflight
 from search_spaces.family import MIN_STEPS
+from study import module
 from study.check_data import load_search_data
 from study.cli import exit_status, parse
 from study.config import MACHINE, OF_ONE_RUN, StudyConfig
 from study.database import Database, StorageInternalError, reason
 from study.description import COMMAND, describe, stored_config, stored_space
-from study.errors import InputError, StudyError
+from study.errors import InputError, StudyError, failed
+from study.files import HELD, locked
 from study.gpu_share import measured_share
 from study.hardware import now, usable_cpus, usable_gpus
 from study.interrupt import Interrupt
@@ -300,27 +302,25 @@ def _locked(config: StudyConfig) -> Iterator[None]:
     try:
         config.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(
-            f"--out {str(config.out)!r} cannot be written: {error.strerror or error}; "
-            "choose another"
-        ) from error
+        raise InputError(f"--out {str(config.out)!r} cannot be written: {failed(error)}") from error
     try:
-        with FileLock(config.folder / LOCK, timeout=0):
+        with locked(config.folder / LOCK, timeout=0):
             yield
     except Timeout as error:
+        is_file = error.lock_file.endswith(HELD)
         raise StudyError(
             f"{config.location!r} is in use by another process; wait until it has ended"
+            + (f", or delete {error.lock_file!r} if there is none on any machine" * is_file)
         ) from error
     except StorageInternalError as error:
         raise StudyError(
             f"--optuna-storage {config.optuna_storage!r}: {reason(error)}; when it is there again, "
-            f"{_resume_command(config)}"
+            f"{_again(config)}"
         ) from error
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        raise StudyError(
-            f"{config.location!r}: {error.strerror or error}; make room or mend the rights, "
-            f"then {_resume_command(config)}"
-        ) from error
+        raise StudyError(f"{failed(error, config.location)}, then {_again(config)}") from error
 
 
 def _run(
@@ -431,7 +431,8 @@ def _ended(
 
 def start_report(location: str) -> subprocess.Popen[bytes]:
     """Have a study's report written, by a process of its own: study never imports analysis."""
-    command = [sys.executable, "-m", "analysis.report", location]
+    # -P: else the folder of module.py, or the working one, would be searched first.
+    command = [sys.executable, "-P", module.__file__, "analysis.report", location]
     return subprocess.Popen(command, env={**os.environ, "MPLBACKEND": "agg"})
 
 
@@ -448,6 +449,12 @@ def finish_report(report: subprocess.Popen[bytes], location: str) -> int:
             f"{shlex.quote(location)}"
         )
     return status
+
+
+def _again(config: StudyConfig) -> str:
+    """What to type next: there is nothing to resume before study.json is written."""
+    begun = os.path.lexists(config.folder / STUDY_JSON)
+    return _resume_command(config) if begun else "type the command again"
 
 
 def _resume_command(config: StudyConfig) -> str:

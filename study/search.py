@@ -10,6 +10,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol, Self
 
+from study.files import settle_home
+
 # Ray reads most of these when it is imported, and its workers inherit them all. A user's own
 # setting goes first.
 _ENVIRONMENT = {
@@ -36,6 +38,7 @@ _ENVIRONMENT = {
 }
 for _variable, _setting in _ENVIRONMENT.items():
     os.environ.setdefault(_variable, _setting)
+settle_home()
 # Of these, what the workers of a cluster need that somebody else has started.
 _OF_WORKERS = ("RAY_CHDIR_TO_TRIAL_DIR", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TypeVar
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import fsspec
 import pyarrow as pa
@@ -129,15 +129,18 @@ def is_url(location: str | Path) -> bool:
 
 def below(location: str, name: str) -> str:
     """The location of what is called so in a folder; the options of a URL stay at its end."""
-    path, mark, options = location.partition("?")
-    return path + ("" if path.endswith("/") else "/") + name + mark + options
+    mark = options = ""
+    if is_url(location):
+        name = quote(name)
+        location, mark, options = location.partition("?")
+    return location + ("" if location.endswith("/") else "/") + name + mark + options
 
 
 def above(url: str) -> tuple[str, str]:
     """The URL of the folder that a location is in, and its name there."""
     path, mark, options = url.partition("?")
     parent, _, name = path.rstrip("/").rpartition("/")
-    return parent + mark + options, name
+    return parent + mark + options, unquote(name)
 
 
 def place(location: str | Path) -> Place:

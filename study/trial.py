@@ -8,15 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import ray
 import torch
-from filelock import FileLock
 from ray import ObjectRef, tune
 
 from study.batches import on_device
 from study.checkpoint import read_checkpoint, write_checkpoint
 from study.errors import ChangedTaskError
+from study.files import locked, private_folder
 from study.preflight import refuse_difference
 from study.source import TaskSource
 from study.storage import Place, RemotePath
@@ -140,7 +139,7 @@ class ScheduleTrial(tune.Trainable):
         data: Sequence[Data]
         if self._shared is None:
             # One actor of a node after the other, so that what is fetched is fetched once.
-            with FileLock(_node_lock()):
+            with locked(_node_lock()):
                 data = self._load(task, self._data_dir)
         else:
             data = [_shared_split(reference) for reference in self._shared]
@@ -174,7 +173,7 @@ def _logged(record: EpochRecord, metric: str) -> dict[str, float]:
 
 
 def _node_lock() -> Path:
-    return platformdirs.user_cache_path("lr-schedule-study", ensure_exists=True) / "load.lock"
+    return private_folder() / "load.lock"
 
 
 def share(split: Split) -> "ObjectRef[Any]":

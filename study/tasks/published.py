@@ -17,10 +17,10 @@ from types import ModuleType
 import numpy as np
 import numpy.typing as npt
 import torch
-from filelock import FileLock
 from torch import Tensor
 
-from study.errors import InputError, StudyError
+from study.errors import InputError, StudyError, failed
+from study.files import locked
 from study.lenet import LeNet
 from study.task import SearchData, Split, Task
 
@@ -57,13 +57,13 @@ class Published:
             return files
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(data_dir / f".{self.name.lower()}.lock"):
+            with locked(data_dir / f".{self.name.lower()}.lock"):
                 # Another process may have fetched them while this one waited.
                 return self._read(folder, names) or self._fetch(folder, names)
         except OSError as error:
             raise InputError(
-                f"data folder {str(data_dir)!r} cannot be written: {error.strerror or error}; "
-                "choose another with --data-dir"
+                f"data folder {str(data_dir)!r} cannot be written: {failed(error)}, or choose "
+                "another --data-dir"
             ) from error
 
     def _read(self, folder: Path, names: Iterable[str]) -> list[bytearray] | None:
