@@ -7,9 +7,11 @@ on a node that comes later once it is there.
 import logging
 import socket
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+import psutil
 import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -26,9 +28,28 @@ PROOF_SECONDS = 120
 COMPARED = {"lr-schedule-study": "the project", "source": "the project's source"}
 COMPARED |= {name: name for name in ("python", "torch", "ray")}
 """What has to be the same on every node, as study.json and as people call it."""
+CORE = {"gcs_server", "raylet"}
+"""The processes of a Ray of our own with any of which all of it is lost."""
 
 
-def connect(address: str, environment: Mapping[str, str]) -> None:
+@dataclass(frozen=True)
+class Connection:
+    """A Ray that was started or joined.
+
+    Args:
+        logs: where it writes its own, on this machine.
+        core: by name, its processes without which it is lost, if it is our own.
+    """
+
+    logs: Path
+    core: Mapping[str, psutil.Process] = field(default_factory=dict)
+
+    def lost(self) -> str | None:
+        """The name of a process of the core that has died, if one has."""
+        return next((name for name, process in self.core.items() if not _is_alive(process)), None)
+
+
+def connect(address: str, environment: Mapping[str, str]) -> Connection:
     """Start a Ray of our own, or join a cluster, whose workers get the environment.
 
     Raises:
@@ -37,17 +58,37 @@ def connect(address: str, environment: Mapping[str, str]) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address == LOCAL:  # else a stale address file makes this join somebody else's cluster
         quiet |= {"num_cpus": usable_cpus(), "num_gpus": usable_gpus()}
-        ray.init(address=LOCAL, include_dashboard=False, **quiet)
-        return
+        others = _children()
+        context = ray.init(address=LOCAL, include_dashboard=False, **quiet)
+        started = {Path(one.name()).stem: one for one in _children() - others}
+        return Connection(
+            _logs(context), {name: one for name, one in started.items() if name in CORE}
+        )
     try:
         if address != "auto":  # Ray itself would try for minutes, aloud
             socket.create_connection(address.split(":"), timeout=10).close()  # type: ignore[arg-type]
-        ray.init(address=address, runtime_env={"env_vars": dict(environment)}, **quiet)
+        context = ray.init(address=address, runtime_env={"env_vars": dict(environment)}, **quiet)
     except Exception as error:  # whatever a Ray of another version, or one with a token, does
         raise InputError(
             f"--address {address}: no Ray cluster takes this process in ({said(error)}); start one "
             "by ray up or ray start --head, with the same token if it has one, or leave it out"
         ) from error
+    return Connection(_logs(context))
+
+
+def _logs(context: Any) -> Path:
+    return Path(context.address_info["session_dir"]) / "logs"
+
+
+def _children() -> set[psutil.Process]:
+    return set(psutil.Process().children())
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def fitted(config: StudyConfig) -> StudyConfig:
