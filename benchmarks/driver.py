@@ -66,7 +66,13 @@ class Watch:
         self.looks: list[dict[str, Any]] = []
         self.statements = 0
 
+    def adopted(self, epochs: int) -> None:
+        """Nothing."""
+
     def started(self, proposal: Proposal) -> None:
+        """Nothing."""
+
+    def note(self, line: str) -> None:
         """Nothing."""
 
     def advanced(self, samples: int) -> None:

@@ -12,10 +12,11 @@ import socket
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import ray
 from ray.exceptions import RayError
 from ray.job_config import JobConfig
@@ -38,9 +39,28 @@ PROOF_SECONDS = 120
 COMPARED = {"lr-schedule-study": "the project", "source": "the project's source"}
 COMPARED |= {name: name for name in ("python", "torch", "ray")}
 """What has to be the same on every node, as study.json and as people call it."""
+CORE = {"gcs_server", "raylet"}
+"""The processes of a Ray of our own with any of which all of it is lost."""
 
 
-def connect(address: str, environment: Mapping[str, str]) -> None:
+@dataclass(frozen=True)
+class Connection:
+    """A Ray that was started or joined.
+
+    Args:
+        logs: where it writes its own, on this machine.
+        core: by name, its processes without which it is lost, if it is our own.
+    """
+
+    logs: Path
+    core: Mapping[str, psutil.Process] = field(default_factory=dict)
+
+    def lost(self) -> str | None:
+        """The name of a process of the core that has died, if one has."""
+        return next((name for name, process in self.core.items() if not _is_alive(process)), None)
+
+
+def connect(address: str, environment: Mapping[str, str]) -> Connection:
     """Start a Ray of our own, or join a cluster, whose workers get the environment.
 
     Raises:
@@ -53,21 +73,41 @@ def connect(address: str, environment: Mapping[str, str]) -> None:
         # it, since another package may be called so there.
         paths = [str(Path.cwd()), str(ROOT)]  # the last is searched first
         quiet["job_config"] = JobConfig(_client_job=True, _py_driver_sys_path=paths)
-        _start(quiet)
-        return
+        others = _children()
+        context = _start(quiet)
+        started = {Path(one.name()).stem: one for one in _children() - others}
+        return Connection(
+            _logs(context), {name: one for name, one in started.items() if name in CORE}
+        )
     try:
         if address != "auto":  # Ray itself would try for minutes, aloud
             socket.create_connection(address.split(":"), timeout=10).close()  # type: ignore[arg-type]
-        ray.init(address=address, runtime_env={"env_vars": dict(environment)}, **quiet)
+        context = ray.init(address=address, runtime_env={"env_vars": dict(environment)}, **quiet)
     except Exception as error:  # whatever a Ray of another version, or one with a token, does
         raise InputError(
             f"--address {address}: no Ray cluster takes this process in ({said(error)}); start one "
             "by ray up or ray start --head, with the same token if it has one, or leave it out"
         ) from error
+    return Connection(_logs(context))
 
 
-def _start(options: Mapping[str, Any]) -> None:
-    """Start a Ray of our own.
+def _logs(context: Any) -> Path:
+    return Path(context.address_info["session_dir"]) / "logs"
+
+
+def _children() -> set[psutil.Process]:
+    return set(psutil.Process().children())
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _start(options: Mapping[str, Any]) -> Any:
+    """The context of a Ray of our own, which is started.
 
     Raises:
         StudyError: it does not start.
@@ -75,7 +115,7 @@ def _start(options: Mapping[str, Any]) -> None:
     if not may_be_made(Path.home() / ".ray"):  # where Ray keeps a token for all of its clusters
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex())
     try:
-        ray.init(address=LOCAL, include_dashboard=False, _temp_dir=_folder(), **options)
+        return ray.init(address=LOCAL, include_dashboard=False, _temp_dir=_folder(), **options)
     except Exception as error:  # whatever Ray makes of a machine that refuses it something
         reason = failed(error) if isinstance(error, OSError) else f"{said(error)}; {_remedy()}"
         raise StudyError(f"Ray cannot start on this machine: {reason}") from error

@@ -47,6 +47,8 @@ from study.training import History
 COMMAND = "python -m study.confirm"
 DEFAULT_FINALISTS = StudyConfig.finalists
 CONTROL = CONTROLS[0]
+ASKED = "asked"
+"""How many replicates to add, until the study is locked; study.json never has it."""
 
 Finished = Iterable[tuple[Proposal, History]]
 
@@ -176,7 +178,9 @@ class Confirmation:
         except (KeyError, TypeError) as error:
             raise InputError(f"study.json is damaged: finalists: {error}") from error
         self.replicates = self.description.get("replicates") or config.replicates
-        self.left = len(self.finalists) * self.replicates - self._recorded()
+        self.left = len(self.finalists) * self.replicates - len(
+            outcomes(config.folder, self.ranking)
+        )
 
     def run(
         self,
@@ -224,13 +228,6 @@ class Confirmation:
                 table.write_in_time()
         self.left = total - agenda.finished_count
 
-    def _recorded(self) -> int:
-        """Runs in the table; none if it is damaged: the checkpoints write it again."""
-        with contextlib.suppress(InputError):
-            table = read_finalists(self.config.folder, self.ranking)
-            return len(table) if table else 0
-        return 0
-
     def _record_opening(self) -> None:
         """Before it is done: an opening that was killed is one too."""
         self.description["finalists"] = [
@@ -245,6 +242,18 @@ class Confirmation:
         """Before anything is measured on it: from now on, what loads it must not change."""
         self.description["test_split"][-1]["checked"] = True
         write_study_json(self.config.folder, self.description)
+
+
+def outcomes(folder: Path, ranking: Ranking) -> list[tuple[str, str]]:
+    """Status and error of the replicates in a study's table.
+
+    None where it is damaged: the checkpoints write it again.
+    """
+    with contextlib.suppress(InputError):
+        if table := read_finalists(folder, ranking):
+            columns = (table[name].to_pylist() for name in ("status", "error"))
+            return list(zip(*columns, strict=True))
+    return []
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -275,14 +284,25 @@ def main(arguments: Sequence[str]) -> int:
         resume=asked.folder,
         address=asked.address or config.address,
     )
-    before = description.get("replicates") or 0
-    if before and not description["ended"]:
+    description[ASKED] = asked.replicates
+    return carry_out(config, description)
+
+
+def add_replicates(description: dict[str, Any]) -> None:
+    """Take in what was asked of :func:`main`: more replicates, unless there are some to go on with.
+
+    Args:
+        description: the study's latest study.json, of which the caller holds the lock. The next
+            time that it is written, the replicates have been asked for and the study is open again,
+            at once: killed before that, nothing was asked, and after it, they go on.
+    """
+    asked, before = description.pop(ASKED, 0), description.get("replicates") or 0
+    if asked and before and not description["ended"]:
         print(
             f"going on with what was interrupted: {before} replicates; to add some, ask again then"
         )
-    else:
-        description["replicates"] = before + asked.replicates
-    return carry_out(config, description)
+    elif asked:
+        description |= {"replicates": before + asked, "ended": None}
 
 
 if __name__ == "__main__":

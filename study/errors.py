@@ -32,6 +32,10 @@ class StudyError(Exception):
     """The study cannot go on: why, and what to type next. Exit status 1."""
 
 
+class CutShortError(StudyError):
+    """It ended before its time; whoever knows the command with which it goes on adds that."""
+
+
 def said(error: BaseException) -> str:
     """An error's kind and the last line of what it says."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

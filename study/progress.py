@@ -57,10 +57,18 @@ class Display:
     def __exit__(self, *exception: object) -> None:
         self._live.stop()
 
+    def adopted(self, epochs: int) -> None:
+        """So many epochs of a trial were done by an earlier process."""
+        self._epochs_left -= epochs
+
     def started(self, proposal: Proposal) -> None:
         """A trial has begun, or goes on."""
         self._began = self._began or time.monotonic()
         self._running.add(proposal.number)
+
+    def note(self, line: str) -> None:
+        """Something else has to be said."""
+        self._console.print(line, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
     def advanced(self, samples: int) -> None:
         """A trial has done one more epoch, of so many samples."""
@@ -77,8 +85,7 @@ class Display:
             results = [self._best, result] if self._best else [result]
             self._best = min(results, key=lambda pair: self._ranking.cost(pair[0]))
         if not self._console.is_terminal:
-            line = self._line(proposal, history)
-            self._console.print(line, soft_wrap=True, highlight=False, markup=False, emoji=False)
+            self.note(self._line(proposal, history))
 
     def _line(self, proposal: Proposal, history: History) -> str:
         outcome: str = history.status

@@ -5,7 +5,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
@@ -25,13 +25,14 @@ from study.cli import exit_status, parse
 from study.config import MACHINE, OF_ONE_RUN, StudyConfig
 from study.database import Database, StorageInternalError, reason
 from study.description import COMMAND, describe, stored_config, stored_space
-from study.errors import InputError, StudyError, failed
+from study.errors import CutShortError, InputError, StudyError, failed
 from study.files import HELD, locked
 from study.gpu_share import measured_share
 from study.hardware import now, usable_cpus, usable_gpus
 from study.interrupt import Interrupt
 from study.ledger import (
     Ledger,
+    Proposal,
     recorded_proposals,
     records_of,
     refuse_trials_without_description,
@@ -51,14 +52,14 @@ from study.results import (
 from study.source import TaskSource
 from study.storage import CHECKPOINTS, Mirror, copied, naming, place, prove
 from study.task import SearchData, Task
-from study.training import RunConfig
+from study.training import History, RunConfig
 
 if TYPE_CHECKING:
     from study.loggers import TrialLogger
     from study.search import Machine
 
 LOCK = ".lock"
-PROGRESS = ("searched", "finalists", "test_split")
+PROGRESS = ("searched", "finalists", "replicates", "test_split", "ended")
 """What study.json says of how far a study is."""
 MAY_DIFFER = ("name", "out", "storage", "optuna_storage", "num_trials")
 """What of a study's settings may be another in its replay."""
@@ -312,6 +313,8 @@ def _locked(config: StudyConfig) -> Iterator[None]:
             f"{config.location!r} is in use by another process; wait until it has ended"
             + (f", or delete {error.lock_file!r} if there is none on any machine" * is_file)
         ) from error
+    except CutShortError as error:
+        raise StudyError(f"{error}; go on with: {_resume_command(config)}") from error
     except StorageInternalError as error:
         raise StudyError(
             f"--optuna-storage {config.optuna_storage!r}: {reason(error)}; when it is there again, "
@@ -334,12 +337,13 @@ def _run(
     proposals: Sequence[Mapping[str, Any]],
     mirror: Mirror,
 ) -> int:
-    from study.confirm import Confirmation  # which imports Ray
+    from study.confirm import Confirmation, add_replicates, outcomes  # which imports Ray
     from study.search import Job
 
     console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     ranking = read_ranking(description)
     _catch_up(config, description)
+    add_replicates(description)
     plan = Plan(space, config.allocation, config.sampler)
     records = records_of(config, description.get("optuna_study"))
     ledger = Ledger(records, plan, ranking, config.seed, bool(config.resume))
@@ -377,6 +381,7 @@ def _run(
             left = f"with {confirmation.left} replicates left" if confirmation.left else ""
     status = _ended(config, interrupt, left, description)
     mirror.push()
+    _refuse_failures(left, tables.finished, outcomes(config.folder, ranking))
     if status or not done:
         return status
     report = start_report(config.location)
@@ -427,6 +432,28 @@ def _ended(
     else:
         write_study_json(config.folder, {**description, "ended": description["ended"] or now()})
     return 0
+
+
+def _refuse_failures(
+    left: str,
+    finished: Iterable[tuple[Proposal, History]],
+    replicates: Sequence[tuple[str, str]],
+) -> None:
+    """Nothing, unless nothing is left to be done, and all trials, or all replicates, have failed.
+
+    Raises:
+        StudyError: so it is; they stay recorded.
+    """
+    trials = [(history.status, history.error) for _, history in finished]
+    for kind, outcomes, again in (
+        ("trials", trials, "begin another study, by another --name"),
+        ("replicates", replicates, "add fresh seeds by study.confirm"),
+    ):
+        if not left and outcomes and all(status == "failed" for status, _ in outcomes):
+            raise StudyError(
+                f"all {len(outcomes)} {kind} failed, the last with: {outcomes[-1][1]}; mend that, "
+                f"and {again}"
+            )
 
 
 def start_report(location: str) -> subprocess.Popen[bytes]:

@@ -1,6 +1,8 @@
 """Optuna proposes, Ray Tune executes."""
 
+import math
 import os
+import re
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -20,6 +22,14 @@ _ENVIRONMENT = {
     # A trial killed by the memory monitor ends the whole study, whatever max_failures says.
     "RAY_memory_monitor_refresh_ms": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # Under `uv run` it packs the folder and starts the workers by that command again, in another
+    # environment, which is empty or another one than this process has.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    # A Ray of our own listens on 127.0.0.1, as on macOS and Windows: the machine's address may
+    # change while it runs, and nobody else is to reach it. One that is joined keeps its addresses.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # What it asks then is shown nowhere, and where Ray's head has died, it would wait for ever.
+    "TUNE_STATE_REFRESH_PERIOD": "1000000000",
     # CSV, JSON and TensorBoard files of every trial: the tables hold it all.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     # They would report home what is done with them; the loggers need it no more than Ray.
@@ -59,8 +69,9 @@ from study.checkpoint import (
     read_history,
     trial_folder,
 )
-from study.cluster import LOCAL, Nodes, connect, fitted, slots
+from study.cluster import LOCAL, Connection, Nodes, connect, fitted, slots
 from study.config import StudyConfig
+from study.errors import CutShortError
 from study.interrupt import Interrupt
 from study.ledger import Ledger, Proposal
 from study.source import TaskSource
@@ -73,16 +84,33 @@ KEPT = 3
 """One in so many goes on after a ninth and after a third of its horizon."""
 SPARED = 10
 """One in so many of the condemned goes on, too."""
+EQUAL_FAILURES = 3
+"""So many equal ones, one after the other and before anything else, and the rest would fail too."""
+WORKER_SECONDS = 60
+"""That a job waits for its first worker before it says so."""
 
 # A string, which Ray's annotation of suggest() leaves out.
 _NO_MORE: dict[str, Any] | None = Searcher.FINISHED  # type: ignore[assignment]
 
 
+class RayLost(BaseException):
+    """The Ray that runs the trials has died under them.
+
+    Not an Exception: after one, Ray Tune would tidy up, and wait for what is gone.
+    """
+
+
 class Progress(Protocol):
     """Whoever wants to know how the search goes."""
 
+    def adopted(self, epochs: int) -> None:
+        """So many epochs of a trial were done by an earlier process."""
+
     def started(self, proposal: Proposal) -> None:
         """A trial has begun, or goes on."""
+
+    def note(self, line: str) -> None:
+        """Something else has to be said."""
 
     def advanced(self, samples: int) -> None:
         """A trial has done one more epoch, of so many samples."""
@@ -145,7 +173,7 @@ class Machine:
         self._config, self._source, self._interrupt = config, source, interrupt
         # A thread that stays, since Ray's processes die with the one that started them.
         self._thread = ThreadPoolExecutor(1)
-        self._started: Future[None] | None = None
+        self._started: Future[Connection] | None = None
         self._nodes: Nodes | None = None
         self._shared: dict[Split, ray.ObjectRef[Any]] = {}
 
@@ -185,6 +213,10 @@ class Machine:
         """Run a job until it is done or interrupted.
 
         What an earlier process left unfinished goes on from its newest checkpoint.
+
+        Raises:
+            CutShortError: Ray has died, or the first runs failed alike, so that the rest would.
+            StudyError: a node is not fit, or somebody else has taken the study over.
         """
         execution = Execution(self._config, job, self._interrupt)
         with execution.cleaner:
@@ -198,7 +230,7 @@ class Machine:
     def _execute(self, job: Job, execution: "Execution", left: int) -> None:
         self.start()
         assert self._started
-        self._started.result()
+        execution.connection = self._started.result()
         if self._config.address != LOCAL:
             execution.config = self.join()
         if self._config.address != LOCAL or self._config.storage:
@@ -207,7 +239,10 @@ class Machine:
             execution.nodes = self._nodes
         # Listening anew, since Ray's core has put its own handler of SIGTERM into our place.
         with self._interrupt.listening():
-            _tuner(self._trainable(job), execution, left).fit()
+            try:
+                _tuner(self._trainable(job), execution, left).fit()
+            except RayLost as lost:
+                raise CutShortError(str(lost)) from lost
 
     def _trainable(self, job: Job) -> type[tune.Trainable]:
         config = self._config
@@ -248,11 +283,15 @@ class Execution:
         # A storage is slow: nobody waits for what is deleted there.
         self.cleaner = ThreadPoolExecutor(8)
         self.agenda, self.tables, self.progress = job.agenda, job.tables, job.progress
+        self._total = job.total
         self.callbacks = job.callbacks
         self.scheduler = WithinFamily(job.condemning, config) if job.condemning else None
         self.interrupt = interrupt
         self.nodes: Nodes | None = None
+        self.connection: Connection | None = None
         self._next_look = 0.0
+        self._worker_due = math.inf
+        self._failures: list[str] | None = []
         self.adopted: list[tuple[Proposal, Place | None]] = []
         self.proposals: dict[int, Proposal] = {}
         self.running: set[int] = set()
@@ -273,6 +312,7 @@ class Execution:
             found, _ = find_checkpoint(self.checkpoints, proposal.number, digest, to_go_on=True)
             if found and self.scheduler:
                 self.scheduler.recall(proposal, found.history)
+            self.progress.adopted(len(found.history.epochs) if found else 0)
             if found and found.history.ended:
                 self._record(proposal, found.history)
             else:
@@ -283,6 +323,8 @@ class Execution:
         self.mirror.check()
         proposal, found = self.adopted.pop(0) if self.adopted else (self.agenda.propose(), None)
         self.mirror.upload()
+        if not self.proposals:
+            self._worker_due = time.monotonic() + WORKER_SECONDS
         self.proposals[proposal.number] = proposal
         if isinstance(found, RemotePath) and not (found / MANIFEST).exists():
             # Whoever had the study before may have gone on with it until now.
@@ -291,8 +333,36 @@ class Execution:
             found = newest.folder if newest else None
         return proposal, found
 
+    def check_ray(self) -> None:
+        """End Ray Tune at once where the Ray of our own has died: no epoch can be finished.
+
+        Raises:
+            RayLost: it has.
+        """
+        if self.connection and (lost := self.connection.lost()):
+            raise RayLost(
+                f"Ray has ended in the middle of the study: its {lost} is gone, maybe for lack of "
+                f"memory; its logs are in {self.connection.logs}"
+            )
+
+    def started(self, number: int) -> None:
+        """A worker has begun with a trial."""
+        self._worker_due = math.inf
+        self.running.add(number)
+        self.progress.started(self.proposals[number])
+
     def look_around(self) -> None:
-        """Prove nodes that have come, now and then, and write what came too soon after the last."""
+        """Prove nodes that have come, now and then, and write what came too soon after the last.
+
+        And say, once, that no worker comes.
+        """
+        if self.connection and time.monotonic() >= self._worker_due:
+            self._worker_due = math.inf
+            self.progress.note(
+                f"no worker has started after {WORKER_SECONDS} s: the machine is busy, or Ray "
+                f"cannot start one; its logs are in {self.connection.logs}"
+                + ("" if self.config.address == LOCAL else "; ray status says what it waits for")
+            )
         if self.nodes and time.monotonic() >= self._next_look:
             self.nodes.prove(wait=False)
             self._next_look = time.monotonic() + 1
@@ -302,6 +372,7 @@ class Execution:
         """Record the end of a trial. Ray would swallow an error: it ends the study instead."""
         try:
             self._record(self.proposals[number], history)
+            self._check_failures(history)
         except Exception as error:
             self.fail(error)
 
@@ -334,6 +405,24 @@ class Execution:
         self._discard(proposal.number, self.digest(proposal))
         self.tables.add(proposal, history)
         self.progress.finished(proposal, history)
+
+    def _check_failures(self, history: History) -> None:
+        """End the study where the first runs of this process have all failed, and all alike.
+
+        Raises:
+            CutShortError: so it is, and there are more.
+        """
+        if self._failures is None or history.status != "failed":
+            self._failures = None  # there was one that did not fail
+            return
+        # What may differ from one to the next: numbers, addresses, processes.
+        reason = re.sub(r"\w*\d\w*", "#", history.error)
+        self._failures = [one for one in self._failures if one == reason] + [reason]
+        if len(self._failures) >= EQUAL_FAILURES and self.agenda.finished_count < self._total:
+            raise CutShortError(
+                f"the first {EQUAL_FAILURES} failed alike, with: {history.error}; mend that (a "
+                "change of the task's own file needs another study, by another --name)"
+            )
 
     def _discard(self, number: int, digest: str, reported: Place | None = None) -> None:
         if isinstance(self.checkpoints, RemotePath):
@@ -416,9 +505,7 @@ class LedgerCallback(tune.Callback):
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
     ) -> None:
         """Pass it on."""
-        number = _number(trial)
-        self._execution.running.add(number)
-        self._execution.progress.started(self._execution.proposals[number])
+        self._execution.started(_number(trial))
 
     def on_trial_result(
         self,
@@ -429,7 +516,8 @@ class LedgerCallback(tune.Callback):
         **info: Any,
     ) -> None:
         """Pass it on."""
-        self._execution.progress.advanced(result["samples"])
+        if result["status"] != "failed":  # in the middle of an epoch
+            self._execution.progress.advanced(result["samples"])
 
     def on_checkpoint(
         self,
@@ -444,6 +532,7 @@ class LedgerCallback(tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[RayTrial], **info: Any) -> None:
         """Look at what has come."""
+        self._execution.check_ray()
         try:
             self._execution.look_around()
         except Exception as error:  # Ray would cut the running epochs off
@@ -472,6 +561,7 @@ class LedgerCallback(tune.Callback):
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
     ) -> None:
         """Record a trial whose worker died once too often."""
+        self._execution.check_ray()  # whose end says nothing of the trial
         self._execution.running.discard(_number(trial))
         try:
             history = self._execution.history_of(_number(trial))

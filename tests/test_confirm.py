@@ -18,10 +18,12 @@ import torch
 import analysis
 from study import confirm, run
 from study.confirm import Planned, choose, open_test_split, replicate_seed, replicates_of
-from study.errors import InputError
+from study.description import stored_config
+from study.errors import InputError, StudyError
 from study.ledger import Proposal, _seeds
 from study.metric import ACCURACY, RMSE
 from study.results import FinalistTable, read_finalists
+from study.results import write_study_json as write_json
 from study.storage import FINALISTS
 from study.task import Split
 from study.tasks import digits
@@ -201,6 +203,114 @@ def test_nothing_is_confirmed_before_the_search_has_ended(study: Study, tmp_path
     (folder / "study.json").write_text(json.dumps({**description, "finalists": [{"trial": 9}]}))
     with pytest.raises(InputError, match=r"study\.json is damaged: finalists"):
         confirm.main([str(folder)])
+
+
+class Killed(BaseException):
+    """Nothing that anybody answers."""
+
+
+class Runs:
+    """In the place of the machine: completes all runs at once, and counts them.
+
+    It is killed before the step with a number, of those that write study.json or run anything.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ended: list[int] = []
+        self.steps_left = 10**9
+        self.outcome = History("completed", [EpochRecord(1, 9, 0.1, 1, 1, 0.5, 1)])
+        monkeypatch.setattr("study.search.Machine.start", lambda _: None)
+        monkeypatch.setattr("study.search.Machine.run", lambda _, job: self.run(job))
+        monkeypatch.setattr(run, "start_report", lambda _: None)
+        monkeypatch.setattr(run, "finish_report", lambda *_: 0)
+        write = write_json
+
+        def write_study_json(*arguments: Any) -> None:
+            self.step()
+            write(*arguments)
+
+        for module in (run, confirm):
+            monkeypatch.setattr(module, "write_study_json", write_study_json)
+
+    def step(self) -> None:
+        self.steps_left -= 1
+        if self.steps_left < 0:
+            raise Killed
+
+    def run(self, job: Any) -> None:
+        self.step()
+        runs = [*job.agenda.unfinished()]
+        runs += [job.agenda.propose() for _ in range(job.total - len(runs))]
+        self.ended = [one.number for one in runs]
+        for one in runs:
+            job.agenda.finish(one.number, self.outcome)
+            job.tables.add(one, self.outcome)
+        self.step()
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
+    return Runs(monkeypatch)
+
+
+def a_study(folder: Path, *flags: str) -> list[str]:
+    """Of the digits, two trials of one family."""
+    fixed = ["--task", "digits", "--families", "constant", "--num-trials", "2", "--epochs", "1"]
+    return [*fixed, "--batch-size", "50", "--out", str(folder), "--name", "s", *flags]
+
+
+def test_replicates_are_asked_for_once_whenever_it_is_killed(runs: Runs, tmp_path: Path) -> None:
+    """Before each step in turn: asked again, there are as many as if it had not been killed."""
+    run.main(a_study(tmp_path, "--replicates", "2"))
+    ask = [str(tmp_path / "s"), "--replicates", "3"]
+    shutil.copytree(tmp_path / "s", tmp_path / "before")
+    for steps in range(100):
+        shutil.rmtree(tmp_path / "s")
+        shutil.copytree(tmp_path / "before", tmp_path / "s")
+        runs.steps_left = steps
+        try:
+            confirm.main(ask)
+            killed = False
+        except Killed:
+            killed = True
+        runs.steps_left = 10**9
+        description = json.loads((tmp_path / "s" / "study.json").read_text())
+        assert description["replicates"] in (2, 5)
+        assert confirm.ASKED not in description
+        if not killed:
+            break
+        confirm.main(ask)
+        table = analysis.load(tmp_path / "s").finalists
+        assert list(table["replicate"]) == list(range(5)), f"killed before step {steps}"
+    assert steps >= 5
+
+
+def test_replicates_are_added_to_what_is_there_when_the_study_is_locked(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process has added some since the study.json was read."""
+    run.main(a_study(tmp_path, "--replicates", "2"))
+    parse, ask = stored_config, [str(tmp_path / "s"), "--replicates", "3"]
+
+    def meanwhile(*arguments: Any) -> Any:
+        monkeypatch.setattr(confirm, "stored_config", parse)
+        confirm.main(ask)
+        return parse(*arguments)
+
+    monkeypatch.setattr(confirm, "stored_config", meanwhile)
+    confirm.main(ask)
+    assert list(analysis.load(tmp_path / "s").finalists["replicate"]) == list(range(8))
+
+
+def test_replicates_that_all_fail_are_an_error_and_more_can_be_asked_for(
+    runs: Runs, tmp_path: Path
+) -> None:
+    run.main(a_study(tmp_path, "--finalists", "0"))
+    completed, runs.outcome = runs.outcome, History("failed", error="ValueError: no")
+    with pytest.raises(StudyError, match="all 2 replicates failed, the last with: ValueError: no"):
+        confirm.main([str(tmp_path / "s"), "--replicates", "2"])
+    runs.outcome = completed
+    assert confirm.main([str(tmp_path / "s"), "--replicates", "1"]) == 0
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import psutil
 import pytest
 import ray
 import torch
@@ -230,9 +231,36 @@ def test_a_worker_killed_while_it_saves_goes_on(
     pd.testing.assert_frame_equal(undisturbed.trials[columns], killed.trials[columns])
 
 
-def test_no_more_failures_than_allowed(study: Study) -> None:
-    results = study("--num-trials", 1, "--epochs", 2, "--max-failures", 0, model="AlwaysDies")
-    assert list(results.trials["status"]) == ["failed"]
+def test_no_more_failures_than_allowed(study: Study, tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="all 1 trials failed"):
+        study("--num-trials", 1, "--epochs", 2, "--max-failures", 0, model="AlwaysDies")
+    assert list(analysis.load(tmp_path / "s").trials["status"]) == ["failed"]
+
+
+@pytest.mark.parametrize("name", ["raylet", "gcs_server"])
+def test_a_ray_of_our_own_that_dies_is_one_line_and_the_study_goes_on(
+    undisturbed: Path, tmp_path: Path, name: str
+) -> None:
+    arguments = command(tmp_path, "--replay", undisturbed)
+    with subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout
+        for line in process.stdout:
+            if line.startswith("[2/"):
+                break
+        children = psutil.Process(process.pid).children()
+        (victim,) = (one for one in children if one.name() == name)
+        victim.kill()
+        errors = process.communicate(timeout=120)[1]
+    assert process.returncode == 1
+    assert errors.count("error: ") == 1
+    last = errors.splitlines()[-1]
+    assert f"its {name} is gone" in last
+    assert last.endswith(f"go on with: python -m study.run --resume {tmp_path / 's'}")
+    assert "Traceback" not in errors
+    subprocess.run(command(tmp_path, "--resume", tmp_path / "s"), check=True, capture_output=True)
+    same_study(undisturbed, tmp_path / "s")
 
 
 def test_a_worker_that_wants_too_much_memory_is_one_failed_trial(

@@ -4,6 +4,7 @@ import io
 import re
 from dataclasses import replace
 
+import pytest
 from rich.console import Console
 
 from study.ledger import Proposal
@@ -61,6 +62,24 @@ def test_on_a_terminal_one_live_display() -> None:
     assert re.search(r"10/40 trials · 2 running · \d+:\d\d left", shown)
     assert re.search(r"best 98.00% step · [\d,]+ samples/s", shown)
     assert "trial 10" not in shown
+
+
+def test_only_epochs_that_are_left_take_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of four trials of 10 epochs, an earlier process has ended one, and another but for two."""
+    clock = 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: clock)
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=80, color_system=None)
+    display = Display(4, 0, None, 10, ACCURACY, console, "run")
+    display.adopted(10)
+    display.finished(proposal(0), History("completed", [RECORD] * 10))
+    display.adopted(8)
+    display.started(proposal(1))
+    clock += 7
+    display.advanced(50)
+    console.print(display._render())
+    # Of 22 epochs one is done, in 7 s.
+    assert "1/4 runs · 1 running · 2:27 left" in file.getvalue()
 
 
 def test_time_left_is_written_as_a_clock() -> None:

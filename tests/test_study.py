@@ -23,7 +23,7 @@ from optuna.trial import TrialState
 import analysis
 from study import run
 from study.checkpoint import find_checkpoint, read_checkpoint
-from study.errors import InputError
+from study.errors import InputError, StudyError
 from study.hardware import usable_cpus
 from study.ledger import Proposal
 from study.progress import Display
@@ -128,10 +128,22 @@ def test_what_is_searched_beside_the_shapes_is_recorded(study: Study) -> None:
 
 
 def test_an_error_in_the_users_code_is_recorded_not_retried(study: Study, tmp_path: Path) -> None:
-    results = study("--num-trials", 3, "--epochs", 3, model="RaisesInSecondEpoch")
-    assert list(results.trials["status"]) == ["failed"] * 3
-    assert list(results.trials["error"]) == ["RuntimeError: this layer is broken"] * 3
-    assert list(results.trials["epochs"]) == [1] * 3
+    """And where it comes each time, not every trial is spent on it; a resume tries the others."""
+    flags = ("--num-trials", 4, "--epochs", 3, "--max-concurrent", 1)
+    with pytest.raises(StudyError) as stopped:
+        study(*flags, model="RaisesInSecondEpoch")
+    assert "first 3 failed alike, with: RuntimeError: this layer is broken" in str(stopped.value)
+    assert str(stopped.value).endswith(f"python -m study.run --resume {tmp_path / 's'}")
+    trials = analysis.load(tmp_path / "s").trials
+    assert list(trials["status"]) == ["failed"] * 3
+    assert list(trials["error"]) == ["RuntimeError: this layer is broken"] * 3
+    assert list(trials["epochs"]) == [1] * 3
+    for _ in range(2):
+        with pytest.raises(StudyError, match="all 4 trials failed, the last with: RuntimeError"):
+            run.main(["--resume", str(tmp_path / "s")])
+        results = analysis.load(tmp_path / "s")
+        assert list(results.trials["status"]) == ["failed"] * 4
+        assert results.study["ended"]
     assert {trial.state for trial in journal(tmp_path / "s").trials} == {TrialState.FAIL}
 
 
@@ -152,8 +164,9 @@ def test_a_worker_that_dies_costs_no_more_than_its_epoch(
 def test_a_worker_that_always_dies_is_a_failure_with_its_reason(
     study: Study, tmp_path: Path
 ) -> None:
-    results = study("--num-trials", 1, "--epochs", 2, model="AlwaysDies")
-    (row,) = results.trials.to_dict("records")
+    with pytest.raises(StudyError, match=r"all 1 trials failed, the last with: .* died"):
+        study("--num-trials", 1, "--epochs", 2, model="AlwaysDies")
+    (row,) = analysis.load(tmp_path / "s").trials.to_dict("records")
     assert row["status"] == "failed"
     assert "died" in row["error"]
     (trial,) = journal(tmp_path / "s").trials

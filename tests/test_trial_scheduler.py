@@ -106,13 +106,21 @@ class Seen:
 
     def __init__(self) -> None:
         self.histories: dict[int, History] = {}
+        self.adopted_epochs = 0
+        self.notes: list[str] = []
 
     def add(self, proposal: Proposal, history: History) -> None:
         self.histories[proposal.number] = history
 
     def write_in_time(self) -> None: ...
 
+    def adopted(self, epochs: int) -> None:
+        self.adopted_epochs += epochs
+
     def started(self, proposal: Proposal) -> None: ...
+
+    def note(self, line: str) -> None:
+        self.notes.append(line)
 
     def advanced(self, samples: int) -> None: ...
 

@@ -1,0 +1,255 @@
+"""What a study does when what it runs on, or everything that it runs, fails; without Ray."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+
+from study import search
+from study.checkpoint import trial_folder, write_checkpoint
+from study.cluster import Connection
+from study.config import StudyConfig
+from study.confirm import Planned
+from study.errors import CutShortError
+from study.interrupt import Interrupt
+from study.ledger import Proposal
+from study.search import Execution, Job, LedgerCallback, RayLost
+from study.storage import Mirror
+from study.training import EpochRecord, History, Status
+from tests.test_trial_scheduler import Seen
+
+RECORD = EpochRecord(1, 10, 0.1, 1.0, 1.0, 0.5, 1.0)
+CONFIG = StudyConfig(epochs=3)
+RUNS = [Proposal(number, "constant", {"peak_lr": 0.1}, number) for number in range(6)]
+SIZES = "RuntimeError: size {0} of <X object at 0x7f{0}a> of pid={0}"
+
+
+def begun(folder: Path, total: int = len(RUNS)) -> tuple[Execution, Seen]:
+    """A job of six runs, of which an earlier process may have left some in the folder."""
+    seen, nothing, mirror = Seen(), (), Mirror(folder, folder)
+    agenda = Planned(RUNS[:total], folder)
+    job = Job(agenda, total, folder, nothing, lambda *_: nothing, seen, seen, mirror)
+    execution = Execution(CONFIG, job, Interrupt())
+    execution.adopt_unfinished()
+    return execution, seen
+
+
+def left(folder: Path, number: int, status: Status, epochs: int) -> None:
+    """What an earlier process did of a run."""
+    checkpoint = folder / "attempt-001" / trial_folder(number) / "checkpoint_000000"
+    checkpoint.mkdir(parents=True)
+    history = History(status, [RECORD] * epochs, error=SIZES.format(number))
+    write_checkpoint(checkpoint, {}, history, RUNS[number].run_config(CONFIG).digest())
+
+
+def ended(execution: Execution, *outcomes: str) -> None:
+    """Runs end so: with a status, or failed with an error."""
+    for outcome in outcomes:
+        proposal, _ = execution.next_trial()
+        history = History("failed", error=outcome)
+        if outcome in ("completed", "diverged"):
+            history = History("completed" if outcome == "completed" else "diverged", [RECORD])
+        execution.finish(proposal.number, history)
+
+
+ALIKE = [SIZES.format(number) for number in (16, 256, 9)]
+
+
+def test_equal_failures_from_the_start_end_it_before_the_rest_fails_too(tmp_path: Path) -> None:
+    execution, seen = begun(tmp_path)
+    ended(execution, *ALIKE[:2])
+    assert not execution.stopping
+    ended(execution, ALIKE[2])
+    assert execution.stopping
+    assert isinstance(execution.error, CutShortError)
+    assert ALIKE[2] in str(execution.error), "with its reason"
+    assert [history.status for history in seen.histories.values()] == ["failed"] * 3
+
+
+@pytest.mark.parametrize(
+    "outcomes",
+    [
+        ["completed", *ALIKE],
+        ["diverged", *ALIKE],
+        [*ALIKE[:2], "diverged", *ALIKE],
+        [*ALIKE[:2], "ValueError: no", *ALIKE[:2]],
+        ["diverged"] * 5,
+    ],
+)
+def test_what_is_no_row_of_equal_failures_goes_on(tmp_path: Path, outcomes: list[str]) -> None:
+    execution, _ = begun(tmp_path)
+    ended(execution, *outcomes)
+    assert not execution.stopping
+
+
+def test_where_nothing_is_left_nothing_is_ended(tmp_path: Path) -> None:
+    """That all have failed is said of the whole study then."""
+    execution, _ = begun(tmp_path, total=3)
+    ended(execution, *ALIKE)
+    assert not execution.stopping
+
+
+def test_a_resume_counts_its_own_failures(tmp_path: Path) -> None:
+    for number in range(3):
+        left(tmp_path, number, "failed", epochs=0)
+    execution, seen = begun(tmp_path)
+    assert len(seen.histories) == 3, "they stay failed"
+    assert not execution.stopping
+    ended(execution, *ALIKE[:2])
+    assert not execution.stopping
+
+
+def test_the_epochs_of_an_earlier_process_are_told(tmp_path: Path) -> None:
+    left(tmp_path, 0, "running", epochs=2)
+    left(tmp_path, 1, "completed", epochs=3)
+    _, seen = begun(tmp_path)
+    assert seen.adopted_epochs == 5
+
+
+def test_a_step_that_failed_is_no_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    execution, seen = begun(tmp_path)
+    epochs: list[int] = []
+    monkeypatch.setattr(seen, "advanced", epochs.append)
+    callback, trial = LedgerCallback(execution), a_trial(0)
+    for result in ({"samples": 50, "status": "running"}, {"samples": 0, "status": "failed"}):
+        callback.on_trial_result(0, [], trial, result)
+    assert epochs == [50]
+
+
+def a_trial(number: int) -> Any:
+    return SimpleNamespace(config={"trial": number}, error_file=None)
+
+
+@pytest.fixture
+def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Execution, Seen]:
+    """A job on a Ray that is there, and patience with it that has run out."""
+    monkeypatch.setattr(search, "WORKER_SECONDS", 0)
+    execution, seen = begun(tmp_path)
+    execution.connection = Connection(tmp_path / "logs")
+    return execution, seen
+
+
+def test_that_no_worker_comes_is_said_once(watched: tuple[Execution, Seen], tmp_path: Path) -> None:
+    execution, seen = watched
+    callback = LedgerCallback(execution)
+    callback.on_step_end(0, [])
+    assert not seen.notes, "nothing waits for one"
+    execution.next_trial()
+    for _ in range(3):
+        callback.on_step_end(0, [])
+    (note,) = seen.notes
+    assert note.startswith("no worker has started after 0 s")
+    assert str(tmp_path / "logs") in note
+    assert not execution.stopping, "one may come yet"
+
+
+def test_where_a_worker_has_come_nothing_is_said(watched: tuple[Execution, Seen]) -> None:
+    execution, seen = watched
+    proposal, _ = execution.next_trial()
+    LedgerCallback(execution).on_trial_start(0, [], a_trial(proposal.number))
+    execution.next_trial()
+    execution.look_around()
+    assert not seen.notes
+
+
+def zombie() -> psutil.Process:
+    """A process that has ended, of which its parent has not heard."""
+    number = os.posix_spawn(sys.executable, [sys.executable, "-c", ""], os.environ)
+    process = psutil.Process(number)
+    os.waitid(os.P_PID, number, os.WEXITED | os.WNOWAIT)
+    return process
+
+
+def reaped() -> psutil.Process:
+    """One of which its parent has heard."""
+    process = zombie()
+    os.waitpid(process.pid, 0)
+    return process
+
+
+@pytest.mark.parametrize("death", [zombie, reaped])
+def test_where_ray_has_died_no_trial_is_blamed(
+    tmp_path: Path, death: Callable[[], psutil.Process]
+) -> None:
+    """And Ray Tune, which would wait for it, is left at once: no Exception is raised."""
+    execution, seen = begun(tmp_path)
+    here = psutil.Process()
+    execution.connection = Connection(tmp_path, {"raylet": here, "gcs_server": here})
+    callback = LedgerCallback(execution)
+    callback.on_step_end(0, [])
+    proposal, _ = execution.next_trial()
+    dead = death()
+    execution.connection = Connection(tmp_path, {"raylet": here, "gcs_server": dead})
+    with pytest.raises(RayLost, match="its gcs_server is gone"):
+        callback.on_step_end(0, [])
+    with pytest.raises(RayLost, match="its gcs_server is gone"):
+        callback.on_trial_error(0, [], a_trial(proposal.number))
+    if death is zombie:
+        os.waitpid(dead.pid, 0)
+    assert not issubclass(RayLost, Exception)
+    assert not seen.histories
+
+
+# A process of its own, since Ray reads its settings when it is imported
+
+
+def printed_under_uv(folder: Path, code: str) -> list[str]:
+    """What Python prints that was started by ``uv run``, as Ray sees it: by its parent's name."""
+    (folder / "run").write_text('"$PYTHON" -c "$CODE"\nexit $?\n')
+    environment = {**os.environ, "PYTHON": sys.executable, "CODE": code}
+    for name in search._ENVIRONMENT:
+        environment.pop(name, None)
+    environment["PYTHONPATH"] = str(Path(__file__).parent.parent)
+    done = subprocess.run(
+        ["uv", "run"],
+        executable="/bin/sh",
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.split("\n")[:-1]
+
+
+SETTINGS = """
+{first}
+import ray._private.worker as worker
+from ray._private.services import get_node_ip_address
+from ray._private.runtime_env.uv_runtime_env_hook import _get_uv_run_cmdline
+assert _get_uv_run_cmdline(), "Ray sees uv"
+print(worker._maybe_modify_runtime_env(None, False))
+print(get_node_ip_address())
+"""
+
+
+def test_workers_run_in_this_environment_and_ray_listens_here_only(tmp_path: Path) -> None:
+    printed = printed_under_uv(tmp_path, SETTINGS.format(first="import study.search"))
+    assert printed == ["None", "127.0.0.1"]
+
+
+@pytest.mark.slow
+def test_all_of_a_ray_of_our_own_listens_here_only(tmp_path: Path) -> None:
+    """And its nodes have the name that they have elsewhere."""
+    code = """
+import platform, study.search, ray
+from study.cluster import LOCAL, connect
+connection = connect(LOCAL, {})
+node, = ray.nodes()
+assert node["NodeManagerHostname"] == platform.node()
+print(node["NodeManagerAddress"], *sorted(connection.core))
+for process in connection.core.values():
+    for one in process.net_connections():
+        if one.status == "LISTEN":
+            print(one.laddr.ip.removeprefix("::ffff:"))
+"""
+    first, *listening = printed_under_uv(tmp_path, code)
+    assert first == "127.0.0.1 gcs_server raylet"
+    assert listening
+    assert set(listening) == {"127.0.0.1"}
