@@ -143,10 +143,15 @@ def discard_superseded(
     for folder in _folders(checkpoints, trial):
         before = reported is None or native(folder) < native(reported)
         if newest and folder != newest.folder and before:
-            if isinstance(folder, Path):
-                shutil.rmtree(folder, ignore_errors=True)
-            else:
-                folder.rmtree()
+            delete(folder)
+
+
+def delete(checkpoint: Place) -> None:
+    """Delete a checkpoint; what is gone already is no error."""
+    if isinstance(checkpoint, Path):
+        shutil.rmtree(checkpoint, ignore_errors=True)
+    else:
+        checkpoint.rmtree()
 
 
 def _folders(checkpoints: Place, trial: int) -> list[Place]:

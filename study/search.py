@@ -64,6 +64,7 @@ from study.checkpoint import (
     MANIFEST,
     CheckpointError,
     attempts,
+    delete,
     discard_superseded,
     find_checkpoint,
     read_history,
@@ -71,7 +72,7 @@ from study.checkpoint import (
 )
 from study.cluster import LOCAL, Connection, Nodes, connect, fitted, slots
 from study.config import StudyConfig
-from study.errors import CutShortError
+from study.errors import ChangedTaskError, CutShortError
 from study.interrupt import Interrupt
 from study.ledger import Ledger, Proposal
 from study.source import TaskSource
@@ -541,8 +542,13 @@ class LedgerCallback(tune.Callback):
     def on_trial_complete(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
     ) -> None:
-        """Record how the trial ended, unless it was only interrupted."""
+        """Record how the trial ended, unless it was only interrupted, or has not even begun."""
         self._execution.running.discard(_number(trial))
+        if refused := trial.last_result.get("refused"):
+            self._execution.fail(ChangedTaskError(refused))
+            if trial.checkpoint:  # of a run without an epoch, which nothing could go on from
+                delete(self._execution.at(trial.checkpoint.path))
+            return
         try:
             if trial.checkpoint is None:
                 raise CheckpointError("it was never written")

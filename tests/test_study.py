@@ -227,6 +227,44 @@ def test_a_file_of_ones_own_is_recorded_and_must_not_change(study: Study, tmp_pa
         run.main(["--resume", str(tmp_path / "s")])
 
 
+BY_A_SET = """
+from dataclasses import replace
+from torch.utils.data import TensorDataset
+from study.task import SearchData, Split
+from study.tasks import digits
+
+NAMES = list({"zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"})
+
+def make_task():
+    task = digits.make_task()
+
+    def load(data_dir):
+        data = task.load_search_data(data_dir)
+        number = __import__("torch").tensor([sorted(NAMES).index(name) for name in NAMES])
+        return SearchData(*(TensorDataset(x, number[y]) for x, y in data))
+
+    return replace(task, load_search_data=load)
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_that_numbers_the_classes_otherwise_trains_nothing(tmp_path: Path) -> None:
+    """Each process hashes text by its own seed, and so has another order of a set."""
+    path = tmp_path / "mine.py"
+    path.write_text(BY_A_SET)
+    flags = ("--task", f"{path}:make_task", "--num-trials", 3, "--epochs", 2)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONHASHSEED"}
+    done = subprocess.run(
+        command(tmp_path, *flags), env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "began with: the first training targets: other values" in done.stderr
+    assert done.stderr.count("\n") == 1
+    trials = journal(tmp_path / "s").trials
+    assert {trial.state for trial in trials} == {TrialState.RUNNING}, "they have no end"
+    assert not list((tmp_path / "s" / CHECKPOINTS).glob("*/*/*/state.pt"))
+
+
 def test_workers_share_the_tensors_of_their_node(study: Study) -> None:
     results = study("--num-trials", 2, "--epochs", 1, model="SeesSharedTensors")
     assert list(results.trials["error"]) == ["", ""]
