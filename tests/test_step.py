@@ -454,14 +454,15 @@ def test_the_refusal_sees_what_is_read() -> None:
 
 
 @NO_GPU
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 def test_steps_on_a_gpu_do_not_wait(small_mnist: SearchData) -> None:
     """By torch's own watch, once the libraries are warm and the batches of the epoch are there."""
     run = TrainingRun(capturable(), small_mnist, CONFIG, "cuda")
     losses(run)
     steps = run.steps()
     next(steps)
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        torch.cuda.set_sync_debug_mode("error")
         for _ in steps:
             pass
         run._evaluate(run._validation)
