@@ -5,6 +5,7 @@ another processor, or another number of threads, may round the last digit of a m
 """
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -92,6 +93,7 @@ def _change(before: Fingerprint, now: Fingerprint, tolerance: float) -> str | No
     if "sha256" in now:
         same = before["sha256"] == now["sha256"]
     else:
-        room = tolerance * now["norm"] / BLOCKS**0.5
+        norm = now["norm"] if math.isfinite(now["norm"]) else 0.0
+        room = tolerance * norm / BLOCKS**0.5
         same = np.allclose(before["sums"], now["sums"], rtol=0, atol=room, equal_nan=True)
     return None if same else "other values"

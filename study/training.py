@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.swa_utils import update_bn
 
@@ -228,9 +229,16 @@ class TrainingRun:
         Schedule-free optimizers train at other weights, whose statistics are those of the running
         means. Their authors' remedy: training batches in training mode at the averaged weights.
         """
-        if hasattr(self.optimizer, "eval"):
-            switch(self.optimizer, "eval")
-            update_bn(self._some_inputs(), self.model)
+        if not hasattr(self.optimizer, "eval"):
+            return
+        switch(self.optimizer, "eval")
+        self.model.train()
+        norms = [one for one in self.model.modules() if isinstance(one, _BatchNorm)]
+        # A frozen part measures nothing, and torch would clear what it has.
+        frozen = [(one, copy.deepcopy(one.state_dict())) for one in norms if not one.training]
+        update_bn(self._some_inputs(), self.model)
+        for norm, state in frozen:
+            norm.load_state_dict(state)
 
     def _some_inputs(self) -> Iterator[Tensor]:
         for inputs, targets in islice(self._train, RECALIBRATION_BATCHES):

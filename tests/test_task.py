@@ -655,7 +655,7 @@ TRACED = {
     "one more sample": ("COUNT", "401", r"the shape was \[400, 5\] and is \[401, 5\]"),
     "another kind of number": ("KIND", "float64", "the type was float32 and is float64"),
     "another order of the classes": ("CLASSES", "[2, 0, 1]", "the training targets: other values"),
-    "another neighbour": ("WIDTH", "7", r"make_model\(seed\): the shape was \[63\] and is"),
+    "another neighbour": ("WIDTH", "7", r"make_model\(seed\): the shape was \[48\] and is \[66\]"),
     "other weights": ("SCALE", "1.1", r"make_model\(seed\): other values"),
     "another loss next door": ("FACTOR", "3.0", r"loss\(outputs, targets\): other values"),
     "another metric next door": ("POWER", "2", r"metric.compute\(outputs, targets\): other"),
