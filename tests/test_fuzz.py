@@ -227,7 +227,7 @@ def test_any_task_of_awkward_parts(parts: Parts) -> None:
 
 
 @pytest.mark.slow
-@settings(fuzzed, max_examples=5_000)
+@settings(fuzzed, max_examples=1_000)
 @given(AWKWARD)
 def test_many_tasks_of_awkward_parts(parts: Parts) -> None:
     passes_or_is_refused(parts)
