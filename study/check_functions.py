@@ -3,6 +3,7 @@
 Whatever is wrong is said in one line that names the function of the user's in which it is.
 """
 
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -178,11 +179,12 @@ def _check_metric(task: Task, name: str, outputs: Tensor, targets: Tensor) -> fl
     value = number(outputs)
     # Where all outputs are the same, as a fresh model's may be, many a metric is not defined.
     constant = is_constant(outputs.amin(0), outputs.amax(0))
-    if not constant and value - value != 0:
+    if not constant and not math.isfinite(value):
         raise wrong(task, f"{METRIC} of a fresh model is {value}")
     # What is kept from a call shows once another one has had another value.
     any(number(outputs.roll(shift, 0)) != value for shift in range(1, ROLLS))
-    if (again := number(outputs)) != value and value == value:
+    again = number(outputs)
+    if not math.isclose(again, value, rel_tol=ROUNDING) and math.isfinite(value):
         raise wrong(
             task,
             f"{METRIC} is {value:g} and then {again:g} for the same outputs and targets: it keeps "
