@@ -62,29 +62,22 @@ def steps_per_epoch(task: Task, data: SearchData, batch_size: int) -> int:
     return count
 
 
-def check_task(task: Task, data: SearchData, run: RunConfig, device: str) -> dict[str, Any]:
-    """What the task trains on, described for study.json, once everything of it has been tried.
+def check_task(task: Task, data: SearchData, batch_size: int, device: str) -> dict[str, Any]:
+    """What the task trains on, described for study.json, once its functions have been tried.
 
-    Batches go forward and backward, the validation split goes through the metric, and a training
-    run of two steps is resumed after the first.
-
-    Args:
-        task: to be checked.
-        data: its training and validation split.
-        run: as a trial's; of its steps, two are taken.
-        device: where to try.
+    The first training batch goes forward and backward, twice, and a loader's last one once; the
+    validation split goes through the metric.
 
     Raises:
-        InputError: something raises, does not fit, is not finite, differs from one time to the
-            next under the same seed, or after a resume.
+        InputError: something raises, does not fit, is not finite, or differs from one time to the
+            next under the same seed.
     """
-    first = _first_batch(task, data, run.batch_size, device)
-    again = _first_batch(task, data, run.batch_size, device)
+    first = _first_batch(task, data, batch_size, device)
+    again = _first_batch(task, data, batch_size, device)
     for part, other in zip(first[1:], again[1:], strict=True):
         _check_repeats(task, part, other, _tolerance(device))
-    _check_last_batch(task, again.model, data.train, run.batch_size, device)
-    targets, results = measured(task, again.model, "validation", data.validation, run.batch_size)
-    _check_resume(task, data, run, device)
+    _check_last_batch(task, again.model, data.train, batch_size, device)
+    targets, results = measured(task, again.model, "validation", data.validation, batch_size)
     splits = {"training": data.train, "validation": data.validation}
     given = [
         (f"the {name} {part}", values)
@@ -93,6 +86,47 @@ def check_task(task: Task, data: SearchData, run: RunConfig, device: str) -> dic
         for part, values in split._asdict().items()
     ]
     return first.describe([*given, ("the validation targets", targets)], results, device)
+
+
+def check_resume(task: Task, data: SearchData, config: RunConfig, device: str) -> None:
+    """Take two steps of a training run, and the second again after a resume from a checkpoint.
+
+    Args:
+        task: once :func:`check_task` has passed it.
+        data: its training and validation split.
+        config: of a run as a trial's.
+        device: where to try.
+
+    Raises:
+        InputError: something raises, as the optimizer's step may; or the step after the resume is
+            not the one that comes without an interruption.
+    """
+    first, second = "the first training step", "the second training step"
+    run = call(task, "a training run", TrainingRun, task, data, config, device)
+    try:
+        call(task, first, next, run.steps())
+    except InputError as error:
+        if any(w.grad is not None and w.grad.is_sparse for w in run.model.parameters()):
+            raise wrong(
+                task,
+                f"{MODEL} gives sparse gradients, which the optimizer does not take ({error}); "
+                "make its layers with sparse=False",
+            ) from error
+        raise
+    state = _through_a_file(task, run)
+    loss, _ = call(task, second, next, run.steps())
+    resumed = call(task, "a training run", TrainingRun, task, data, config, device)
+    call(task, "load_state_dict(state)", resumed.load_state, state, History())
+    again, _ = call(task, f"{second}, after a resume,", next, resumed.steps())
+    pairs = [(loss, again), *zip(run.model.parameters(), resumed.model.parameters(), strict=True)]
+    if not all(same(one, other, _tolerance(device)) for one, other in pairs):
+        raise wrong(
+            task,
+            f"{second} is another one after a resume (loss {again.item():.6g}, and "
+            f"{loss.item():.6g} without an interruption): something is kept between steps that no "
+            "checkpoint holds; keep it in a buffer of the model, and make loaders without "
+            "persistent_workers",
+        )
 
 
 def check_test_split(task: Task, split: Data, batch_size: int, device: str) -> None:
@@ -201,36 +235,6 @@ def _check_last_batch(
             f"{error}, with the training split's last batch (samples: {len(targets)}); "
             "drop_last=True leaves an incomplete one out"
         ) from error
-
-
-def _check_resume(task: Task, data: SearchData, config: RunConfig, device: str) -> None:
-    """A step after a resume must be the one that would have come without an interruption."""
-    first, second = "the first training step", "the second training step"
-    run = call(task, "a training run", TrainingRun, task, data, config, device)
-    try:
-        call(task, first, next, run.steps())
-    except InputError as error:
-        if any(w.grad is not None and w.grad.is_sparse for w in run.model.parameters()):
-            raise wrong(
-                task,
-                f"{MODEL} gives sparse gradients, which the optimizer does not take ({error}); "
-                "make its layers with sparse=False",
-            ) from error
-        raise
-    state = _through_a_file(task, run)
-    loss, _ = call(task, second, next, run.steps())
-    resumed = call(task, "a training run", TrainingRun, task, data, config, device)
-    call(task, "load_state_dict(state)", resumed.load_state, state, History())
-    again, _ = call(task, f"{second}, after a resume,", next, resumed.steps())
-    pairs = [(loss, again), *zip(run.model.parameters(), resumed.model.parameters(), strict=True)]
-    if not all(same(one, other, _tolerance(device)) for one, other in pairs):
-        raise wrong(
-            task,
-            f"{second} is another one after a resume (loss {again.item():.6g}, and "
-            f"{loss.item():.6g} without an interruption): something is kept between steps that no "
-            "checkpoint holds; keep it in a buffer of the model, and make loaders without "
-            "persistent_workers",
-        )
 
 
 def _through_a_file(task: Task, run: TrainingRun) -> dict[str, Any]:

@@ -38,7 +38,7 @@ from study.ledger import (
     refuse_trials_without_description,
 )
 from study.plan import Plan, middle
-from study.preflight import check_task, refuse_other, steps_per_epoch
+from study.preflight import check_resume, check_task, refuse_other, steps_per_epoch
 from study.progress import Display
 from study.recovery import finished_before, what_was_found
 from study.results import (
@@ -113,7 +113,7 @@ def _carry_out(
     data = load_search_data(task, config.data_dir)
     horizon = _check_room(config, task, data)
     torch.set_num_threads(config.cpus_per_trial)  # as in the trials, whose sums are checked here
-    trace = check_task(task, data, _trial_run(config, task), config.device_here)
+    trace = check_task(task, data, config.batch_size, config.device_here)
     if before and "trace" in before:  # which earlier versions did not keep
         refuse_other(task, before["trace"], trace)
     source = replace(source, trace=trace)
@@ -136,7 +136,8 @@ def _carry_out(
     interrupt = Interrupt(config.budget_seconds())
     with Machine(config, source, interrupt) as machine:
         if not (config.dry_run or description["ended"]):
-            machine.start()  # while the families are drawn, for which torch imports a good deal
+            machine.start()  # while optimizers are made, for which torch imports a good deal
+        check_resume(task, data, _trial_run(config, task), config.device_here)
         _check_families(space, horizon)
         if config.address != "local" and not (config.dry_run or description["ended"]):
             config = machine.join()

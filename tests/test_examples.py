@@ -27,7 +27,7 @@ from study.source import TaskSource
 from study.task import SearchData
 from study.tasks import cifar10, fashion_mnist
 from study.tasks.published import TEST_FILES, TRAIN_FILES, Published, to_idx
-from tests.tasks import TRIAL, tensors
+from tests.tasks import tensors
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -124,7 +124,7 @@ def test_the_readmes_own_task_passes_its_checks(tmp_path: Path) -> None:
     (tmp_path / "products.py").write_text(source)
     assert "--task products.py:make_task --task-args hidden=128" in README
     task = TaskSource.read(f"{tmp_path}/products.py:make_task", ("hidden=128",)).make()
-    check_task(task, load_search_data(task, tmp_path), TRIAL, "cpu")
+    check_task(task, load_search_data(task, tmp_path), 128, "cpu")
 
 
 def test_the_transform_mirrors_and_shifts() -> None:
@@ -162,7 +162,7 @@ def test_cifar_10s_archive_is_read(stand_ins: Path) -> None:
     black = -torch.tensor(cifar10.MEAN) / torch.tensor(cifar10.STD)
     torch.testing.assert_close(train.inputs[0, :, 0, 0], black, msg="each colour by its own")
     assert len(cifar10.load_test_data(stand_ins).targets) == 500
-    check_task(task, data, TRIAL, "cpu")
+    check_task(task, data, 128, "cpu")
 
 
 @pytest.mark.parametrize("module", [cifar10, fashion_mnist])

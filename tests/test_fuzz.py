@@ -20,7 +20,13 @@ from study.errors import InputError
 from study.ledger import Ledger, Proposal
 from study.metric import ACCURACY
 from study.plan import Plan
-from study.preflight import check_task, check_test_split, refuse_other, steps_per_epoch
+from study.preflight import (
+    check_resume,
+    check_task,
+    check_test_split,
+    refuse_other,
+    steps_per_epoch,
+)
 from study.results import ResultTables, read_ranking, read_study_json, read_tables
 from study.run import _parse
 from study.source import TaskSource
@@ -200,10 +206,11 @@ def passes_or_is_refused(parts: Parts) -> None:
         task = parts.task()
         data = load_search_data(task, Path())
         steps_per_epoch(task, data, run.batch_size)
-        before = check_task(task, data, run, "cpu")
+        before = check_task(task, data, run.batch_size, "cpu")
+        check_resume(task, data, run, "cpu")
         again = parts.task()  # a study that is resumed makes everything anew
         data = load_search_data(again, Path())
-        refuse_other(again, before, check_task(again, data, run, "cpu"))
+        refuse_other(again, before, check_task(again, data, run.batch_size, "cpu"))
         test = load_test_split(task, lambda: task.load_test_data(Path()), data)
         check_test_split(task, test, run.batch_size, "cpu")
         whole = TrainingRun(task, data, run, test=test)

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from study.batches import batches
 from study.check_data import load_search_data
 from study.errors import ChangedTaskError, InputError
 from study.metric import RMSE, Metric, rmse
-from study.preflight import check_task, refuse_other
+from study.preflight import check_resume, check_task, refuse_other
 from study.run import main
 from study.source import TaskSource
 from study.task import SearchData, Split, Task
@@ -326,7 +325,7 @@ def test_a_bad_task_is_one_line_that_names_the_function(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(f"{HEAD}def make_task():\n    {body}\n")
     with pytest.raises(InputError, match=message) as caught:
-        main(["--task", "mine.py:make_task", "--epochs", "5"])
+        main(["--task", "mine.py:make_task", "--epochs", "5", "--dry-run"])
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.py"], "nothing was begun"
 
@@ -417,7 +416,9 @@ GOOD_TASKS = {
 def test_a_good_task_passes(name: str, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(f"{HEAD}def make_task():\n    {GOOD_TASKS[name]}\n")
     task = TaskSource.read(f"{tmp_path}/mine.py:make_task", ()).make()
-    check_task(task, load_search_data(task, tmp_path), TRIAL, "cpu")
+    data = load_search_data(task, tmp_path)
+    check_task(task, data, 128, "cpu")
+    check_resume(task, data, TRIAL, "cpu")
 
 
 WRONG_PLACES = [
@@ -522,7 +523,7 @@ def test_the_tasks_with_a_name_pass_their_own_checks(name: str, data_dir: Path) 
     task = TaskSource.read(name, ()).make()
     assert task.name == name
     data = load_search_data(task, data_dir)
-    check_task(task, data, TRIAL, "cpu")
+    check_task(task, data, 128, "cpu")
     test = tensors(task.load_test_data(data_dir))
     assert len(test.inputs) == len(test.targets) > 0
     seen = {(x.numpy().tobytes(), int(y)) for x, y in zip(*tensors(data.train), strict=True)}
@@ -699,7 +700,7 @@ def traced(folder: Path, **changes: str) -> tuple[Task, dict[str, Any]]:
     task = TaskSource.read(f"{folder}/traced.py:make_task", ()).make()
     sys.path[:] = path
     data = load_search_data(task, folder)
-    return task, json.loads(json.dumps(check_task(task, data, TRIAL, "cpu")))
+    return task, json.loads(json.dumps(check_task(task, data, 128, "cpu")))
 
 
 @pytest.mark.parametrize("name", TRACED)
@@ -775,7 +776,7 @@ def test_equal_shapes_are_not_stretched_into_each_other() -> None:
         data, make_model=lambda seed: nn.Linear(64, 1), loss=functional.mse_loss, metric=RMSE
     )
     with pytest.raises(InputError, match=r"loss\(outputs, targets\) raised UserWarning: .*size"):
-        check_task(task, data, replace(TRIAL, batch_size=32), "cpu")
+        check_task(task, data, 32, "cpu")
 
 
 def test_rmse_is_the_published_formula() -> None:
@@ -791,7 +792,7 @@ def test_a_metric_sees_the_whole_split_at_once() -> None:
         return torch.tensor(float(len(targets)))
 
     task = mine(DIGITS, metric=Metric("count", "maximize", compute=count))
-    check_task(task, DIGITS, TRIAL, "cpu")
+    check_task(task, DIGITS, 128, "cpu")
     assert set(seen) == {300}
 
 

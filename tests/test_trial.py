@@ -71,11 +71,11 @@ def test_a_worker_that_would_train_on_something_else_trains_nothing(tmp_path: Pa
     """The trial has no end then: it is resumed when the study is."""
     task = TaskSource.read(SMALL, ()).make()
     data = load_excerpt(tmp_path)
-    trace = check_task(task, data, replace(RUN, batch_size=50), "cpu")
+    trace = check_task(task, data, 50, "cpu")
     result = started(None, trace).step()
     assert (result["epoch"], result["refused"], result["done"]) == (1, "", False)
     other = SearchData(tensors(data.train)._replace(inputs=-tensors(data.train).inputs), data[1])
-    trial = started(None, check_task(task, other, replace(RUN, batch_size=50), "cpu"))
+    trial = started(None, check_task(task, other, 50, "cpu"))
     result = trial.step()
     assert "began with: the first training inputs: other values" in result["refused"]
     assert (result["epoch"], result["samples"], result["done"]) == (0, 0, True)
