@@ -21,9 +21,9 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 import analysis
-from study import run
+from study import confirm, run
 from study.checkpoint import find_checkpoint, read_checkpoint
-from study.errors import InputError, StudyError
+from study.errors import ChangedTaskError, InputError, StudyError
 from study.hardware import usable_cpus
 from study.ledger import Proposal
 from study.progress import Display
@@ -211,20 +211,43 @@ def test_workers_load_what_is_given_one_at_a_time(study: Study, tmp_path: Path) 
         assert (row["val_accuracy"], row["val_loss"]) == (here.val_metric, here.val_loss)
 
 
-def test_a_file_of_ones_own_is_recorded_and_must_not_change(study: Study, tmp_path: Path) -> None:
-    path = tmp_path / "mine.py"
-    source = "from tests.tasks import small\n\ndef make_task():\n    return small()\n"
-    path.write_text(source)
+OF_ONES_OWN = """
+from dataclasses import replace
+from near_to_mine import FACTOR
+from tests.tasks import small
+
+def make_task():
+    task = small()
+    return replace(task, loss=lambda outputs, targets: FACTOR * task.loss(outputs, targets))
+"""
+
+
+def test_a_file_of_ones_own_is_recorded_and_must_not_change(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, near, folder = tmp_path / "mine.py", tmp_path / "near_to_mine.py", tmp_path / "s"
+    path.write_text(OF_ONES_OWN)
+    near.write_text("FACTOR = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
     flags = ("--num-trials", 1, "--epochs", 1, "--peak-lr", "auto", "--optimizer", "adamw")
     results = study(*flags, task=f"{path}:make_task")
     assert list(results.trials["status"]) == ["completed"]
-    assert results.study["task"]["text"] == source
+    assert results.study["task"]["text"] == OF_ONES_OWN
     assert [len(run["lr"]) for run in results.study["range_test"]] == [200] * 3
     low, high = results.study["search_space"]["peak_lr"]
     assert 1e-5 < low < results.trials["peak_lr"][0] < high < 1
-    path.write_text(source + "# a remark\n")
-    with pytest.raises(InputError, match="line 5 was 'nothing' and is '# a remark'"):
-        run.main(["--resume", str(tmp_path / "s")])
+    again = (["--resume", str(folder)], ["--replay", str(folder), "--out", str(tmp_path / "r")])
+    monkeypatch.delitem(sys.modules, "near_to_mine")
+    near.write_text("FACTOR = 2.5\n")  # what the file imports
+    for command_line in again:
+        with pytest.raises(ChangedTaskError, match=r"loss\(outputs, targets\): other values"):
+            run.main(command_line)
+    with pytest.raises(ChangedTaskError, match=r"loss\(outputs, targets\): other values"):
+        confirm.main([str(folder)])
+    path.write_text(OF_ONES_OWN + "# a remark\n")
+    for command_line in again:
+        with pytest.raises(InputError, match="line 9 was 'nothing' and is '# a remark'"):
+            run.main(command_line)
 
 
 BY_A_SET = """
