@@ -17,7 +17,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.config import GPU_SHARE, StudyConfig
-from study.errors import InputError, StudyError, said
+from study.errors import CutShortError, InputError, StudyError, said
 from study.hardware import describe_versions, usable_cpus, usable_gpus
 from study.results import STUDY_JSON
 from study.storage import Place, prove
@@ -53,13 +53,20 @@ def connect(address: str, environment: Mapping[str, str]) -> Connection:
     """Start a Ray of our own, or join a cluster, whose workers get the environment.
 
     Raises:
+        CutShortError: Ray does not start.
         InputError: there is no such cluster, or it does not take us in.
     """
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address == LOCAL:  # else a stale address file makes this join somebody else's cluster
         quiet |= {"num_cpus": usable_cpus(), "num_gpus": usable_gpus()}
         others = _children()
-        context = ray.init(address=LOCAL, include_dashboard=False, **quiet)
+        try:
+            context = ray.init(address=LOCAL, include_dashboard=False, **quiet)
+        except Exception as error:  # a machine that is too busy, a folder that cannot be written
+            raise CutShortError(
+                f"Ray does not start on this machine ({said(error)}); see what keeps it busy, or "
+                "its logs in the folder ray under RAY_TMPDIR or /tmp"
+            ) from error
         started = {Path(one.name()).stem: one for one in _children() - others}
         return Connection(
             _logs(context), {name: one for name, one in started.items() if name in CORE}
