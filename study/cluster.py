@@ -23,7 +23,7 @@ from ray.job_config import JobConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.config import GPU_SHARE, StudyConfig
-from study.errors import InputError, StudyError, failed, said
+from study.errors import CutShortError, InputError, StudyError, failed, said
 from study.files import may_be_made, private_folder
 from study.hardware import describe_versions, usable_cpus, usable_gpus
 from study.module import ROOT
@@ -64,6 +64,7 @@ def connect(address: str, environment: Mapping[str, str]) -> Connection:
     """Start a Ray of our own, or join a cluster, whose workers get the environment.
 
     Raises:
+        CutShortError: Ray does not start.
         InputError: there is no such cluster, or it does not take us in.
     """
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
@@ -110,7 +111,8 @@ def _start(options: Mapping[str, Any]) -> Any:
     """The context of a Ray of our own, which is started.
 
     Raises:
-        StudyError: it does not start.
+        CutShortError: it does not start.
+        StudyError: there is no folder for it.
     """
     if not may_be_made(Path.home() / ".ray"):  # where Ray keeps a token for all of its clusters
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex())
@@ -118,7 +120,7 @@ def _start(options: Mapping[str, Any]) -> Any:
         return ray.init(address=LOCAL, include_dashboard=False, _temp_dir=_folder(), **options)
     except Exception as error:  # whatever Ray makes of a machine that refuses it something
         reason = failed(error) if isinstance(error, OSError) else f"{said(error)}; {_remedy()}"
-        raise StudyError(f"Ray cannot start on this machine: {reason}") from error
+        raise CutShortError(f"Ray cannot start on this machine: {reason}") from error
 
 
 def _remedy() -> str:

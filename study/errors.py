@@ -33,7 +33,7 @@ class StudyError(Exception):
 
 
 class CutShortError(StudyError):
-    """It ended before its time; whoever knows the command with which it goes on adds that."""
+    """What runs the trials ended before its time; with what to type next, it is a StudyError."""
 
 
 def said(error: BaseException) -> str:

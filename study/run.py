@@ -25,7 +25,7 @@ from study.cli import exit_status, parse
 from study.config import MACHINE, OF_ONE_RUN, StudyConfig
 from study.database import Database, StorageInternalError, reason
 from study.description import COMMAND, describe, stored_config, stored_space
-from study.errors import CutShortError, InputError, StudyError, failed
+from study.errors import InputError, StudyError, failed
 from study.files import HELD, locked
 from study.gpu_share import measured_share
 from study.hardware import now, usable_cpus, usable_gpus
@@ -134,7 +134,7 @@ def _carry_out(
     from study.search import Machine
 
     interrupt = Interrupt(config.budget_seconds())
-    with Machine(config, source, interrupt) as machine:
+    with Machine(config, source, interrupt, _resume_command(config)) as machine:
         if not (config.dry_run or description["ended"]):
             machine.start()  # while optimizers are made, for which torch imports a good deal
         check_resume(task, data, _trial_run(config, task), config.device_here)
@@ -314,8 +314,6 @@ def _locked(config: StudyConfig) -> Iterator[None]:
             f"{config.location!r} is in use by another process; wait until it has ended"
             + (f", or delete {error.lock_file!r} if there is none on any machine" * is_file)
         ) from error
-    except CutShortError as error:
-        raise StudyError(f"{error}; go on with: {_resume_command(config)}") from error
     except StorageInternalError as error:
         raise StudyError(
             f"--optuna-storage {config.optuna_storage!r}: {reason(error)}; when it is there again, "

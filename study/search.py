@@ -3,10 +3,12 @@
 import math
 import os
 import re
+import threading
 import time
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -59,6 +61,7 @@ from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
+from rich.console import Console
 
 from study.checkpoint import (
     MANIFEST,
@@ -72,7 +75,7 @@ from study.checkpoint import (
 )
 from study.cluster import LOCAL, Connection, Nodes, connect, fitted, slots
 from study.config import StudyConfig
-from study.errors import ChangedTaskError, CutShortError
+from study.errors import ChangedTaskError, CutShortError, StudyError
 from study.interrupt import Interrupt
 from study.ledger import Ledger, Proposal
 from study.source import TaskSource
@@ -89,6 +92,8 @@ EQUAL_FAILURES = 3
 """So many equal ones, one after the other and before anything else, and the rest would fail too."""
 WORKER_SECONDS = 60
 """That a job waits for its first worker before it says so."""
+STUCK_SECONDS = 10
+"""That the main thread has to see that Ray has died."""
 
 # A string, which Ray's annotation of suggest() leaves out.
 _NO_MORE: dict[str, Any] | None = Searcher.FINISHED  # type: ignore[assignment]
@@ -168,10 +173,24 @@ class Job:
 
 
 class Machine:
-    """Executes jobs, on a Ray of our own or on a cluster."""
+    """Executes jobs, on a Ray of our own or on a cluster.
 
-    def __init__(self, config: StudyConfig, source: TaskSource, interrupt: Interrupt) -> None:
+    Args:
+        config: the study's.
+        source: of its task.
+        interrupt: what may end it.
+        again: what to type to go on with what was cut short.
+    """
+
+    def __init__(
+        self,
+        config: StudyConfig,
+        source: TaskSource,
+        interrupt: Interrupt,
+        again: str = "the same command",
+    ) -> None:
         self._config, self._source, self._interrupt = config, source, interrupt
+        self._again = again
         # A thread that stays, since Ray's processes die with the one that started them.
         self._thread = ThreadPoolExecutor(1)
         self._started: Future[Connection] | None = None
@@ -216,9 +235,15 @@ class Machine:
         What an earlier process left unfinished goes on from its newest checkpoint.
 
         Raises:
-            CutShortError: Ray has died, or the first runs failed alike, so that the rest would.
-            StudyError: a node is not fit, or somebody else has taken the study over.
+            StudyError: Ray does not start or has died, or the first runs failed alike, so that the
+                rest would; or a node is not fit, or somebody else has taken the study over.
         """
+        try:
+            self._run(job)
+        except CutShortError as error:
+            raise StudyError(f"{error}; go on with: {self._again}") from error
+
+    def _run(self, job: Job) -> None:
         execution = Execution(self._config, job, self._interrupt)
         with execution.cleaner:
             execution.adopt_unfinished()
@@ -239,11 +264,37 @@ class Machine:
             self._nodes.prove(wait=True)
             execution.nodes = self._nodes
         # Listening anew, since Ray's core has put its own handler of SIGTERM into our place.
-        with self._interrupt.listening():
+        with self._interrupt.listening(), self._watching(execution):
             try:
                 _tuner(self._trainable(job), execution, left).fit()
             except RayLost as lost:
                 raise CutShortError(str(lost)) from lost
+
+    @contextmanager
+    def _watching(self, execution: "Execution") -> Iterator[None]:
+        """End this process where Ray has died and its core waits for it, in the main thread.
+
+        Nothing can interrupt that. After a minute the core itself would end the process, in words
+        of its own. Nothing is lost: a resume writes the tables from the ledger.
+        """
+        left = threading.Event()
+
+        def watch() -> None:
+            while not left.wait(1):
+                try:
+                    execution.check_ray()
+                except RayLost as lost:
+                    if not left.wait(STUCK_SECONDS):
+                        console = Console(stderr=True, soft_wrap=True, highlight=False)
+                        console.show_cursor()  # which the live display has hidden
+                        console.print(f"error: {lost}; go on with: {self._again}", markup=False)
+                        os._exit(1)
+
+        threading.Thread(target=watch, daemon=True).start()
+        try:
+            yield
+        finally:
+            left.set()
 
     def _trainable(self, job: Job) -> type[tune.Trainable]:
         config = self._config
