@@ -75,7 +75,7 @@ class Output:
             reason = f"{str(self._folder)!r} cannot be written: {failed(error)}"
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG):
                 raise StudyError(f"{reason}, then type {self._command}") from error
-            raise InputError(f"{reason}; it must be a folder in which you may write") from error
+            raise InputError(reason) from error
 
 
 def render(template: str, **values: Any) -> str:

@@ -93,8 +93,8 @@ def test_where_nothing_may_be_written_it_says_so_in_a_line(tmp_path: Path) -> No
     done = run_command("analysis.report", tmp_path)
     assert done.returncode == 2
     assert done.stderr == (
-        f"error: '{tmp_path / 'report'}' cannot be written: Not a directory; it must be a folder "
-        "in which you may write\n"
+        f"error: '{tmp_path / 'report'}' cannot be written: '{tmp_path / 'report' / 'figures'}': "
+        "Not a directory; choose another place\n"
     )
 
 
