@@ -97,7 +97,7 @@ def _check_tensors(task: Task, name: str, split: Split) -> None:
 
 
 def _check_apart(task: Task, first: Data, name: str, second: Data, other: str) -> None:
-    """That the samples of a split are not those of an earlier one, as far as can be seen.
+    """Refuse a split whose samples are those of an earlier one, as far as can be seen.
 
     Raises:
         InputError: they are the same places of the same data; or more are equal than recur by
@@ -160,7 +160,7 @@ def _shared_rows(first: Tensor, second: Tensor) -> int:
 
 
 def call(task: Task, what: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function of the task's gives.
+    """Result of a function of the task's.
 
     Raises:
         InputError: what it raises, in one line that begins with ``what``.

@@ -49,7 +49,7 @@ def fresh_model(task: Task, device: str) -> nn.Module:
 
 
 def outputs_of(task: Task, model: nn.Module, inputs: Tensor) -> Tensor:
-    """What the model puts out, (samples, ...), real floating-point numbers."""
+    """Outputs of the model, (samples, ...), real floating-point numbers."""
     outputs = call(task, f"the model of {MODEL}", model, inputs)
     if not isinstance(outputs, Tensor) or not outputs.dim() or len(outputs) != len(inputs):
         shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
@@ -142,6 +142,14 @@ def as_pair(task: Task, what: str, pair: Any) -> tuple[Tensor, Tensor]:
     return inputs, targets
 
 
+def transformed(task: Task, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """A training batch as the task's transform leaves it, if it has one."""
+    if not task.transform:
+        return inputs, targets
+    changed = call(task, "transform", task.transform, inputs, targets)
+    return as_pair(task, "transform", changed)
+
+
 @torch.no_grad()
 def measured(
     task: Task, model: nn.Module, name: str, split: Data, batch_size: int
@@ -195,7 +203,7 @@ def _check_metric(task: Task, name: str, outputs: Tensor, targets: Tensor) -> fl
 
 
 def _check_ignored(task: Task, name: str, targets: Tensor) -> None:
-    """That accuracy counts what the loss counts."""
+    """Refuse an accuracy that counts what the loss ignores."""
     loss = task.loss
     ignored = getattr(loss, "ignore_index", IGNORED)
     if isinstance(loss, partial):
@@ -212,7 +220,7 @@ def _check_ignored(task: Task, name: str, targets: Tensor) -> None:
 def check_pairing(
     task: Task, what: str, function: Callable[..., Any], outputs: Tensor, targets: Tensor
 ) -> None:
-    """That a value follows from which target belongs to which output.
+    """Refuse a value that does not follow from which target belongs to which output.
 
     Where outputs (n, 1) meet targets (n,), torch stretches both to (n, n): a mean over all pairs,
     which stays the same when the targets are moved on by one sample. Losses that make the shapes
@@ -240,7 +248,7 @@ def check_pairing(
 
 
 def same(one: Tensor, other: Tensor, tolerance: float) -> bool:
-    """Whether two tensors are equal but for so much, relative and absolute; NaN equals NaN."""
+    """True if two tensors are equal but for so much, relative and absolute; NaN equals NaN."""
     return one.shape == other.shape and one.allclose(
         other, rtol=tolerance, atol=tolerance, equal_nan=True
     )

@@ -124,7 +124,7 @@ def _start(options: Mapping[str, Any]) -> Any:
 
 
 def _remedy() -> str:
-    """What to do where Ray says no more than that a process of its own has not come up."""
+    """Advice where Ray says no more than that a process of its own has not come up."""
     limits = []
     if sys.platform != "win32":
         import resource
@@ -142,7 +142,7 @@ def _remedy() -> str:
 
 
 def _folder() -> str | None:
-    """Where Ray keeps its files: a private folder where its own is another user's, or too deep.
+    """Folder for Ray's files: a private one where its own is another user's, or too deep.
 
     Raises:
         StudyError: there is no folder that is shallow enough.

@@ -58,7 +58,7 @@ def blamed(what: str) -> Iterator[None]:
 
 
 def failed(error: OSError, otherwise: object = "") -> str:
-    """Which file failed, how, and what mends it.
+    """Text that says which file failed, how, and what mends it.
 
     ``otherwise``: what is named where the error names no file.
     """
@@ -68,5 +68,5 @@ def failed(error: OSError, otherwise: object = "") -> str:
 
 
 def remedy(number: int | None) -> str:
-    """What mends an error of the operating system."""
+    """Remedy for an error of the operating system."""
     return _REMEDIES.get(number or 0, "mend that")

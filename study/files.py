@@ -116,7 +116,7 @@ def private_folder(parent: Path | None = None) -> Path:
 
 
 def may_be_made(folder: Path) -> bool:
-    """Whether the user may make a folder, or write into the one that is there."""
+    """True if the user may make a folder, or write into the one that is there."""
     # os.path's: that of Path raises where nobody may look.
     there = next(one for one in (folder, *folder.parents) if os.path.exists(one))  # noqa: PTH110
     return there.is_dir() and os.access(there, os.W_OK | os.X_OK)

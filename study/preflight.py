@@ -27,6 +27,7 @@ from study.check_functions import (
     measured,
     outputs_of,
     same,
+    transformed,
 )
 from study.errors import ChangedTaskError, InputError, said
 from study.fingerprint import Trace, describe_trace, difference
@@ -63,7 +64,7 @@ def steps_per_epoch(task: Task, data: SearchData, batch_size: int) -> int:
 
 
 def check_task(task: Task, data: SearchData, batch_size: int, device: str) -> dict[str, Any]:
-    """What the task trains on, described for study.json, once its functions have been tried.
+    """Description of what the task trains on, for study.json, once its functions are tried.
 
     The first training batch goes forward and backward, twice, and a loader's last one once; the
     validation split goes through the metric.
@@ -200,8 +201,7 @@ def _first_batch(task: Task, data: SearchData, batch_size: int, device: str) -> 
     every = data.train.targets if isinstance(data.train, Split) else targets
     computed: list[tuple[str, Tensor]] = []
     if task.transform:
-        changed = call(task, "transform", task.transform, inputs, targets)
-        inputs, targets = as_pair(task, "transform", changed)
+        inputs, targets = transformed(task, inputs, targets)
         every = targets
         computed += [("transform", inputs), ("transform", targets)]
     outputs = outputs_of(task, model, inputs)
@@ -226,9 +226,7 @@ def _check_last_batch(
     inputs, targets = inputs.to(device), targets.to(device)
     model.train()
     try:
-        if task.transform:
-            changed = call(task, "transform", task.transform, inputs, targets)
-            inputs, targets = as_pair(task, "transform", changed)
+        inputs, targets = transformed(task, inputs, targets)
         backward(task, outputs_of(task, model, inputs), targets)
     except InputError as error:
         raise InputError(

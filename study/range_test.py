@@ -81,7 +81,7 @@ def range_test(
 
 
 def _seeds(study_seed: int) -> list[int]:
-    """Of each run, and of no trial."""
+    """Seeds of the runs, which no trial has."""
     entropy = (study_seed, zlib.crc32(b"range test"))
     return [int(seed) for seed in np.random.SeedSequence(entropy).generate_state(RUNS)]
 

@@ -478,7 +478,7 @@ def finish_report(report: subprocess.Popen[bytes], location: str) -> int:
 
 
 def _again(config: StudyConfig) -> str:
-    """What to type next: there is nothing to resume before study.json is written."""
+    """Command to type next: there is nothing to resume before study.json is written."""
     begun = os.path.lexists(config.folder / STUDY_JSON)
     return _resume_command(config) if begun else "type the command again"
 
