@@ -12,6 +12,8 @@ from filelock import FileLock, SoftFileLock
 
 from study.errors import InputError
 
+# Where nobody may look, the questions of Path raise, and those of os.path answer: nothing is there.
+
 NAME = "lr-schedule-study"
 UNKNOWN = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK)
 """What a file system says that does not know locks, or how to sync."""
@@ -88,7 +90,7 @@ def cache_folder() -> Path:
     """
     with contextlib.suppress(RuntimeError):  # nobody knows where the user is at home
         folder = platformdirs.user_cache_path(NAME)
-        if folder.is_absolute() and (folder.is_dir() or may_be_made(folder)):
+        if folder.is_absolute() and (os.path.isdir(folder) or may_be_made(folder)):  # noqa: PTH112
             return folder
     return private_folder()
 
@@ -117,7 +119,6 @@ def private_folder(parent: Path | None = None) -> Path:
 
 def may_be_made(folder: Path) -> bool:
     """True if the user may make a folder, or write into the one that is there."""
-    # os.path's: that of Path raises where nobody may look.
     there = next(one for one in (folder, *folder.parents) if os.path.exists(one))  # noqa: PTH110
     return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
@@ -129,5 +130,5 @@ def settle_home() -> None:
         InputError: that is another user's.
         OSError: that cannot be made.
     """
-    if not os.path.isdir(os.path.expanduser("~")):  # noqa: PTH111, PTH112  # Path's own raise
+    if not os.path.isdir(os.path.expanduser("~")):  # noqa: PTH111, PTH112
         os.environ["HOME"] = str(private_folder())

@@ -1,12 +1,13 @@
 """What tests share: real MNIST, fetched once a machine, and a Ray that leaves nothing behind."""
 
+import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import matplotlib as mpl
@@ -56,6 +57,27 @@ def run_command(module: str, *arguments: object) -> subprocess.CompletedProcess[
     """``python -m module arguments``, its output as text."""
     command = [sys.executable, "-m", module, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+NOBODY = 65534
+
+
+def as_nobody(call: Callable[..., str], *arguments: object) -> str:
+    """What a function returns to a user without any rights, or raises, in a process of its own."""
+
+    def child() -> None:
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+        try:
+            returned.put(call(*arguments))
+        except BaseException as error:
+            returned.put(f"traceback: {error!r}")
+
+    context = multiprocessing.get_context("fork")
+    returned = context.SimpleQueue()
+    process = context.Process(target=child)
+    process.start()
+    process.join()
+    return str(returned.get())
 
 
 @pytest.fixture(scope="session")

@@ -40,6 +40,7 @@ from study.plan import Plan
 from study.results import read_study_json, write_study_json
 from study.run import _locked, start_report
 from study.storage import RemotePath, above, below, copied, is_url, place
+from tests.conftest import NOBODY, as_nobody
 
 COMMANDS = (
     StudyConfig,
@@ -161,6 +162,16 @@ def test_a_home_in_which_nothing_can_be_kept(
     assert cache_folder() == homeless / f"lr-schedule-study-{os.getuid()}"
     settle_home()
     assert os.environ["HOME"] != home
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_a_home_of_another_user(homeless: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as own, tempfile.TemporaryDirectory() as other:
+        Path(own).chmod(0o777)
+        monkeypatch.setattr(tempfile, "tempdir", own)
+        monkeypatch.setenv("HOME", f"{other}/home")
+        folder = as_nobody(lambda: str(cache_folder()))
+    assert folder == f"{own}/lr-schedule-study-{NOBODY}"
 
 
 def test_a_home_that_is_there_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
