@@ -16,9 +16,9 @@ from analysis.page import Output, Style, render, run_and_exit, table, tell, type
 from analysis.sections import intervals
 from analysis.studies import Study, load_studies, rank_by_study, winning_curves
 from analysis.verdict import verdict
-from study.cli import Folder, Location, parse
-from study.errors import InputError
 from study.storage import copied, is_url
+from study.system.command_line import Folder, Location, parse
+from study.system.errors import InputError
 
 COMMAND = "python -m analysis.compare"
 

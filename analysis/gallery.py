@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from analysis.style import COLORMAP, INK, MAX_COLUMNS, PANEL_HEIGHT, WIDTH, house_style, save
 from search_spaces import FAMILIES, Parameters, ScheduleFamily, nearest
 from search_spaces.preflight import draw, samples
-from study.cli import Folder, exit_status, parse
-from study.errors import InputError, StudyError, failed
+from study.system.command_line import Folder, exit_status, parse
+from study.system.errors import InputError, StudyError, failed
 
 COMMAND = "python -m analysis.gallery"
 STEPS = 1_000

@@ -18,9 +18,9 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from analysis.style import house_style, save
-from study.cli import exit_status
-from study.errors import InputError, StudyError, failed
-from study.files import write_atomically
+from study.system.atomic_files import write_atomically
+from study.system.command_line import exit_status
+from study.system.errors import InputError, StudyError, failed
 
 Style = Literal["screen", "paper"]
 FORMATS: dict[Style, tuple[str, ...]] = {"screen": ("png", "svg"), "paper": ("png", "svg", "pdf")}

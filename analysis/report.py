@@ -17,10 +17,10 @@ from analysis.page import Output, Style, render, run_and_exit, table, tell, type
 from analysis.sections import SECTIONS, Section
 from analysis.studies import is_sweep, load_studies, sweep_folders
 from analysis.verdict import verdict
-from study.cli import Folder, Location, parse
-from study.errors import InputError, StudyError, said
 from study.export import ExportConfig, export
 from study.storage import RemotePath, below, copied, is_url, place, push
+from study.system.command_line import Folder, Location, parse
+from study.system.errors import InputError, StudyError, said
 
 COMMAND = "python -m analysis.report"
 REPORT = "report"

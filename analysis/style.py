@@ -17,7 +17,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from study.files import write_atomically
+from study.system.atomic_files import write_atomically
 
 WIDTH, COLUMN = 7.0, 3.4  # inches
 PANEL_HEIGHT, MAX_COLUMNS = 1.35, 4

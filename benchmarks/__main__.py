@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measure import FULL, QUICK, Row, Scale
-from study.cli import Folder, exit_status, parse
 from study.config import StudyConfig
-from study.errors import InputError, said
-from study.files import write_atomically
-from study.hardware import describe_hardware, describe_versions, now
+from study.system.atomic_files import write_atomically
+from study.system.command_line import Folder, exit_status, parse
+from study.system.errors import InputError, said
+from study.system.hardware import describe_hardware, describe_versions, now
 from study.tasks.mnist import load_search_data
 
 SECTIONS = {

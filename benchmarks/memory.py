@@ -10,7 +10,7 @@ import psutil
 
 from benchmarks.measure import Row, Scale
 from benchmarks.processes import CORES, mnist, study
-from study.errors import StudyError
+from study.system.errors import StudyError
 
 BARE = "import torch; torch.set_num_threads(1); torch.ones(8).add(1); print(flush=True); input()"
 

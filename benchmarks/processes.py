@@ -16,8 +16,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from benchmarks.measure import FULL, Scale
-from study.errors import StudyError
 from study.ledger import JOURNAL
+from study.system.errors import StudyError
 from study.training import History
 
 ROOT = Path(__file__).parent.parent

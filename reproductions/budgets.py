@@ -15,7 +15,7 @@ import analysis
 from analysis.style import COLUMN, beside
 from reproductions.runs import Bench, percent
 from study import sweep
-from study.cli import exit_status
+from study.system.command_line import exit_status
 
 EPOCHS, PEAKS, SEEDS = (1, 2, 5, 10, 20), 4, 3
 PUBLISHED = {

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from analysis.style import COLUMN
 from reproductions.runs import Bench, Outcome, Run, percent, together
-from study.cli import exit_status
+from study.system.command_line import exit_status
 from study.task import Split
 from study.tasks import mnist
 

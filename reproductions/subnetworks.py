@@ -21,7 +21,7 @@ from analysis.style import INK, QUIET, rows_figure
 from reproductions.runs import Bench, Outcome, Run, dots, percent, together
 from search_spaces import ParameterValue
 from study.checkpoint import read_checkpoint
-from study.cli import exit_status
+from study.system.command_line import exit_status
 from study.task import Split, Task
 from study.tasks import mnist
 

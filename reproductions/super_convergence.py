@@ -18,7 +18,7 @@ from analysis.style import WIDTH, scale_rates
 from reproductions import caffe
 from reproductions.runs import Bench, Outcome, Run, dots, percent
 from search_spaces.family import Parameters, Recipe, ScheduleFamily, Weights
-from study.cli import exit_status
+from study.system.command_line import exit_status
 
 BATCH, BIAS_RATE, SHORT, LONG = 512, 2.0, 12, 85
 PUBLISHED = {("inv", LONG): ("99.03 ± 0.04", "98.92"), ("1cycle", SHORT): ("99.25 ± 0.03", "99.06")}

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, Subset
 
-from study.errors import InputError, blamed
+from study.system.errors import InputError, blamed
 from study.task import Data, SearchData, Split, Task
 
 SHARED = 0.1

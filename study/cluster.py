@@ -22,13 +22,13 @@ from ray.exceptions import RayError
 from ray.job_config import JobConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from study.config import GPU_SHARE, StudyConfig
-from study.errors import CutShortError, InputError, StudyError, failed, said
-from study.files import may_be_made, private_folder
-from study.hardware import describe_versions, usable_cpus, usable_gpus
-from study.module import ROOT
+from study.config import StudyConfig
 from study.results import STUDY_JSON
 from study.storage import Place, prove
+from study.system.errors import CutShortError, InputError, StudyError, failed, said
+from study.system.hardware import GPU_SHARE, describe_versions, usable_cpus, usable_gpus
+from study.system.module import ROOT
+from study.system.user_folders import may_be_made, private_folder
 
 LOCAL = StudyConfig.address
 SOCKET = "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.1"

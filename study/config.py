@@ -10,20 +10,17 @@ import tyro
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
 from search_spaces import GROUPS, PeakRange, select
-from study.cli import Folder, Location
 from study.database import check_url
-from study.errors import InputError
-from study.files import cache_folder
-from study.hardware import usable_gpus
 from study.plan import Allocation, Sampler
 from study.storage import Place, below, is_url, place
+from study.system.command_line import Folder, Location
+from study.system.errors import InputError
+from study.system.hardware import GPU_SHARE, usable_gpus
+from study.system.user_folders import cache_folder
 from study.tasks import TASKS
 
 TrialScheduler = Literal["fifo", "asha-within-family"]
 Logger = Literal["none", "tensorboard", "mlflow", "wandb"]
-
-GPU_SHARE = 0.25
-"""Of a GPU, for each trial: a small network leaves most of one idle."""
 
 
 def _default_data_dir() -> Path:

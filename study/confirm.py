@@ -21,12 +21,8 @@ from rich.console import Console
 from search_spaces import CONTROLS
 from study.check_data import load_search_data, load_test_split
 from study.checkpoint import trials_with_folders
-from study.cli import Location, exit_status, parse
 from study.config import StudyConfig
 from study.description import stored_config
-from study.errors import InputError
-from study.hardware import now
-from study.interrupt import Interrupt
 from study.ledger import Proposal
 from study.metric import Ranking
 from study.preflight import check_test_split
@@ -41,6 +37,10 @@ from study.results import (
 )
 from study.search import Job, Machine
 from study.storage import FINALISTS, Mirror, Place, copied, place
+from study.system.command_line import Location, exit_status, parse
+from study.system.errors import InputError
+from study.system.hardware import now
+from study.system.interrupt import Interrupt
 from study.task import Data, SearchData, Task
 from study.training import History
 

@@ -20,7 +20,7 @@ from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import TrialState
 
-from study.errors import InputError
+from study.system.errors import InputError
 
 __all__ = ["Database", "StorageInternalError", "check_url", "reason"]
 

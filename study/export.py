@@ -13,8 +13,6 @@ import tyro
 
 from search_spaces import FAMILIES, Parameters, select
 from search_spaces.family import MIN_STEPS, Recipe
-from study.cli import Location, exit_status, parse
-from study.errors import InputError, said
 from study.metric import Ranking
 from study.parameters import PREFIX, proposed
 from study.results import (
@@ -27,6 +25,8 @@ from study.results import (
     read_total_steps,
 )
 from study.storage import copied
+from study.system.command_line import Location, exit_status, parse
+from study.system.errors import InputError, said
 
 COMMAND = "python -m study.export"
 

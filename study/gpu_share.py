@@ -11,9 +11,8 @@ from torch.autograd import DeviceType  # type: ignore[attr-defined]
 
 from search_spaces import Parameters
 from study.batches import endless
-from study.config import GPU_SHARE
-from study.errors import blamed
-from study.hardware import usable_gpus
+from study.system.errors import blamed
+from study.system.hardware import GPU_SHARE, usable_gpus
 from study.task import SearchData, Task
 from study.training import RunConfig, TrainingRun
 

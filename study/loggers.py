@@ -23,7 +23,7 @@ from ray.tune.logger import TBXLoggerCallback
 
 from study.checkpoint import trial_folder
 from study.config import StudyConfig
-from study.errors import InputError, said
+from study.system.errors import InputError, said
 
 LOGS = "logs"
 """The folder of a study in which the loggers' own are."""

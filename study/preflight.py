@@ -29,10 +29,11 @@ from study.check_functions import (
     same,
     transformed,
 )
-from study.errors import ChangedTaskError, InputError, said
 from study.fingerprint import Trace, describe_trace, difference
+from study.system.errors import ChangedTaskError, InputError, said
+from study.system.seeding import seed_everything
 from study.task import Data, SearchData, Split, Task
-from study.training import History, RunConfig, TrainingRun, seed_everything
+from study.training import History, RunConfig, TrainingRun
 
 
 class FirstBatch(NamedTuple):

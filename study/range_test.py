@@ -11,9 +11,9 @@ from torch.optim import Optimizer
 
 from search_spaces import FAMILIES, Parameters, PeakRange
 from study.batches import Batches, Pair, batches, endless
-from study.errors import InputError, blamed
+from study.system.errors import InputError, blamed
+from study.system.seeding import seed_everything
 from study.task import SearchData, Task
-from study.training import seed_everything
 
 STEPS = 200
 LOWEST, HIGHEST = 1e-6, 10.0

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from study.checkpoint import find_checkpoint, find_history, trials_with_folders
 from study.config import StudyConfig
-from study.errors import InputError
 from study.ledger import Ledger, Proposal
 from study.results import read_curves
 from study.storage import CHECKPOINTS
+from study.system.errors import InputError
 from study.training import History
 
 

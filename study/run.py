@@ -19,17 +19,11 @@ from rich.console import Console
 
 from search_spaces import FAMILIES, SearchSpace, preflight
 from search_spaces.family import MIN_STEPS
-from study import module
 from study.check_data import load_search_data
-from study.cli import exit_status, parse
 from study.config import MACHINE, OF_ONE_RUN, StudyConfig
 from study.database import Database, StorageInternalError, reason
 from study.description import COMMAND, describe, stored_config, stored_space
-from study.errors import InputError, StudyError, failed
-from study.files import HELD, locked
 from study.gpu_share import measured_share
-from study.hardware import now, usable_cpus, usable_gpus
-from study.interrupt import Interrupt
 from study.ledger import (
     Ledger,
     Proposal,
@@ -51,6 +45,12 @@ from study.results import (
 )
 from study.source import TaskSource
 from study.storage import CHECKPOINTS, Mirror, copied, naming, place, prove
+from study.system import module
+from study.system.atomic_files import HELD, locked
+from study.system.command_line import exit_status, parse
+from study.system.errors import InputError, StudyError, failed
+from study.system.hardware import now, usable_cpus, usable_gpus
+from study.system.interrupt import Interrupt
 from study.task import SearchData, Task
 from study.training import History, RunConfig
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol, Self
 
-from study.files import settle_home
+from study.system.user_folders import settle_home
 
 # Ray reads most of these when it is imported, and its workers inherit them all. A user's own
 # setting goes first.
@@ -75,11 +75,11 @@ from study.checkpoint import (
 )
 from study.cluster import LOCAL, Connection, Nodes, connect, fitted, slots
 from study.config import StudyConfig
-from study.errors import ChangedTaskError, CutShortError, StudyError
-from study.interrupt import Interrupt
 from study.ledger import Ledger, Proposal
 from study.source import TaskSource
 from study.storage import Mirror, Place, RemotePath, absolute, native
+from study.system.errors import ChangedTaskError, CutShortError, StudyError
+from study.system.interrupt import Interrupt
 from study.task import Data, Split
 from study.training import History
 from study.trial import Load, ScheduleTrial, share

@@ -25,11 +25,11 @@ from typing import Any
 import tyro
 
 from search_spaces import nearest
-from study.cli import parse
-from study.errors import InputError, StudyError, said
+from study.system.command_line import parse
+from study.system.errors import InputError, StudyError, said
+from study.system.seeding import seed_everything
 from study.task import Task
 from study.tasks import TASKS
-from study.training import seed_everything
 
 
 @dataclass(frozen=True)

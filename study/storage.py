@@ -21,7 +21,7 @@ import fsspec
 import pyarrow as pa
 from pyarrow.fs import FileSelector, FileSystem, FileType, FSSpecHandler, PyFileSystem
 
-from study.errors import InputError, StudyError, said
+from study.system.errors import InputError, StudyError, said
 
 CHECKPOINTS, FINALISTS = "checkpoints", "finalists"
 """The folders of a study in which workers keep its trials and its finalists' replicates."""

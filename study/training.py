@@ -29,6 +29,7 @@ from search_spaces.preflight import cycle_ends
 from study.batches import Batches, batches
 from study.ensemble import Weights, ensemble_metrics, outputs
 from study.step import training_steps
+from study.system.seeding import seed_everything
 from study.task import Data, SearchData, Task
 
 Status = Literal["running", "completed", "diverged", "failed", "stopped"]
@@ -349,14 +350,6 @@ def evaluation_batch(batch_size: int) -> int:
 def is_constant(low: Tensor, high: Tensor) -> Tensor:
     """Whether outputs between these do not differ, each by its own size, from input to input."""
     return (high - low <= 1e-6 * torch.maximum(low.abs(), high.abs())).all()
-
-
-def seed_everything(seed: int) -> None:
-    """Seed the global random states that a task may draw from, and have cuDNN repeat itself."""
-    torch.backends.cudnn.deterministic = True
-    torch.manual_seed(seed)
-    np.random.seed(seed)
-    random.seed(seed)
 
 
 def _thinned(total_steps: int) -> frozenset[int]:

@@ -14,11 +14,12 @@ from ray import ObjectRef, tune
 
 from study.batches import on_device
 from study.checkpoint import read_checkpoint, write_checkpoint
-from study.errors import ChangedTaskError
-from study.files import locked, private_folder
 from study.preflight import refuse_difference
 from study.source import TaskSource
 from study.storage import Place, RemotePath
+from study.system.atomic_files import locked
+from study.system.errors import ChangedTaskError
+from study.system.user_folders import private_folder
 from study.task import Data, SearchData, Split, Task
 from study.training import EpochRecord, History, RunConfig, TrainingRun
 

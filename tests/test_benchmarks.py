@@ -15,9 +15,9 @@ from benchmarks.sleeper import Sleeper
 from benchmarks.stub import first_samples
 from benchmarks.throughput import WORKER_ENVIRONMENT
 from study.checkpoint import read_history
-from study.errors import InputError
 from study.lenet import LeNet
 from study.search import _ENVIRONMENT
+from study.system.errors import InputError
 from study.task import SearchData
 from study.training import RunConfig
 

@@ -9,9 +9,9 @@ import pytest
 
 from search_spaces import FAMILIES, GROUPS
 from study.config import StudyConfig
-from study.interrupt import Interrupt
 from study.results import STUDY_JSON, write_study_json
 from study.run import _resume_command, main
+from study.system.interrupt import Interrupt
 from tests.conftest import run_command
 
 TASKS = "mnist, fashion_mnist, cifar10, digits, path/to/file.py:function or package.module:function"
@@ -73,7 +73,7 @@ BAD_FLAGS = [
 def test_bad_input_is_named(
     flags: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from study.errors import InputError
+    from study.system.errors import InputError
 
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=message) as caught:
@@ -110,7 +110,7 @@ def stored(tmp_path: Path) -> Path:
 
 
 def refused(*arguments: object) -> str:
-    from study.errors import InputError
+    from study.system.errors import InputError
 
     with pytest.raises(InputError) as caught:
         main([str(argument) for argument in arguments])
@@ -215,7 +215,7 @@ def test_help_names_every_flag() -> None:
 def test_an_interruption_before_the_study_is_no_traceback(tmp_path: Path) -> None:
     source = (
         "import os, signal, sys\n"
-        "from study.cli import exit_status\n"
+        "from study.system.command_line import exit_status\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background\n"
         "sys.exit(exit_status(lambda _: os.kill(os.getpid(), signal.SIGINT) or 0))"
     )

@@ -19,12 +19,12 @@ import analysis
 from study import confirm, run
 from study.confirm import Planned, choose, open_test_split, replicate_seed, replicates_of
 from study.description import stored_config
-from study.errors import InputError, StudyError
 from study.ledger import Proposal, _seeds
 from study.metric import ACCURACY, RMSE
 from study.results import FinalistTable, read_finalists
 from study.results import write_study_json as write_json
 from study.storage import FINALISTS
+from study.system.errors import InputError, StudyError
 from study.task import Split
 from study.tasks import digits
 from study.training import EpochRecord, History, RunConfig, Status, TrainingRun

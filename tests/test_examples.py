@@ -21,9 +21,9 @@ from torch.nn import functional
 import analysis
 from study import run
 from study.check_data import load_search_data
-from study.errors import StudyError
 from study.preflight import check_task
 from study.source import TaskSource
+from study.system.errors import StudyError
 from study.task import SearchData
 from study.tasks import cifar10, fashion_mnist
 from study.tasks.published import TEST_FILES, TRAIN_FILES, Published, to_idx

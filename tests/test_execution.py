@@ -16,11 +16,11 @@ from study.checkpoint import trial_folder, write_checkpoint
 from study.cluster import Connection
 from study.config import StudyConfig
 from study.confirm import Planned
-from study.errors import CutShortError
-from study.interrupt import Interrupt
 from study.ledger import Proposal
 from study.search import Execution, Job, LedgerCallback, RayLost
 from study.storage import Mirror
+from study.system.errors import CutShortError
+from study.system.interrupt import Interrupt
 from study.training import EpochRecord, History, Status
 from tests.test_trial_scheduler import Seen
 

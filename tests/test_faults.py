@@ -23,11 +23,11 @@ from optuna.trial import TrialState
 import analysis
 from study import run
 from study.checkpoint import read_checkpoint
-from study.errors import InputError, StudyError
-from study.interrupt import Interrupt
 from study.ledger import Proposal
 from study.progress import Display
 from study.storage import CHECKPOINTS
+from study.system.errors import InputError, StudyError
+from study.system.interrupt import Interrupt
 from study.tasks import digits as digits_task
 from tests.conftest import as_nobody, run_command
 from tests.test_study import TIMINGS, Study, command, journal, study

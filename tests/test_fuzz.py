@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from study.check_data import load_search_data, load_test_split
 from study.config import StudyConfig
 from study.description import stored_config, stored_space
-from study.errors import InputError
 from study.ledger import Ledger, Proposal
 from study.metric import ACCURACY
 from study.plan import Plan
@@ -30,6 +29,7 @@ from study.preflight import (
 from study.results import ResultTables, read_ranking, read_study_json, read_tables
 from study.run import _parse
 from study.source import TaskSource
+from study.system.errors import InputError
 from study.training import History, RunConfig, TrainingRun
 from tests.awkward import FORMATS, KINDS, LOSSES, METRICS, MODELS, TARGETS, TRANSFORMS, Parts
 from tests.test_results import COMPLETED, COSINE, SPACE

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from torch.autograd import DeviceType  # type: ignore[attr-defined]
 
 from study import gpu_share
-from study.config import GPU_SHARE, StudyConfig
-from study.errors import InputError
+from study.config import StudyConfig
 from study.gpu_share import MOST, busy_fraction, measured_share, share
 from study.run import main
+from study.system.errors import InputError
+from study.system.hardware import GPU_SHARE
 from study.task import SearchData, Task
 from study.training import RunConfig, TrainingRun
 from tests.tasks import small_task

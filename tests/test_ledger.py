@@ -22,10 +22,10 @@ from optuna.trial import TrialState
 from search_spaces import FAMILIES, GROUPS, SearchSpace, select
 from search_spaces.preflight import draw
 from study.database import Database
-from study.errors import InputError
 from study.ledger import GOOD, JOURNAL, REMEMBERED, Ledger, Proposal, Records, View
 from study.metric import ACCURACY, RMSE, Ranking
 from study.plan import STARTUP_TRIALS, Allocation, Plan, Sampler
+from study.system.errors import InputError
 from study.training import EpochRecord, History, Status
 
 PEAK = (1e-3, 1.0)

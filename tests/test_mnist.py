@@ -15,7 +15,7 @@ import pytest
 import torch
 import torchvision
 
-from study.errors import InputError, StudyError
+from study.system.errors import InputError, StudyError
 from study.task import SearchData
 from study.tasks import mnist as mnist_module
 from study.tasks import published

@@ -16,7 +16,7 @@ import analysis
 from study import cluster as of_study
 from study.cluster import fitted, slots
 from study.config import StudyConfig
-from study.errors import InputError
+from study.system.errors import InputError
 from tests.conftest import run_command
 from tests.s3 import BUCKET, KEYS, free_port, server
 

@@ -25,21 +25,22 @@ from analysis.report import ReportConfig
 from benchmarks.__main__ import Benchmarks
 from reproductions.runs import Reproduction
 from search_spaces import SearchSpace
-from study import cluster, module
-from study.cli import parse
+from study import cluster
 from study.config import StudyConfig
 from study.confirm import ConfirmConfig
-from study.errors import InputError, StudyError, failed
 from study.export import ExportConfig
-from study.files import cache_folder, private_folder, settle_home
-from study.hardware import usable_cpus
-from study.interrupt import Interrupt
 from study.ledger import Ledger, Lines
 from study.metric import ACCURACY
 from study.plan import Plan
 from study.results import read_study_json, write_study_json
 from study.run import _locked, start_report
 from study.storage import RemotePath, above, below, copied, is_url, place
+from study.system import module
+from study.system.command_line import parse
+from study.system.errors import InputError, StudyError, failed
+from study.system.hardware import usable_cpus
+from study.system.interrupt import Interrupt
+from study.system.user_folders import cache_folder, private_folder, settle_home
 from tests.conftest import NOBODY, as_nobody
 
 COMMANDS = (
@@ -343,7 +344,7 @@ def test_ctrl_c_is_left_alone_where_a_program_only_imports_us(tmp_path: Path) ->
 
 @pytest.mark.parametrize("program", ["print('x')", "print('x' * 10**6)", "main(['--help'])"])
 def test_what_nobody_reads_ends_as_unix_tools_do(program: str, tmp_path: Path) -> None:
-    source = "import sys\nfrom study.cli import exit_status, parse\n"
+    source = "import sys\nfrom study.system.command_line import exit_status, parse\n"
     source += "from analysis.gallery import GalleryConfig\n" if "main" in program else ""
     source += "main = lambda arguments: parse(GalleryConfig, 'x', arguments)\n"
     source += f"sys.exit(exit_status(lambda _: {program} or 0))"
@@ -356,14 +357,14 @@ def test_what_nobody_reads_ends_as_unix_tools_do(program: str, tmp_path: Path) -
 
 
 def test_another_broken_pipe_is_an_error(tmp_path: Path) -> None:
-    source = "import sys\nfrom study.cli import exit_status\n"
+    source = "import sys\nfrom study.system.command_line import exit_status\n"
     source += "def main(_): raise BrokenPipeError(32, 'x')\nsys.exit(exit_status(main))"
     assert run_where(tmp_path, ["-c", source]) == (1, "error: x; mend that\n")
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_a_terminal_without_umlauts_is_no_error(stream: str) -> None:
-    source = "import sys\nfrom study.cli import exit_status\n"
+    source = "import sys\nfrom study.system.command_line import exit_status\n"
     source += f"sys.exit(exit_status(lambda _: print('\\xfcbung', file=sys.{stream}) or 0))"
     done = subprocess.run(
         [sys.executable, "-c", source],
@@ -485,7 +486,7 @@ def test_a_ray_that_does_not_start_names_the_limits(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_limit_of_threads_is_one_line() -> None:
-    source = "import sys\nfrom study.cli import exit_status\n"
+    source = "import sys\nfrom study.system.command_line import exit_status\n"
     source += 'def main(_): raise RuntimeError("can\'t start new thread")\n'
     source += "sys.exit(exit_status(main))"
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True)

@@ -12,7 +12,7 @@ from analysis import gallery
 from search_spaces import FAMILIES, Parameters, ScheduleFamily
 from search_spaces.family import Recipe
 from search_spaces.preflight import PreflightError, check, draw, samples
-from study.errors import InputError
+from study.system.errors import InputError
 from tests.test_families import PEAK, every_family
 
 

@@ -12,8 +12,8 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from study.batches import endless
-from study.errors import InputError
 from study.range_test import RUNS, STEPS, range_test
+from study.system.errors import InputError
 from study.task import RMSE, SearchData, Split, Task
 
 

@@ -24,7 +24,6 @@ from study.checkpoint import (
     write_checkpoint,
 )
 from study.config import StudyConfig
-from study.errors import InputError, StudyError
 from study.storage import (
     NOT_READ,
     Mirror,
@@ -38,6 +37,7 @@ from study.storage import (
     pull,
     push,
 )
+from study.system.errors import InputError, StudyError
 from study.task import SearchData
 from study.training import RunConfig, TrainingRun
 from tests.conftest import run_command

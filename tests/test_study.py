@@ -23,11 +23,11 @@ from optuna.trial import TrialState
 import analysis
 from study import confirm, run
 from study.checkpoint import find_checkpoint, read_checkpoint
-from study.errors import ChangedTaskError, InputError, StudyError
-from study.hardware import usable_cpus
 from study.ledger import Proposal
 from study.progress import Display
 from study.storage import CHECKPOINTS
+from study.system.errors import ChangedTaskError, InputError, StudyError
+from study.system.hardware import usable_cpus
 from study.task import SearchData
 from study.tasks.mnist import make_task
 from study.tasks.published import TRAIN_FILES

@@ -14,11 +14,11 @@ from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from study.batches import batches
 from study.check_data import load_search_data
-from study.errors import ChangedTaskError, InputError
 from study.metric import RMSE, Metric, rmse
 from study.preflight import check_resume, check_task, refuse_other
 from study.run import main
 from study.source import TaskSource
+from study.system.errors import ChangedTaskError, InputError
 from study.task import SearchData, Split, Task
 from study.tasks import TASKS, digits
 from tests.tasks import TRIAL, Samples, tensors

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from study.files import write_atomically
 from study.lenet import LeNet
+from study.system.atomic_files import write_atomically
 from study.task import SearchData, Split, Task
 from study.tasks.published import (
     TEST_FILES,

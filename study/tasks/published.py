@@ -19,9 +19,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from study.errors import InputError, StudyError, failed
-from study.files import locked
 from study.lenet import LeNet
+from study.system.atomic_files import locked
+from study.system.errors import InputError, StudyError, failed
 from study.task import SearchData, Split, Task
 
 PROBE_SECONDS = 5.0

@@ -53,7 +53,7 @@ def now() -> str:
 
 def _source_digest() -> str:
     """Of what trains: all code of search_spaces and study, as this process finds it."""
-    digest, root = hashlib.sha256(), Path(__file__).parent.parent
+    digest, root = hashlib.sha256(), Path(__file__).parents[2]
     for path in sorted(
         path for part in ("search_spaces", "study") for path in (root / part).rglob("*.py")
     ):
@@ -73,3 +73,7 @@ def _git_commit() -> str:
     except OSError:
         return "unknown"
     return done.stdout.strip() or "unknown"
+
+
+GPU_SHARE = 0.25
+"""Of a GPU, for each trial: a small network leaves most of one idle."""

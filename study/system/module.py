@@ -1,6 +1,6 @@
-"""Runs a module of this project: ``python -P study/module.py analysis.report results/NAME``.
+"""Runs a module of this project: ``python -P study/system/module.py analysis.report results/NAME``.
 
-As ``python -m`` does, but our packages are those that lie beside this file: what is called so in
+As ``python -m`` does, but our packages are those that lie beside this one: what is called so in
 the working directory, an ``analysis.py`` of the user's, say, is not taken for them. All else is
 looked for there too, and last.
 """
@@ -10,7 +10,7 @@ import sys
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 """The folder of our packages: a checkout, or where pip has put them."""
 PACKAGES = ("search_spaces", "study", "analysis")
 

@@ -16,7 +16,7 @@ import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
 import study
-from study.errors import InputError, StudyError, failed, remedy
+from study.system.errors import InputError, StudyError, failed, remedy
 
 T = TypeVar("T")
 BROKEN_PIPE = 128 + 13

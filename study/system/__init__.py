@@ -1,0 +1,1 @@
+"""The process: errors, files, the command line, hardware, interrupts, seeds."""
