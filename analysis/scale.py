@@ -13,7 +13,7 @@ from matplotlib.axis import Axis
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from study.metric import ACCURACY, Ranking
+from study.tasks.metric import ACCURACY, Ranking
 
 LEAST_ERROR = 5e-5
 """At which an error of 0 is put, half a sample of 10,000, so that a log axis can show it."""

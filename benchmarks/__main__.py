@@ -18,7 +18,7 @@ from study.system.atomic_files import write_atomically
 from study.system.command_line import Folder, exit_status, parse
 from study.system.errors import InputError, said
 from study.system.hardware import describe_hardware, describe_versions, now
-from study.tasks.mnist import load_search_data
+from study.tasks.builtin.mnist import load_search_data
 
 SECTIONS = {
     "a": "throughput:training",

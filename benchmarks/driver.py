@@ -27,12 +27,12 @@ from benchmarks.sleeper import Sleeper
 from search_spaces import GROUPS, SearchSpace
 from study.config import StudyConfig
 from study.ledger import JOURNAL, Ledger, Proposal, records_of
-from study.metric import ACCURACY
 from study.plan import Plan
 from study.results import ResultTables, write_study_json
-from study.source import TaskSource
 from study.storage import CHECKPOINTS, Mirror, RemotePath
 from study.system.interrupt import Interrupt
+from study.tasks.metric import ACCURACY
+from study.tasks.task_source import TaskSource
 from study.training import History
 
 WORKERS_A_NODE = 16

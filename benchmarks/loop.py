@@ -21,7 +21,7 @@ from search_spaces import FAMILIES
 from study.config import StudyConfig
 from study.plan import middle
 from study.task import SearchData, Split
-from study.tasks import mnist
+from study.tasks.builtin import mnist
 from study.training import RunConfig, TrainingRun
 
 PEAK_RATE, STEPS, BATCH = 0.03, 10_000, plain.BATCH

@@ -16,8 +16,8 @@ from benchmarks.processes import on_cores, run
 from benchmarks.storage_server import BUCKET, counting_server
 from search_spaces import GROUPS, SearchSpace
 from study.ledger import Ledger
-from study.metric import ACCURACY
 from study.plan import Plan
+from study.tasks.metric import ACCURACY
 from study.training import EpochRecord, History
 
 LATENCY = 0.025

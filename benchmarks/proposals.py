@@ -9,8 +9,8 @@ from pathlib import Path
 from benchmarks.measure import Row, Scale
 from search_spaces import GROUPS, SearchSpace
 from study.ledger import Ledger
-from study.metric import ACCURACY
 from study.plan import Plan
+from study.tasks.metric import ACCURACY
 from study.training import EpochRecord, History
 
 SPACE = SearchSpace(GROUPS["all"], (3e-3, 0.3), {})

@@ -12,8 +12,8 @@ from search_spaces import FAMILIES, SearchSpace
 from search_spaces.preflight import draw, samples
 from study.description import as_json
 from study.ledger import Proposal
-from study.metric import ACCURACY
 from study.results import ResultTables, write_study_json
+from study.tasks.metric import ACCURACY
 from study.training import EpochRecord, History
 
 STEPS = 300

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from study.task import SearchData, Split, Task
-from study.tasks import mnist
+from study.tasks.builtin import mnist
 
 MARK = "LR_STUDY_BENCH_MARK"
 """The environment variable that names the file for the time of the first training step."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from study.task import Task
-from study.tasks.fashion_mnist import load_search_data, load_test_data
+from study.tasks.builtin.fashion_mnist import load_search_data, load_test_data
 
 
 def transform(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

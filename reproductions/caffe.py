@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from study.task import SearchData, Split, Task
-from study.tasks import mnist
+from study.tasks.builtin import mnist
 
 
 def make_task() -> Task:

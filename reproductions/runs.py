@@ -23,7 +23,6 @@ from analysis.statistics import mean_interval
 from analysis.style import house_style, save
 from search_spaces import Parameters
 from study.batches import batches
-from study.check_data import load_search_data
 from study.checkpoint import find_checkpoint, read_checkpoint
 from study.config import StudyConfig
 from study.confirm import Planned, load_all_data, open_test_split
@@ -32,7 +31,6 @@ from study.ledger import Proposal
 from study.progress import Display
 from study.results import FinalistTable
 from study.search import Job, Machine
-from study.source import TaskSource
 from study.storage import FINALISTS, Mirror, Place, absolute
 from study.system.atomic_files import locked, write_atomically
 from study.system.command_line import Folder, parse
@@ -40,6 +38,8 @@ from study.system.errors import StudyError
 from study.system.hardware import describe_versions
 from study.system.interrupt import Interrupt
 from study.task import Split, Task
+from study.tasks.check_data import load_search_data
+from study.tasks.task_source import TaskSource
 from study.training import History
 
 

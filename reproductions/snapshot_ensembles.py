@@ -16,7 +16,7 @@ from analysis.style import COLUMN
 from reproductions.runs import Bench, Outcome, Run, percent, together
 from study.system.command_line import exit_status
 from study.task import Split
-from study.tasks import mnist
+from study.tasks.builtin import mnist
 
 PEAK_LR, CYCLES = 0.05, 5
 CYCLED, LONG, SHORT = "snapshots of one run", "one long cosine", "independent short runs"

@@ -23,7 +23,7 @@ from search_spaces import ParameterValue
 from study.checkpoint import read_checkpoint
 from study.system.command_line import exit_status
 from study.task import Split, Task
-from study.tasks import mnist
+from study.tasks.builtin import mnist
 
 CHILDREN, PEAK_RATES = 6, (0.003, 0.01, 0.03, 0.1)
 ONE_CYCLE = {"rise_fraction": 0.3, "start_ratio": 0.1, "end_ratio": 1e-4, "phases": 2}

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from study.task import Data, Split
+from study.tasks.task import Data, Split
 
 Pair = tuple[Tensor, Tensor]
 T = TypeVar("T")

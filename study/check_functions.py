@@ -14,12 +14,12 @@ from torch import Generator, Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
 from study.batches import Batches, batches
-from study.check_data import call, wrong
-from study.fingerprint import Trace
-from study.metric import IGNORED, accuracy
 from study.system.errors import said
 from study.system.seeding import seed_everything
-from study.task import Data, Split, Task
+from study.tasks.check_data import call, wrong
+from study.tasks.fingerprint import Trace
+from study.tasks.metric import IGNORED, accuracy
+from study.tasks.task import Data, Split, Task
 from study.training import evaluation_batch, is_constant
 
 MODEL, LOSS, METRIC = (

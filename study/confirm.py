@@ -19,12 +19,10 @@ import tyro
 from rich.console import Console
 
 from search_spaces import CONTROLS
-from study.check_data import load_search_data, load_test_split
 from study.checkpoint import trials_with_folders
 from study.config import StudyConfig
 from study.description import stored_config
 from study.ledger import Proposal
-from study.metric import Ranking
 from study.preflight import check_test_split
 from study.progress import Display
 from study.results import (
@@ -41,7 +39,9 @@ from study.system.command_line import Location, exit_status, parse
 from study.system.errors import InputError
 from study.system.hardware import now
 from study.system.interrupt import Interrupt
-from study.task import Data, SearchData, Task
+from study.tasks.check_data import load_search_data, load_test_split
+from study.tasks.metric import Ranking
+from study.tasks.task import Data, SearchData, Task
 from study.training import History
 
 COMMAND = "python -m study.confirm"

@@ -15,11 +15,11 @@ from search_spaces import FAMILIES, SearchSpace, select
 from study.config import OF_ONE_RUN, StudyConfig
 from study.range_test import range_test
 from study.results import STUDY_JSON
-from study.source import TaskSource
 from study.storage import above, below, is_url
 from study.system.errors import InputError
 from study.system.hardware import describe_hardware, describe_versions, now
-from study.task import SearchData, Task
+from study.tasks.task import SearchData, Task
+from study.tasks.task_source import TaskSource
 
 COMMAND = "python -m study.run"
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from study.batches import Batches
-from study.task import Task
+from study.tasks.task import Task
 
 Weights = Mapping[str, Any]
 """As ``model.state_dict()`` gives them, buffers included."""

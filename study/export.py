@@ -13,7 +13,6 @@ import tyro
 
 from search_spaces import FAMILIES, Parameters, select
 from search_spaces.family import MIN_STEPS, Recipe
-from study.metric import Ranking
 from study.parameters import PREFIX, proposed
 from study.results import (
     Tables,
@@ -27,6 +26,7 @@ from study.results import (
 from study.storage import copied
 from study.system.command_line import Location, exit_status, parse
 from study.system.errors import InputError, said
+from study.tasks.metric import Ranking
 
 COMMAND = "python -m study.export"
 

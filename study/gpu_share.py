@@ -13,7 +13,7 @@ from search_spaces import Parameters
 from study.batches import endless
 from study.system.errors import blamed
 from study.system.hardware import GPU_SHARE, usable_gpus
-from study.task import SearchData, Task
+from study.tasks.task import SearchData, Task
 from study.training import RunConfig, TrainingRun
 
 MOST = 16

@@ -29,10 +29,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from search_spaces import FAMILIES, Parameters, SearchSpace
 from study.config import StudyConfig
 from study.database import Database
-from study.metric import Ranking
 from study.plan import DrawnBy, Plan
 from study.system.atomic_files import where_known
 from study.system.errors import InputError, said
+from study.tasks.metric import Ranking
 from study.training import History, RunConfig
 
 JOURNAL = "optuna.journal"

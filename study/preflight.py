@@ -13,7 +13,6 @@ from torch import Generator, Tensor, nn
 from torch.utils.data import Dataset
 
 from study.batches import batches, last_batch
-from study.check_data import call, wrong
 from study.check_functions import (
     LOSS,
     MODEL,
@@ -29,10 +28,11 @@ from study.check_functions import (
     same,
     transformed,
 )
-from study.fingerprint import Trace, describe_trace, difference
 from study.system.errors import ChangedTaskError, InputError, said
 from study.system.seeding import seed_everything
-from study.task import Data, SearchData, Split, Task
+from study.tasks.check_data import call, wrong
+from study.tasks.fingerprint import Trace, describe_trace, difference
+from study.tasks.task import Data, SearchData, Split, Task
 from study.training import History, RunConfig, TrainingRun
 
 

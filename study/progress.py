@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from study.ledger import Proposal
-from study.metric import Ranking
+from study.tasks.metric import Ranking
 from study.training import History
 
 

@@ -13,7 +13,7 @@ from search_spaces import FAMILIES, Parameters, PeakRange
 from study.batches import Batches, Pair, batches, endless
 from study.system.errors import InputError, blamed
 from study.system.seeding import seed_everything
-from study.task import SearchData, Task
+from study.tasks.task import SearchData, Task
 
 STEPS = 200
 LOWEST, HIGHEST = 1e-6, 10.0

@@ -18,11 +18,11 @@ from optuna.distributions import BaseDistribution
 
 from search_spaces import SearchSpace
 from study.ledger import Proposal
-from study.metric import ACCURACY, Ranking
 from study.parameters import as_cells, column_types, stored_ranges
 from study.storage import Place
 from study.system.atomic_files import replacing, write_atomically
 from study.system.errors import InputError
+from study.tasks.metric import ACCURACY, Ranking
 from study.training import History
 
 STUDY_JSON = "study.json"

@@ -19,7 +19,6 @@ from rich.console import Console
 
 from search_spaces import FAMILIES, SearchSpace, preflight
 from search_spaces.family import MIN_STEPS
-from study.check_data import load_search_data
 from study.config import MACHINE, OF_ONE_RUN, StudyConfig
 from study.database import Database, StorageInternalError, reason
 from study.description import COMMAND, describe, stored_config, stored_space
@@ -43,7 +42,6 @@ from study.results import (
     read_study_json,
     write_study_json,
 )
-from study.source import TaskSource
 from study.storage import CHECKPOINTS, Mirror, copied, naming, place, prove
 from study.system import module
 from study.system.atomic_files import HELD, locked
@@ -51,7 +49,9 @@ from study.system.command_line import exit_status, parse
 from study.system.errors import InputError, StudyError, failed
 from study.system.hardware import now, usable_cpus, usable_gpus
 from study.system.interrupt import Interrupt
-from study.task import SearchData, Task
+from study.tasks.check_data import load_search_data
+from study.tasks.task import SearchData, Task
+from study.tasks.task_source import TaskSource
 from study.training import History, RunConfig
 
 if TYPE_CHECKING:

@@ -76,13 +76,14 @@ from study.checkpoint import (
 from study.cluster import LOCAL, Connection, Nodes, connect, fitted, slots
 from study.config import StudyConfig
 from study.ledger import Ledger, Proposal
-from study.source import TaskSource
 from study.storage import Mirror, Place, RemotePath, absolute, native
 from study.system.errors import ChangedTaskError, CutShortError, StudyError
 from study.system.interrupt import Interrupt
-from study.task import Data, Split
+from study.tasks.check_data import Load
+from study.tasks.task import Data, Split
+from study.tasks.task_source import TaskSource
 from study.training import History
-from study.trial import Load, ScheduleTrial, share
+from study.trial import ScheduleTrial, share
 
 KEPT = 3
 """One in so many goes on after a ninth and after a third of its horizon."""

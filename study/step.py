@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
 from study.batches import Batches, TensorBatches
-from study.task import Task
+from study.tasks.task import Task
 
 CAPTURES_ON = frozenset({"cuda"})
 """Types of device on which steps are captured. Elsewhere a "captured" step is a function that is

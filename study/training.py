@@ -30,7 +30,7 @@ from study.batches import Batches, batches
 from study.ensemble import Weights, ensemble_metrics, outputs
 from study.step import training_steps
 from study.system.seeding import seed_everything
-from study.task import Data, SearchData, Task
+from study.tasks.task import Data, SearchData, Task
 
 Status = Literal["running", "completed", "diverged", "failed", "stopped"]
 

@@ -3,7 +3,7 @@
 import platform
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,14 @@ from ray import ObjectRef, tune
 from study.batches import on_device
 from study.checkpoint import read_checkpoint, write_checkpoint
 from study.preflight import refuse_difference
-from study.source import TaskSource
 from study.storage import Place, RemotePath
 from study.system.atomic_files import locked
 from study.system.errors import ChangedTaskError
 from study.system.user_folders import private_folder
-from study.task import Data, SearchData, Split, Task
+from study.tasks.check_data import Load
+from study.tasks.task import Data, SearchData, Split, Task
+from study.tasks.task_source import TaskSource
 from study.training import EpochRecord, History, RunConfig, TrainingRun
-
-Load = Callable[[Task, Path], Sequence[Data]]
-"""Gives the training and the validation split, and the test split where it is to be opened."""
 
 
 class ScheduleTrial(tune.Trainable):

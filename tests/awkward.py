@@ -12,8 +12,8 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
-from study.metric import ACCURACY, RMSE, Metric
 from study.task import Data, SearchData, Split, Task
+from study.tasks.metric import ACCURACY, RMSE, Metric
 
 SAMPLES, CLASSES = 90, 3
 Shaper = Callable[[Tensor], Tensor]

@@ -16,7 +16,7 @@ import torch
 
 from study.config import StudyConfig
 from study.task import SearchData
-from study.tasks.mnist import load_search_data
+from study.tasks.builtin.mnist import load_search_data
 from tests.tasks import excerpt
 
 mpl.use("agg")

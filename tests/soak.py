@@ -28,7 +28,7 @@ from study.ledger import Ledger
 from study.plan import Plan
 from study.results import read_ranking, read_study_json
 from study.storage import CHECKPOINTS
-from study.tasks.digits import make_task
+from study.tasks.builtin.digits import make_task
 from study.training import TrainingRun
 
 

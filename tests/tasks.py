@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from study.config import StudyConfig
-from study.lenet import LeNet
 from study.task import ACCURACY, Data, SearchData, Split, Task
-from study.tasks import digits, mnist
+from study.tasks.builtin import digits, mnist
+from study.tasks.builtin.lenet import LeNet
 from study.training import RunConfig
 
 TRAIN_SAMPLES, VALIDATION_SAMPLES = 1_000, 500

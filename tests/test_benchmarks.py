@@ -15,10 +15,10 @@ from benchmarks.sleeper import Sleeper
 from benchmarks.stub import first_samples
 from benchmarks.throughput import WORKER_ENVIRONMENT
 from study.checkpoint import read_history
-from study.lenet import LeNet
 from study.search import _ENVIRONMENT
 from study.system.errors import InputError
 from study.task import SearchData
+from study.tasks.builtin.lenet import LeNet
 from study.training import RunConfig
 
 

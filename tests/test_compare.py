@@ -10,8 +10,8 @@ import pytest
 from analysis.compare import CompareConfig, main
 from analysis.report import write_report
 from analysis.studies import load_studies, rank_by_study, winning_curves
-from study.metric import RMSE
 from study.system.errors import InputError
+from study.tasks.metric import RMSE
 from tests.conftest import run_command
 from tests.test_figures import STUDY, Outcome, write_study
 

@@ -20,13 +20,13 @@ from study import confirm, run
 from study.confirm import Planned, choose, open_test_split, replicate_seed, replicates_of
 from study.description import stored_config
 from study.ledger import Proposal, _seeds
-from study.metric import ACCURACY, RMSE
 from study.results import FinalistTable, read_finalists
 from study.results import write_study_json as write_json
 from study.storage import FINALISTS
 from study.system.errors import InputError, StudyError
 from study.task import Split
-from study.tasks import digits
+from study.tasks.builtin import digits
+from study.tasks.metric import ACCURACY, RMSE
 from study.training import EpochRecord, History, RunConfig, Status, TrainingRun
 from tests.test_study import Study, command, study
 
@@ -335,7 +335,7 @@ def test_a_bad_test_split_is_named(split: Callable[[], Any], message: str, tmp_p
 UNFIT = """
 from dataclasses import replace
 from study.task import Split
-from study.tasks import digits
+from study.tasks.builtin import digits
 
 def make_task():
     task = digits.make_task()

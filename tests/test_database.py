@@ -29,10 +29,10 @@ from study import run
 from study.config import StudyConfig
 from study.database import Database
 from study.ledger import JOURNAL, Ledger, recorded_proposals
-from study.metric import ACCURACY
 from study.plan import Plan
 from study.recovery import finished_before
 from study.system.errors import InputError
+from study.tasks.metric import ACCURACY
 from tests import test_ledger, test_recovery
 from tests.conftest import run_command
 from tests.test_faults import started

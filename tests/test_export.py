@@ -14,9 +14,9 @@ from search_spaces.family import NO_EXTRAS, Extras, applied_rate
 from search_spaces.preflight import draw, samples
 from study import export
 from study.ledger import Proposal
-from study.metric import ACCURACY
 from study.results import FinalistTable, ResultTables, write_study_json
 from study.system.errors import InputError
+from study.tasks.metric import ACCURACY
 from study.training import EpochRecord, History, Status
 from tests.test_families import PEAK, WITH_WARMUP, every_family
 

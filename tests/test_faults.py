@@ -28,7 +28,7 @@ from study.progress import Display
 from study.storage import CHECKPOINTS
 from study.system.errors import InputError, StudyError
 from study.system.interrupt import Interrupt
-from study.tasks import digits as digits_task
+from study.tasks.builtin import digits as digits_task
 from tests.conftest import as_nobody, run_command
 from tests.test_study import TIMINGS, Study, command, journal, study
 

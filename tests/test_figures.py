@@ -22,8 +22,8 @@ from analysis.sections import SECTIONS
 from analysis.style import house_style, short
 from search_spaces import FAMILIES, SearchSpace
 from study.ledger import Proposal
-from study.metric import ACCURACY, RMSE, Ranking
 from study.results import ResultTables, write_study_json
+from study.tasks.metric import ACCURACY, RMSE, Ranking
 from study.training import EpochRecord, History, Status
 
 SPACE = SearchSpace(tuple(FAMILIES), (0.01, 0.1))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from study.fingerprint import GIVEN, describe_trace, difference, fingerprint
+from study.tasks.fingerprint import GIVEN, describe_trace, difference, fingerprint
 
 
 def shuffled(seed: int) -> torch.Generator:

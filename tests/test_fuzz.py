@@ -13,11 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from study.check_data import load_search_data, load_test_split
 from study.config import StudyConfig
 from study.description import stored_config, stored_space
 from study.ledger import Ledger, Proposal
-from study.metric import ACCURACY
 from study.plan import Plan
 from study.preflight import (
     check_resume,
@@ -28,8 +26,10 @@ from study.preflight import (
 )
 from study.results import ResultTables, read_ranking, read_study_json, read_tables
 from study.run import _parse
-from study.source import TaskSource
 from study.system.errors import InputError
+from study.tasks.check_data import load_search_data, load_test_split
+from study.tasks.metric import ACCURACY
+from study.tasks.task_source import TaskSource
 from study.training import History, RunConfig, TrainingRun
 from tests.awkward import FORMATS, KINDS, LOSSES, METRICS, MODELS, TARGETS, TRANSFORMS, Parts
 from tests.test_results import COMPLETED, COSINE, SPACE

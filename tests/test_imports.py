@@ -12,6 +12,8 @@ FORBIDDEN = {
     "analysis": {"reproductions", "ray", "torch"},
     "reproductions": {"ray", "optuna"},
 }
+FOLDERS = ("system", "tasks")
+"""Of study, from the left to the right: each imports itself and those on its left."""
 MAY_IMPORT_OPTUNA = {"analysis/importance.py"}
 
 
@@ -57,24 +59,24 @@ def test_of_the_analysis_only_one_file_knows_optuna() -> None:
     assert knowing("analysis", "optuna") == MAY_IMPORT_OPTUNA
 
 
+def folder(name: str) -> int:
+    """Which of study's folders a module lies in, counted from the left; the commands come last."""
+    first = name.split(".")[1] if "." in name else ""
+    return FOLDERS.index(first) if first in FOLDERS else len(FOLDERS)
+
+
+def test_a_folder_knows_only_those_on_its_left() -> None:
+    for module, names in modules("study"):
+        own = folder(module.removesuffix(".py").replace("/", "."))
+        for name in names:
+            if name.startswith("study."):
+                assert folder(name) <= own, f"{module} imports {name}"
+
+
 def test_training_knows_no_search() -> None:
-    names = imported((ROOT / "study/training.py").read_text())
-    assert not {name.split(".")[0] for name in names} & {"ray", "optuna", "pathlib", "os"}
-    assert {name for name in names if name.count(".") == 1 and name.startswith("study.")} == {
-        "study.batches",
-        "study.ensemble",
-        "study.step",
-        "study.task",
-    }
-
-
-def test_a_step_knows_only_what_it_trains() -> None:
-    names = imported((ROOT / "study/step.py").read_text())
-    assert not {name.split(".")[0] for name in names} & {"ray", "optuna", "pathlib", "os"}
-    assert {name for name in names if name.count(".") == 1 and name.startswith("study.")} == {
-        "study.batches",
-        "study.task",
-    }
+    for module in ("training", "step"):
+        names = imported((ROOT / f"study/{module}.py").read_text())
+        assert not {name.split(".")[0] for name in names} & {"ray", "optuna", "pathlib", "os"}
 
 
 def test_figures_read_no_files() -> None:

@@ -23,9 +23,9 @@ from search_spaces import FAMILIES, GROUPS, SearchSpace, select
 from search_spaces.preflight import draw
 from study.database import Database
 from study.ledger import GOOD, JOURNAL, REMEMBERED, Ledger, Proposal, Records, View
-from study.metric import ACCURACY, RMSE, Ranking
 from study.plan import STARTUP_TRIALS, Allocation, Plan, Sampler
 from study.system.errors import InputError
+from study.tasks.metric import ACCURACY, RMSE, Ranking
 from study.training import EpochRecord, History, Status
 
 PEAK = (1e-3, 1.0)

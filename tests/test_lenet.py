@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from study.lenet import LeNet
+from study.tasks.builtin.lenet import LeNet
 
 
 def test_it_has_the_tutorials_layers() -> None:

@@ -17,10 +17,17 @@ import torchvision
 
 from study.system.errors import InputError, StudyError
 from study.task import SearchData
-from study.tasks import mnist as mnist_module
-from study.tasks import published
-from study.tasks.mnist import FILES, MEAN, STD, fetch_from_wheel, load_search_data, load_test_data
-from study.tasks.published import TEST_FILES, TRAIN_FILES
+from study.tasks.builtin import downloads
+from study.tasks.builtin import mnist as mnist_module
+from study.tasks.builtin.downloads import TEST_FILES, TRAIN_FILES
+from study.tasks.builtin.mnist import (
+    FILES,
+    MEAN,
+    STD,
+    fetch_from_wheel,
+    load_search_data,
+    load_test_data,
+)
 from tests.tasks import tensors
 
 UNREACHABLE = ["http://127.0.0.1:9/"]
@@ -134,13 +141,13 @@ def test_without_a_source_it_says_so(tmp_path: Path) -> None:
 
 
 def test_a_mirror_that_hangs_costs_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(published, "PROBE_SECONDS", 0.2)
+    monkeypatch.setattr(downloads, "PROBE_SECONDS", 0.2)
     answered = threading.Event()
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hanging) as server:
         server.answer = answered  # type: ignore[attr-defined]
         threading.Thread(target=server.serve_forever, daemon=True).start()
         started = time.monotonic()
-        assert published.reachable([f"http://127.0.0.1:{server.server_port}/"]) == []
+        assert downloads.reachable([f"http://127.0.0.1:{server.server_port}/"]) == []
         assert time.monotonic() - started < 60, "it waits for the probe, not for the server"
         answered.set()
         server.shutdown()

@@ -30,11 +30,11 @@ from study import export
 from study.config import StudyConfig
 from study.description import as_json, stored_space
 from study.ledger import Ledger, Proposal
-from study.metric import ACCURACY
 from study.parameters import column_types, proposed, stored_peak_range, stored_ranges
 from study.plan import Plan, middle
 from study.results import ResultTables, read_tables, write_study_json
 from study.system.errors import InputError
+from study.tasks.metric import ACCURACY
 from study.training import EpochRecord, History
 from tests.test_families import PEAK, every_family
 

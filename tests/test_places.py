@@ -30,7 +30,6 @@ from study.config import StudyConfig
 from study.confirm import ConfirmConfig
 from study.export import ExportConfig
 from study.ledger import Ledger, Lines
-from study.metric import ACCURACY
 from study.plan import Plan
 from study.results import read_study_json, write_study_json
 from study.run import _locked, start_report
@@ -41,6 +40,7 @@ from study.system.errors import InputError, StudyError, failed
 from study.system.hardware import usable_cpus
 from study.system.interrupt import Interrupt
 from study.system.user_folders import cache_folder, private_folder, settle_home
+from study.tasks.metric import ACCURACY
 from tests.conftest import NOBODY, as_nobody
 
 COMMANDS = (

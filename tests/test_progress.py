@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from study.ledger import Proposal
-from study.metric import ACCURACY, RMSE
 from study.progress import Display, _clock
+from study.tasks.metric import ACCURACY, RMSE
 from study.training import EpochRecord, History
 
 RECORD = EpochRecord(1, 10, 0.1, 1.0, 1.0, 0.9876, 1.0)

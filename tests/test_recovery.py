@@ -15,12 +15,12 @@ from study.checkpoint import MANIFEST, trial_folder, write_checkpoint
 from study.config import StudyConfig
 from study.description import stored_space
 from study.ledger import JOURNAL, Ledger, recorded_proposals
-from study.metric import ACCURACY
 from study.plan import Plan
 from study.recovery import finished_before, what_was_found
 from study.results import STUDY_JSON, ResultTables, read_ranking, read_study_json
 from study.storage import CHECKPOINTS
 from study.system.errors import InputError
+from study.tasks.metric import ACCURACY
 from study.training import EpochRecord, History
 
 SPACE = SearchSpace(select("classic"), (0.01, 0.1))

@@ -18,7 +18,7 @@ from search_spaces.family import applied_rate
 from search_spaces.preflight import draw
 from study.checkpoint import write_checkpoint
 from study.task import SearchData
-from study.tasks import mnist
+from study.tasks.builtin import mnist
 from study.training import RunConfig, TrainingRun
 
 ROOT = Path(__file__).parent.parent

@@ -12,7 +12,6 @@ import pytest
 from search_spaces import FAMILIES, SearchSpace
 from study import results
 from study.ledger import Proposal
-from study.metric import ACCURACY, RMSE
 from study.results import (
     STUDY_JSON,
     ResultTables,
@@ -23,6 +22,7 @@ from study.results import (
     write_study_json,
 )
 from study.system.errors import InputError
+from study.tasks.metric import ACCURACY, RMSE
 from study.training import EpochRecord, History
 
 SPACE = SearchSpace(tuple(FAMILIES), (0.01, 0.1))

@@ -24,10 +24,10 @@ from study.batches import batches
 from study.checkpoint import read_checkpoint, write_checkpoint
 from study.ensemble import ensemble_metrics, outputs
 from study.ledger import Proposal
-from study.metric import ACCURACY, RMSE
 from study.results import FinalistTable, read_finalists
 from study.task import Split, Task
-from study.tasks import digits
+from study.tasks.builtin import digits
+from study.tasks.metric import ACCURACY, RMSE
 from study.training import History, RunConfig, TrainingRun
 
 CYCLING = [family for family in FAMILIES.values() if family.cycles]

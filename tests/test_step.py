@@ -18,10 +18,10 @@ from torch.utils.data import DataLoader
 from search_spaces import FAMILIES
 from study import step
 from study.batches import TensorBatches, batches, on_device
-from study.lenet import LeNet
-from study.source import TaskSource
 from study.step import CapturedSteps, EagerSteps
 from study.task import Data, SearchData, Split, Task
+from study.tasks.builtin.lenet import LeNet
+from study.tasks.task_source import TaskSource
 from study.training import History, RunConfig, TrainingRun
 from study.trial import ScheduleTrial
 from tests.tasks import Samples, WithDropout, small_task, tensors

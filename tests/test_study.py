@@ -29,8 +29,8 @@ from study.storage import CHECKPOINTS
 from study.system.errors import ChangedTaskError, InputError, StudyError
 from study.system.hardware import usable_cpus
 from study.task import SearchData
-from study.tasks.mnist import make_task
-from study.tasks.published import TRAIN_FILES
+from study.tasks.builtin.downloads import TRAIN_FILES
+from study.tasks.builtin.mnist import make_task
 from study.training import RunConfig, TrainingRun
 from tests.tasks import SMALL, one_at_a_time
 
@@ -254,7 +254,7 @@ BY_A_SET = """
 from dataclasses import replace
 from torch.utils.data import TensorDataset
 from study.task import SearchData, Split
-from study.tasks import digits
+from study.tasks.builtin import digits
 
 NAMES = list({"zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"})
 

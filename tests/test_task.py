@@ -13,14 +13,15 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from study.batches import batches
-from study.check_data import load_search_data
-from study.metric import RMSE, Metric, rmse
 from study.preflight import check_resume, check_task, refuse_other
 from study.run import main
-from study.source import TaskSource
 from study.system.errors import ChangedTaskError, InputError
 from study.task import SearchData, Split, Task
-from study.tasks import TASKS, digits
+from study.tasks import TASKS
+from study.tasks.builtin import digits
+from study.tasks.check_data import load_search_data
+from study.tasks.metric import RMSE, Metric, rmse
+from study.tasks.task_source import TaskSource
 from tests.tasks import TRIAL, Samples, tensors
 
 HEAD = """

@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader, Subset
 
 from benchmarks.peers.plain import PlainLeNet
 from search_spaces import FAMILIES
-from study.lenet import LeNet
-from study.metric import RMSE, Metric
 from study.task import Data, SearchData, Split, Task
+from study.tasks.builtin.lenet import LeNet
+from study.tasks.metric import RMSE, Metric
 from study.training import History, RunConfig, TrainingRun
 from tests.tasks import Constant, Samples, WithDropout, small_task, tensors
 from tests.test_families import WITH_WARMUP, curve, every_family, sampled

@@ -8,8 +8,8 @@ import pytest
 
 from study.checkpoint import read_history
 from study.preflight import check_task
-from study.source import TaskSource
 from study.task import SearchData
+from study.tasks.task_source import TaskSource
 from study.training import RunConfig
 from study.trial import ScheduleTrial
 from tests.tasks import SMALL, load_excerpt, tensors

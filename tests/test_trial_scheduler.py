@@ -9,15 +9,15 @@ import pytest
 from optuna.trial import TrialState
 
 from search_spaces import SearchSpace
-from study.check_data import load_search_data
 from study.checkpoint import trial_folder, write_checkpoint
 from study.config import StudyConfig
 from study.ledger import Ledger, Proposal
-from study.metric import ACCURACY, RMSE, Ranking
 from study.plan import Plan
 from study.search import SPARED, Execution, Job, WithinFamily
 from study.storage import Mirror
 from study.system.interrupt import Interrupt
+from study.tasks.check_data import load_search_data
+from study.tasks.metric import ACCURACY, RMSE, Ranking
 from study.training import EpochRecord, History
 from tests.test_study import Study, journal, study
 

@@ -17,7 +17,7 @@ from analysis.tuning import (
     unfair,
     wrongly_condemned,
 )
-from study.metric import RMSE
+from study.tasks.metric import RMSE
 
 ACCURACY, ERROR = Scale(), Scale(RMSE)
 NOTHING = math.nan

@@ -46,7 +46,7 @@ class Recipe:
 
 
 class PlainLeNet(nn.Module):
-    """The network of :class:`study.lenet.LeNet`, without what makes that fast."""
+    """The network of :class:`study.tasks.builtin.lenet.LeNet`, without what makes that fast."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -13,10 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from study.lenet import LeNet
 from study.system.atomic_files import write_atomically
-from study.task import SearchData, Split, Task
-from study.tasks.published import (
+from study.tasks.builtin.downloads import (
     TEST_FILES,
     TRAIN_FILES,
     Published,
@@ -26,6 +24,8 @@ from study.tasks.published import (
     search_data,
     to_idx,
 )
+from study.tasks.builtin.lenet import LeNet
+from study.tasks.task import SearchData, Split, Task
 
 VALIDATION_SHARE = 1 / 6
 """10,000 samples, the last of the training file; the test files stay closed while searching."""

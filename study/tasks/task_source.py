@@ -28,8 +28,8 @@ from search_spaces import nearest
 from study.system.command_line import parse
 from study.system.errors import InputError, StudyError, said
 from study.system.seeding import seed_everything
-from study.task import Task
 from study.tasks import TASKS
+from study.tasks.task import Task
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, Subset
 
 from study.system.errors import InputError, blamed
-from study.task import Data, SearchData, Split, Task
+from study.tasks.task import Data, SearchData, Split, Task
 
 SHARED = 0.1
 """Of a split's samples: more than this also in another one is no accident, where none recur."""
@@ -179,3 +179,7 @@ def call(task: Task, what: str, function: Callable[..., Any], *arguments: Any) -
 def wrong(task: Task, what: str) -> InputError:
     """An error that names the task."""
     return InputError(f"task {task.name!r}: {what}")
+
+
+Load = Callable[[Task, Path], Sequence[Data]]
+"""Gives the training and the validation split, and the test split where it is to be opened."""

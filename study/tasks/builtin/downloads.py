@@ -19,10 +19,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from study.lenet import LeNet
 from study.system.atomic_files import locked
 from study.system.errors import InputError, StudyError, failed
-from study.task import SearchData, Split, Task
+from study.tasks.builtin.lenet import LeNet
+from study.tasks.task import SearchData, Split, Task
 
 PROBE_SECONDS = 5.0
 Colours = tuple[float, ...]

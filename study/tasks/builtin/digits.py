@@ -8,7 +8,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from study.task import SearchData, Split, Task
+from study.tasks.task import SearchData, Split, Task
 
 # The set is in the order of its writers, so the splits are cut from one fixed shuffle.
 TRAIN, VALIDATION = 1_200, 300

@@ -9,9 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from study.lenet import LeNet
-from study.task import SearchData, Split, Task
-from study.tasks.published import (
+from study.tasks.builtin.downloads import (
     Published,
     download,
     lenet_task,
@@ -19,6 +17,8 @@ from study.tasks.published import (
     standardised,
     torchvision_datasets,
 )
+from study.tasks.builtin.lenet import LeNet
+from study.tasks.task import SearchData, Split, Task
 
 ARCHIVE = "cifar-10-python.tar.gz"
 FOLDER = "cifar-10-batches-py"

@@ -4,9 +4,7 @@ import gzip
 from collections.abc import Iterable
 from pathlib import Path
 
-from study.task import SearchData, Split, Task
-from study.tasks.mnist import make_model
-from study.tasks.published import (
+from study.tasks.builtin.downloads import (
     TEST_FILES,
     TRAIN_FILES,
     Published,
@@ -15,6 +13,8 @@ from study.tasks.published import (
     lenet_task,
     search_data,
 )
+from study.tasks.builtin.mnist import make_model
+from study.tasks.task import SearchData, Split, Task
 
 VALIDATION_SHARE = 1 / 6
 """10,000 samples, the last of the training file."""
