@@ -33,7 +33,7 @@ from study.storage import CHECKPOINTS, Mirror, RemotePath
 from study.system.interrupt import Interrupt
 from study.tasks.metric import ACCURACY
 from study.tasks.task_source import TaskSource
-from study.training import History
+from study.training.history import History
 
 WORKERS_A_NODE = 16
 MEGABYTE = 2**20

@@ -22,7 +22,8 @@ from study.config import StudyConfig
 from study.plan import middle
 from study.task import SearchData, Split
 from study.tasks.builtin import mnist
-from study.training import RunConfig, TrainingRun
+from study.training.history import RunConfig
+from study.training.training_run import TrainingRun
 
 PEAK_RATE, STEPS, BATCH = 0.03, 10_000, plain.BATCH
 WARM_UP, PROFILED = 1_280, 12_800

@@ -18,7 +18,7 @@ from search_spaces import GROUPS, SearchSpace
 from study.ledger import Ledger
 from study.plan import Plan
 from study.tasks.metric import ACCURACY
-from study.training import EpochRecord, History
+from study.training.history import EpochRecord, History
 
 LATENCY = 0.025
 """That the storage adds to every request, in seconds, as one in the same region does."""

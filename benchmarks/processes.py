@@ -18,7 +18,7 @@ from optuna.storages.journal import JournalFileBackend
 from benchmarks.measure import FULL, Scale
 from study.ledger import JOURNAL
 from study.system.errors import StudyError
-from study.training import History
+from study.training.history import History
 
 ROOT = Path(__file__).parent.parent
 STUB = str(Path(__file__).with_name("stub.py"))

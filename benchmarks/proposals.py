@@ -11,7 +11,7 @@ from search_spaces import GROUPS, SearchSpace
 from study.ledger import Ledger
 from study.plan import Plan
 from study.tasks.metric import ACCURACY
-from study.training import EpochRecord, History
+from study.training.history import EpochRecord, History
 
 SPACE = SearchSpace(GROUPS["all"], (3e-3, 0.3), {})
 

@@ -14,7 +14,7 @@ from study.description import as_json
 from study.ledger import Proposal
 from study.results import ResultTables, write_study_json
 from study.tasks.metric import ACCURACY
-from study.training import EpochRecord, History
+from study.training.history import EpochRecord, History
 
 STEPS = 300
 SPACE = SearchSpace(tuple(name for name in FAMILIES if name != "schedule_free"), (0.003, 0.3))

@@ -22,11 +22,9 @@ from torch import Tensor
 from analysis.statistics import mean_interval
 from analysis.style import house_style, save
 from search_spaces import Parameters
-from study.batches import batches
 from study.checkpoint import find_checkpoint, read_checkpoint
 from study.config import StudyConfig
 from study.confirm import Planned, load_all_data, open_test_split
-from study.ensemble import ensemble_metrics, outputs
 from study.ledger import Proposal
 from study.progress import Display
 from study.results import FinalistTable
@@ -40,7 +38,9 @@ from study.system.interrupt import Interrupt
 from study.task import Split, Task
 from study.tasks.check_data import load_search_data
 from study.tasks.task_source import TaskSource
-from study.training import History
+from study.training.batches import batches
+from study.training.ensemble import ensemble_metrics, outputs
+from study.training.history import History
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Outcome:
 
     @cached_property
     def state(self) -> dict[str, Any]:
-        """Of :meth:`study.training.TrainingRun.state`, weights under ``model``."""
+        """Of :meth:`study.training.training_run.TrainingRun.state`, weights under ``model``."""
         return read_checkpoint(self.folder)[0]
 
     @property

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 
 from study.storage import Place, RemotePath, native
-from study.training import History
+from study.training.history import History
 
 STATE, HISTORY, MANIFEST = "state.pt", "history.json", "manifest.json"
 VERSION = 2

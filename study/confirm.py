@@ -23,7 +23,6 @@ from study.checkpoint import trials_with_folders
 from study.config import StudyConfig
 from study.description import stored_config
 from study.ledger import Proposal
-from study.preflight import check_test_split
 from study.progress import Display
 from study.results import (
     FinalistTable,
@@ -42,7 +41,8 @@ from study.system.interrupt import Interrupt
 from study.tasks.check_data import load_search_data, load_test_split
 from study.tasks.metric import Ranking
 from study.tasks.task import Data, SearchData, Task
-from study.training import History
+from study.training.check_task import check_test_split
+from study.training.history import History
 
 COMMAND = "python -m study.confirm"
 DEFAULT_FINALISTS = StudyConfig.finalists

@@ -13,13 +13,13 @@ from optuna.distributions import BaseDistribution, distribution_to_json, json_to
 
 from search_spaces import FAMILIES, SearchSpace, select
 from study.config import OF_ONE_RUN, StudyConfig
-from study.range_test import range_test
 from study.results import STUDY_JSON
 from study.storage import above, below, is_url
 from study.system.errors import InputError
 from study.system.hardware import describe_hardware, describe_versions, now
 from study.tasks.task import SearchData, Task
 from study.tasks.task_source import TaskSource
+from study.training.lr_finder import range_test
 
 COMMAND = "python -m study.run"
 

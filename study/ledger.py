@@ -33,7 +33,7 @@ from study.plan import DrawnBy, Plan
 from study.system.atomic_files import where_known
 from study.system.errors import InputError, said
 from study.tasks.metric import Ranking
-from study.training import History, RunConfig
+from study.training.history import History, RunConfig
 
 JOURNAL = "optuna.journal"
 VERSION = 2

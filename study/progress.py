@@ -11,7 +11,7 @@ from rich.text import Text
 
 from study.ledger import Proposal
 from study.tasks.metric import Ranking
-from study.training import History
+from study.training.history import History
 
 
 class Display:

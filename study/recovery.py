@@ -10,7 +10,7 @@ from study.ledger import Ledger, Proposal
 from study.results import read_curves
 from study.storage import CHECKPOINTS
 from study.system.errors import InputError
-from study.training import History
+from study.training.history import History
 
 
 def finished_before(config: StudyConfig, ledger: Ledger) -> Iterator[tuple[Proposal, History]]:

@@ -23,7 +23,7 @@ from study.storage import Place
 from study.system.atomic_files import replacing, write_atomically
 from study.system.errors import InputError
 from study.tasks.metric import ACCURACY, Ranking
-from study.training import History
+from study.training.history import History
 
 STUDY_JSON = "study.json"
 VERSION = 2

@@ -22,7 +22,6 @@ from search_spaces.family import MIN_STEPS
 from study.config import MACHINE, OF_ONE_RUN, StudyConfig
 from study.database import Database, StorageInternalError, reason
 from study.description import COMMAND, describe, stored_config, stored_space
-from study.gpu_share import measured_share
 from study.ledger import (
     Ledger,
     Proposal,
@@ -31,7 +30,6 @@ from study.ledger import (
     refuse_trials_without_description,
 )
 from study.plan import Plan, middle
-from study.preflight import check_resume, check_task, refuse_other, steps_per_epoch
 from study.progress import Display
 from study.recovery import finished_before, what_was_found
 from study.results import (
@@ -52,7 +50,9 @@ from study.system.interrupt import Interrupt
 from study.tasks.check_data import load_search_data
 from study.tasks.task import SearchData, Task
 from study.tasks.task_source import TaskSource
-from study.training import History, RunConfig
+from study.training.check_task import check_resume, check_task, refuse_other, steps_per_epoch
+from study.training.gpu_share import measured_share
+from study.training.history import History, RunConfig
 
 if TYPE_CHECKING:
     from study.loggers import TrialLogger

@@ -82,7 +82,7 @@ from study.system.interrupt import Interrupt
 from study.tasks.check_data import Load
 from study.tasks.task import Data, Split
 from study.tasks.task_source import TaskSource
-from study.training import History
+from study.training.history import History
 from study.trial import ScheduleTrial, share
 
 KEPT = 3

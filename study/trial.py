@@ -12,9 +12,7 @@ import ray
 import torch
 from ray import ObjectRef, tune
 
-from study.batches import on_device
 from study.checkpoint import read_checkpoint, write_checkpoint
-from study.preflight import refuse_difference
 from study.storage import Place, RemotePath
 from study.system.atomic_files import locked
 from study.system.errors import ChangedTaskError
@@ -22,7 +20,10 @@ from study.system.user_folders import private_folder
 from study.tasks.check_data import Load
 from study.tasks.task import Data, SearchData, Split, Task
 from study.tasks.task_source import TaskSource
-from study.training import EpochRecord, History, RunConfig, TrainingRun
+from study.training.batches import on_device
+from study.training.check_task import refuse_difference
+from study.training.history import EpochRecord, History, RunConfig
+from study.training.training_run import TrainingRun
 
 
 class ScheduleTrial(tune.Trainable):

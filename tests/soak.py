@@ -29,7 +29,7 @@ from study.plan import Plan
 from study.results import read_ranking, read_study_json
 from study.storage import CHECKPOINTS
 from study.tasks.builtin.digits import make_task
-from study.training import TrainingRun
+from study.training.training_run import TrainingRun
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from study.config import StudyConfig
 from study.task import ACCURACY, Data, SearchData, Split, Task
 from study.tasks.builtin import digits, mnist
 from study.tasks.builtin.lenet import LeNet
-from study.training import RunConfig
+from study.training.history import RunConfig
 
 TRAIN_SAMPLES, VALIDATION_SAMPLES = 1_000, 500
 TRIAL = RunConfig("constant", {"peak_lr": 0.01}, 0, 1, 128)

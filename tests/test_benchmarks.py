@@ -19,7 +19,7 @@ from study.search import _ENVIRONMENT
 from study.system.errors import InputError
 from study.task import SearchData
 from study.tasks.builtin.lenet import LeNet
-from study.training import RunConfig
+from study.training.history import RunConfig
 
 
 @pytest.mark.parametrize(

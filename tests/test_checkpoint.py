@@ -21,7 +21,8 @@ from study.checkpoint import (
     write_checkpoint,
 )
 from study.task import SearchData
-from study.training import History, TrainingRun
+from study.training.history import History
+from study.training.training_run import TrainingRun
 from tests.tasks import small_task
 from tests.test_training import CONFIG
 

@@ -27,7 +27,8 @@ from study.system.errors import InputError, StudyError
 from study.task import Split
 from study.tasks.builtin import digits
 from study.tasks.metric import ACCURACY, RMSE
-from study.training import EpochRecord, History, RunConfig, Status, TrainingRun
+from study.training.history import EpochRecord, History, RunConfig, Status
+from study.training.training_run import TrainingRun
 from tests.test_study import Study, command, study
 
 __all__ = ["study"]

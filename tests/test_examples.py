@@ -20,13 +20,13 @@ from torch.nn import functional
 
 import analysis
 from study import run
-from study.preflight import check_task
 from study.system.errors import StudyError
 from study.task import SearchData
 from study.tasks.builtin import cifar10, fashion_mnist
 from study.tasks.builtin.downloads import TEST_FILES, TRAIN_FILES, Published, to_idx
 from study.tasks.check_data import load_search_data
 from study.tasks.task_source import TaskSource
+from study.training.check_task import check_task
 from tests.tasks import tensors
 
 ROOT = Path(__file__).parent.parent

@@ -21,7 +21,7 @@ from study.search import Execution, Job, LedgerCallback, RayLost
 from study.storage import Mirror
 from study.system.errors import CutShortError
 from study.system.interrupt import Interrupt
-from study.training import EpochRecord, History, Status
+from study.training.history import EpochRecord, History, Status
 from tests.test_trial_scheduler import Seen
 
 RECORD = EpochRecord(1, 10, 0.1, 1.0, 1.0, 0.5, 1.0)

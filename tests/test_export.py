@@ -17,7 +17,7 @@ from study.ledger import Proposal
 from study.results import FinalistTable, ResultTables, write_study_json
 from study.system.errors import InputError
 from study.tasks.metric import ACCURACY
-from study.training import EpochRecord, History, Status
+from study.training.history import EpochRecord, History, Status
 from tests.test_families import PEAK, WITH_WARMUP, every_family
 
 SPACE = SearchSpace(tuple(FAMILIES), PEAK)

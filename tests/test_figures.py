@@ -24,7 +24,7 @@ from search_spaces import FAMILIES, SearchSpace
 from study.ledger import Proposal
 from study.results import ResultTables, write_study_json
 from study.tasks.metric import ACCURACY, RMSE, Ranking
-from study.training import EpochRecord, History, Status
+from study.training.history import EpochRecord, History, Status
 
 SPACE = SearchSpace(tuple(FAMILIES), (0.01, 0.1))
 STUDY: dict[str, Any] = {

@@ -17,20 +17,21 @@ from study.config import StudyConfig
 from study.description import stored_config, stored_space
 from study.ledger import Ledger, Proposal
 from study.plan import Plan
-from study.preflight import (
-    check_resume,
-    check_task,
-    check_test_split,
-    refuse_other,
-    steps_per_epoch,
-)
 from study.results import ResultTables, read_ranking, read_study_json, read_tables
 from study.run import _parse
 from study.system.errors import InputError
 from study.tasks.check_data import load_search_data, load_test_split
 from study.tasks.metric import ACCURACY
 from study.tasks.task_source import TaskSource
-from study.training import History, RunConfig, TrainingRun
+from study.training.check_task import (
+    check_resume,
+    check_task,
+    check_test_split,
+    refuse_other,
+    steps_per_epoch,
+)
+from study.training.history import History, RunConfig
+from study.training.training_run import TrainingRun
 from tests.awkward import FORMATS, KINDS, LOSSES, METRICS, MODELS, TARGETS, TRANSFORMS, Parts
 from tests.test_results import COMPLETED, COSINE, SPACE
 

@@ -10,14 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.autograd import DeviceType  # type: ignore[attr-defined]
 
-from study import gpu_share
 from study.config import StudyConfig
-from study.gpu_share import MOST, busy_fraction, measured_share, share
 from study.run import main
 from study.system.errors import InputError
 from study.system.hardware import GPU_SHARE
 from study.task import SearchData, Task
-from study.training import RunConfig, TrainingRun
+from study.training import gpu_share
+from study.training.gpu_share import MOST, busy_fraction, measured_share, share
+from study.training.history import RunConfig
+from study.training.training_run import TrainingRun
 from tests.tasks import small_task
 
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")

@@ -26,7 +26,7 @@ from study.ledger import GOOD, JOURNAL, REMEMBERED, Ledger, Proposal, Records, V
 from study.plan import STARTUP_TRIALS, Allocation, Plan, Sampler
 from study.system.errors import InputError
 from study.tasks.metric import ACCURACY, RMSE, Ranking
-from study.training import EpochRecord, History, Status
+from study.training.history import EpochRecord, History, Status
 
 PEAK = (1e-3, 1.0)
 

@@ -35,7 +35,7 @@ from study.plan import Plan, middle
 from study.results import ResultTables, read_tables, write_study_json
 from study.system.errors import InputError
 from study.tasks.metric import ACCURACY
-from study.training import EpochRecord, History
+from study.training.history import EpochRecord, History
 from tests.test_families import PEAK, every_family
 
 CHOICES: st.SearchStrategy[Any] = st.one_of(

@@ -10,7 +10,7 @@ from rich.console import Console
 from study.ledger import Proposal
 from study.progress import Display, _clock
 from study.tasks.metric import ACCURACY, RMSE
-from study.training import EpochRecord, History
+from study.training.history import EpochRecord, History
 
 RECORD = EpochRecord(1, 10, 0.1, 1.0, 1.0, 0.9876, 1.0)
 

@@ -11,10 +11,10 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from study.batches import endless
-from study.range_test import RUNS, STEPS, range_test
 from study.system.errors import InputError
 from study.task import RMSE, SearchData, Split, Task
+from study.training.batches import endless
+from study.training.lr_finder import RUNS, STEPS, range_test
 
 
 def least_squares(curvature: float, **changes: object) -> tuple[Task, SearchData]:

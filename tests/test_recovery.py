@@ -21,7 +21,7 @@ from study.results import STUDY_JSON, ResultTables, read_ranking, read_study_jso
 from study.storage import CHECKPOINTS
 from study.system.errors import InputError
 from study.tasks.metric import ACCURACY
-from study.training import EpochRecord, History
+from study.training.history import EpochRecord, History
 
 SPACE = SearchSpace(select("classic"), (0.01, 0.1))
 CONFIG = StudyConfig(name="s", num_trials=8, epochs=3)

@@ -19,7 +19,8 @@ from search_spaces.preflight import draw
 from study.checkpoint import write_checkpoint
 from study.task import SearchData
 from study.tasks.builtin import mnist
-from study.training import RunConfig, TrainingRun
+from study.training.history import RunConfig
+from study.training.training_run import TrainingRun
 
 ROOT = Path(__file__).parent.parent
 NAMES = ("super_convergence", "snapshot_ensembles", "subnetworks", "budgets")

@@ -23,7 +23,7 @@ from study.results import (
 )
 from study.system.errors import InputError
 from study.tasks.metric import ACCURACY, RMSE
-from study.training import EpochRecord, History
+from study.training.history import EpochRecord, History
 
 SPACE = SearchSpace(tuple(FAMILIES), (0.01, 0.1))
 COSINE = Proposal(0, "cosine", {"peak_lr": 0.1, "end_ratio": 0.01}, seed=5)

@@ -20,15 +20,16 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from search_spaces import FAMILIES, ScheduleFamily
 from search_spaces.preflight import cycle_ends, draw, samples
-from study.batches import batches
 from study.checkpoint import read_checkpoint, write_checkpoint
-from study.ensemble import ensemble_metrics, outputs
 from study.ledger import Proposal
 from study.results import FinalistTable, read_finalists
 from study.task import Split, Task
 from study.tasks.builtin import digits
 from study.tasks.metric import ACCURACY, RMSE
-from study.training import History, RunConfig, TrainingRun
+from study.training.batches import batches
+from study.training.ensemble import ensemble_metrics, outputs
+from study.training.history import History, RunConfig
+from study.training.training_run import TrainingRun
 
 CYCLING = [family for family in FAMILIES.values() if family.cycles]
 PEAK = (1e-3, 1.0)

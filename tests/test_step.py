@@ -16,13 +16,15 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader
 
 from search_spaces import FAMILIES
-from study import step
-from study.batches import TensorBatches, batches, on_device
-from study.step import CapturedSteps, EagerSteps
 from study.task import Data, SearchData, Split, Task
 from study.tasks.builtin.lenet import LeNet
 from study.tasks.task_source import TaskSource
-from study.training import History, RunConfig, TrainingRun
+from study.training import steps
+from study.training.batches import TensorBatches, batches, on_device
+from study.training.cuda_graph import CapturedSteps
+from study.training.history import History, RunConfig
+from study.training.steps import EagerSteps
+from study.training.training_run import TrainingRun
 from study.trial import ScheduleTrial
 from tests.tasks import Samples, WithDropout, small_task, tensors
 from tests.test_families import sampled
@@ -41,13 +43,13 @@ CONFIG = RunConfig("cosine", {"peak_lr": 0.02, "end_ratio": 0.01}, seed=1, epoch
 @pytest.fixture
 def capturing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Captured steps everywhere."""
-    monkeypatch.setattr(step, "CAPTURES_ON", {"cpu", "cuda"})
+    monkeypatch.setattr(steps, "CAPTURES_ON", {"cpu", "cuda"})
 
 
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nowhere."""
-    monkeypatch.setattr(step, "CAPTURES_ON", set())
+    monkeypatch.setattr(steps, "CAPTURES_ON", set())
 
 
 class WithState(nn.Sequential):
@@ -121,7 +123,7 @@ def test_a_captured_run_is_the_eager_one(
     config = replace(CONFIG, family=family, parameters=parameters)
     runs = []
     for captures_on, expected in ((set(), EagerSteps), ({device}, CapturedSteps)):
-        monkeypatch.setattr(step, "CAPTURES_ON", captures_on)
+        monkeypatch.setattr(steps, "CAPTURES_ON", captures_on)
         run = TrainingRun(capturable(model), small_mnist, config, device)
         assert isinstance(steps_of(run), expected)
         run.optimizer.param_groups[0]["nesterov"] = nesterov
@@ -319,10 +321,10 @@ def test_a_run_goes_on_as_it_began_whichever_step_it_takes(
     """A checkpoint of one kind of step is taken up by the other."""
     task = capturable()
     captures_on: Sequence[set[str]] = [{device}, set()] if captured else [set(), {device}]
-    monkeypatch.setattr(step, "CAPTURES_ON", captures_on[0])
+    monkeypatch.setattr(steps, "CAPTURES_ON", captures_on[0])
     whole = TrainingRun(task, small_mnist, CONFIG, device)
     whole.run_epoch()
-    monkeypatch.setattr(step, "CAPTURES_ON", captures_on[1])
+    monkeypatch.setattr(steps, "CAPTURES_ON", captures_on[1])
     other = TrainingRun(task, small_mnist, CONFIG, device)
     other.load_state(copy.deepcopy(whole.state()), History.from_json(whole.history.to_json()))
     assert type(steps_of(other)) is not type(steps_of(whole))
@@ -392,7 +394,7 @@ def test_an_unusual_sgd_takes_the_eager_step(small_mnist: SearchData) -> None:
         SGD(weights, 0.1, maximize=True),
         SGD(weights, 0.1, 0.9, dampening=0.5),
     ):
-        assert isinstance(step.training_steps(task, model, optimizer, train), EagerSteps)
+        assert isinstance(steps.training_steps(task, model, optimizer, train), EagerSteps)
 
 
 @pytest.mark.parametrize("device", [pytest.param("cuda", marks=NO_GPU)])

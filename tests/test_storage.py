@@ -39,7 +39,8 @@ from study.storage import (
 )
 from study.system.errors import InputError, StudyError
 from study.task import SearchData
-from study.training import RunConfig, TrainingRun
+from study.training.history import RunConfig
+from study.training.training_run import TrainingRun
 from tests.conftest import run_command
 from tests.s3 import BUCKET, KEYS, free_port, server
 from tests.tasks import small_task

@@ -31,7 +31,8 @@ from study.system.hardware import usable_cpus
 from study.task import SearchData
 from study.tasks.builtin.downloads import TRAIN_FILES
 from study.tasks.builtin.mnist import make_task
-from study.training import RunConfig, TrainingRun
+from study.training.history import RunConfig
+from study.training.training_run import TrainingRun
 from tests.tasks import SMALL, one_at_a_time
 
 TIMINGS = ["train_seconds", "wall_seconds"]

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
-from study.batches import batches
-from study.preflight import check_resume, check_task, refuse_other
 from study.run import main
 from study.system.errors import ChangedTaskError, InputError
 from study.task import SearchData, Split, Task
@@ -22,6 +20,8 @@ from study.tasks.builtin import digits
 from study.tasks.check_data import load_search_data
 from study.tasks.metric import RMSE, Metric, rmse
 from study.tasks.task_source import TaskSource
+from study.training.batches import batches
+from study.training.check_task import check_resume, check_task, refuse_other
 from tests.tasks import TRIAL, Samples, tensors
 
 HEAD = """
@@ -804,9 +804,10 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.utils.data import Dataset
-from study.batches import batches
+from study.training.batches import batches
 from study.task import ACCURACY, SearchData, Split, Task
-from study.training import RunConfig, TrainingRun
+from study.training.training_run import TrainingRun
+from study.training.history import RunConfig
 
 path, samples, size, limit = Path(sys.argv[1]), *map(int, sys.argv[3:6])
 

@@ -18,7 +18,8 @@ from search_spaces import FAMILIES
 from study.task import Data, SearchData, Split, Task
 from study.tasks.builtin.lenet import LeNet
 from study.tasks.metric import RMSE, Metric
-from study.training import History, RunConfig, TrainingRun
+from study.training.history import History, RunConfig
+from study.training.training_run import TrainingRun
 from tests.tasks import Constant, Samples, WithDropout, small_task, tensors
 from tests.test_families import WITH_WARMUP, curve, every_family, sampled
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from study.checkpoint import read_history
-from study.preflight import check_task
 from study.task import SearchData
 from study.tasks.task_source import TaskSource
-from study.training import RunConfig
+from study.training.check_task import check_task
+from study.training.history import RunConfig
 from study.trial import ScheduleTrial
 from tests.tasks import SMALL, load_excerpt, tensors
 

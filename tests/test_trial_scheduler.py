@@ -18,7 +18,7 @@ from study.storage import Mirror
 from study.system.interrupt import Interrupt
 from study.tasks.check_data import load_search_data
 from study.tasks.metric import ACCURACY, RMSE, Ranking
-from study.training import EpochRecord, History
+from study.training.history import EpochRecord, History
 from tests.test_study import Study, journal, study
 
 __all__ = ["study"]

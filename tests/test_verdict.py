@@ -20,7 +20,7 @@ from analysis.verdict import joined, verdict
 from study.ledger import Proposal
 from study.results import FinalistTable, read_finalists
 from study.tasks.metric import ACCURACY, RMSE, Ranking
-from study.training import EpochRecord, History, Status
+from study.training.history import EpochRecord, History, Status
 from tests.test_figures import STUDY, page_of, write_study
 
 FAMILIES = ("one_cycle", "cosine", "step", "constant")

@@ -169,7 +169,7 @@ def _as_module(file: str, text: str) -> str:
     stem = re.sub(r"\W", "_", Path(file).stem)
     lines = (
         f"__file__ = {file!r}",
-        "from study.training import seed_everything",
+        "from study.training.training_run import seed_everything",
         "seed_everything(0)",
         f"exec(compile({text!r}, __file__, 'exec'))",
     )

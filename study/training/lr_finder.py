@@ -10,10 +10,10 @@ from torch import Generator, nn
 from torch.optim import Optimizer
 
 from search_spaces import FAMILIES, Parameters, PeakRange
-from study.batches import Batches, Pair, batches, endless
 from study.system.errors import InputError, blamed
 from study.system.seeding import seed_everything
 from study.tasks.task import SearchData, Task
+from study.training.batches import Batches, Pair, batches, endless
 
 STEPS = 200
 LOWEST, HIGHEST = 1e-6, 10.0

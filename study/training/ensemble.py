@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from study.batches import Batches
 from study.tasks.task import Task
+from study.training.batches import Batches
 
 Weights = Mapping[str, Any]
 """As ``model.state_dict()`` gives them, buffers included."""

@@ -1,85 +1,25 @@
-"""The steps of a training epoch: one by one as Python says them, or as one CUDA graph.
-
-Where a model is small, a GPU is done with a step's kernels sooner than Python has launched them; a
-captured step is launched by one call. What changes from step to step must not be captured with it:
-the places of the batch's samples, the rate and the momentum lie in tensors on the device, which are
-filled before each replay. No step waits for the device.
-"""
+"""The steps of an epoch as one CUDA graph."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Optimizer
+from torch.optim import SGD
 
-from study.batches import Batches, TensorBatches
 from study.tasks.task import Task
+from study.training.batches import TensorBatches
 
-CAPTURES_ON = frozenset({"cuda"})
-"""Types of device on which steps are captured. Elsewhere a "captured" step is a function that is
-called each time: the same mathematics, which tests use, but slower than the eager one."""
 WARM_UP = 3
 """Steps before a capture, in which libraries set themselves up as they may not while capturing."""
 
 
-class Steps(Protocol):
-    """One epoch each time it is iterated over."""
-
-    def __iter__(self) -> Iterator[Tensor]:
-        """The loss of each step, once it is done, or on its way: a scalar on the device."""
-
-
-def training_steps(task: Task, model: nn.Module, optimizer: Optimizer, train: Batches) -> Steps:
-    """Captured steps where that pays and can be done, eager ones elsewhere.
-
-    Args:
-        task: its loss and transform.
-        model: on the device, in training mode whenever it is iterated over.
-        optimizer: of the model. When its state is loaded, steps have to be made anew, since it puts
-            other tensors in the place of those that were captured.
-        train: the training split.
-    """
-    if (
-        isinstance(train, TensorBatches)
-        and train.split.inputs.device.type in CAPTURES_ON
-        and task.capturable
-        and not task.transform
-        and type(optimizer) is SGD
-        and _is_plain(optimizer)
-    ):
-        return CapturedSteps(task, model, optimizer, train)
-    return EagerSteps(task, model, optimizer, train)
-
-
-def _is_plain(optimizer: SGD) -> bool:
+def is_plain(optimizer: SGD) -> bool:
     """Whether it is in one group and uses nothing of SGD that :class:`CapturedSteps` does not."""
     group, *others = optimizer.param_groups
     unusual = any(group[name] for name in ("dampening", "maximize", "differentiable"))
     # The rate and the momentum on the device have one type, which must be that of the weights.
     return not (others or unusual) and all(w.dtype is torch.float32 for w in group["params"])
-
-
-@dataclass(frozen=True)
-class EagerSteps:
-    """Whatever the task, the optimizer and the data are."""
-
-    task: Task
-    model: nn.Module
-    optimizer: Optimizer
-    train: Batches
-
-    def __iter__(self) -> Iterator[Tensor]:
-        for inputs, targets in self.train:
-            if self.task.transform:
-                inputs, targets = self.task.transform(inputs, targets)
-            loss = self.task.loss(self.model(inputs), targets)
-            self.optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            self.optimizer.step()
-            yield loss.detach()
 
 
 class CapturedSteps:

@@ -12,8 +12,13 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.utils.data import Dataset
 
-from study.batches import batches, last_batch
-from study.check_functions import (
+from study.system.errors import ChangedTaskError, InputError, said
+from study.system.seeding import seed_everything
+from study.tasks.check_data import call, wrong
+from study.tasks.fingerprint import Trace, describe_trace, difference
+from study.tasks.task import Data, SearchData, Split, Task
+from study.training.batches import batches, last_batch
+from study.training.check_functions import (
     LOSS,
     MODEL,
     as_pair,
@@ -28,12 +33,8 @@ from study.check_functions import (
     same,
     transformed,
 )
-from study.system.errors import ChangedTaskError, InputError, said
-from study.system.seeding import seed_everything
-from study.tasks.check_data import call, wrong
-from study.tasks.fingerprint import Trace, describe_trace, difference
-from study.tasks.task import Data, SearchData, Split, Task
-from study.training import History, RunConfig, TrainingRun
+from study.training.history import History, RunConfig
+from study.training.training_run import TrainingRun
 
 
 class FirstBatch(NamedTuple):

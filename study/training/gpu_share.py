@@ -10,11 +10,12 @@ from torch import Tensor
 from torch.autograd import DeviceType  # type: ignore[attr-defined]
 
 from search_spaces import Parameters
-from study.batches import endless
 from study.system.errors import blamed
 from study.system.hardware import GPU_SHARE, usable_gpus
 from study.tasks.task import SearchData, Task
-from study.training import RunConfig, TrainingRun
+from study.training.batches import endless
+from study.training.history import RunConfig
+from study.training.training_run import TrainingRun
 
 MOST = 16
 """Trials on one GPU."""

@@ -13,14 +13,14 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
-from study.batches import Batches, batches
 from study.system.errors import said
 from study.system.seeding import seed_everything
 from study.tasks.check_data import call, wrong
 from study.tasks.fingerprint import Trace
 from study.tasks.metric import IGNORED, accuracy
 from study.tasks.task import Data, Split, Task
-from study.training import evaluation_batch, is_constant
+from study.training.batches import Batches, batches
+from study.training.evaluation import evaluation_batch, is_constant
 
 MODEL, LOSS, METRIC = (
     "make_model(seed)",

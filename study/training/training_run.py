@@ -6,15 +6,12 @@ one that was never interrupted.
 """
 
 import copy
-import hashlib
-import json
 import math
 import random
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
 from itertools import islice
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,110 +20,20 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.swa_utils import update_bn
 
-from search_spaces import FAMILIES, Parameters
+from search_spaces import FAMILIES
 from search_spaces.family import applied_rate, momentum, switch
 from search_spaces.preflight import cycle_ends
-from study.batches import Batches, batches
-from study.ensemble import Weights, ensemble_metrics, outputs
-from study.step import training_steps
 from study.system.seeding import seed_everything
 from study.tasks.task import Data, SearchData, Task
-
-Status = Literal["running", "completed", "diverged", "failed", "stopped"]
+from study.training.batches import Batches, batches
+from study.training.ensemble import Weights, ensemble_metrics, outputs
+from study.training.evaluation import Evaluation, evaluation_batch, is_constant
+from study.training.history import EpochRecord, History, RunConfig
+from study.training.steps import training_steps
 
 MAX_CURVE_POINTS = 512
 MAX_SNAPSHOTS = 8  # those of the last cycles: every checkpoint holds them, and 4 to 8 work well
 RECALIBRATION_BATCHES = 50  # as schedulefree's own example has it
-EVALUATION_BATCH = 256  # larger ones leave the processor's cache and are slower
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """All that a run depends on, besides the task and the hardware."""
-
-    family: str
-    parameters: Parameters
-    seed: int
-    """Of initialisation and data order."""
-    epochs: int
-    batch_size: int
-
-    def digest(self) -> str:
-        """SHA-256, to tell the checkpoints of one run from another's."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """What one epoch came to."""
-
-    epoch: int
-    """Counted from 1."""
-    step: int
-    """Optimizer steps done since the run began."""
-    lr: float
-    """As applied at the last of them."""
-    train_loss: float
-    """Mean over the epoch's batches, taken while training."""
-    val_loss: float
-    val_metric: float
-    """The task's metric on the whole validation split."""
-    seconds: float
-
-
-@dataclass
-class History:
-    """What is known of a run so far; it travels with the run's checkpoint."""
-
-    status: Status = "running"
-    epochs: list[EpochRecord] = field(default_factory=list)
-    curve: list[tuple[int, float, float]] = field(default_factory=list)
-    """(step, rate, momentum) as the optimizer really used them, at most 512 of the steps."""
-    wall_seconds: float = 0.0
-    """From the start of the run to its latest checkpoint, without the gaps between sessions."""
-    node: str = ""
-    error: str = ""
-    condemned: int | None = None
-    """The epoch after which a trial scheduler saw no hope for it, whether it was stopped or not."""
-    test_loss: float | None = None
-    test_metric: float | None = None
-    """Of a completed run that was given the test split."""
-    device: str = ""
-    """``cpu``, or the name of a GPU."""
-    ensembles: list[float] = field(default_factory=list)
-    """Test metric of the last m snapshots together, for m = 1, 2, ..., as of ``test_metric``."""
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing is left to run."""
-        return self.status != "running"
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain lists, dicts, strings and numbers."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> "History":
-        """The inverse of :meth:`to_json`.
-
-        Raises:
-            TypeError, KeyError: something is missing or has another name.
-        """
-        # The first version knew no metric but accuracy.
-        names = {"val_accuracy": "val_metric"}
-        epochs = [
-            EpochRecord(**{names.get(name, name): value for name, value in record.items()})
-            for record in content["epochs"]
-        ]
-        curve = [(step, lr, momentum) for step, lr, momentum in content["curve"]]
-        return cls(**{**content, "epochs": epochs, "curve": curve})
-
-
-class _Evaluation(NamedTuple):
-    loss: float
-    metric: float
-    collapsed: float
-    """1 or 0."""
 
 
 class TrainingRun:
@@ -188,7 +95,7 @@ class TrainingRun:
         seen = [losses.mean().double(), *self._evaluate(self._validation)]
         # One transfer an epoch: to read a number from a GPU is to wait for all that it has to do.
         train_loss, *measured = torch.stack(seen).tolist()
-        evaluation = _Evaluation(*measured)
+        evaluation = Evaluation(*measured)
         if isinstance(self.schedule, ReduceLROnPlateau):
             self.schedule.step(evaluation.loss)
         record = EpochRecord(
@@ -214,7 +121,7 @@ class TrainingRun:
 
         Neither is kept then: nothing that is not finite is ever averaged over seeds.
         """
-        test = _Evaluation(*torch.stack(self._evaluate(split)).tolist())
+        test = Evaluation(*torch.stack(self._evaluate(split)).tolist())
         if not math.isfinite(test.loss + test.metric):
             self.history.status = "diverged"
             self.history.error = f"on the test split, loss {test.loss} and metric {test.metric}"
@@ -245,7 +152,7 @@ class TrainingRun:
         for inputs, targets in islice(self._train, RECALIBRATION_BATCHES):
             yield self.task.transform(inputs, targets)[0] if self.task.transform else inputs
 
-    def _diverged(self, record: EpochRecord, evaluation: _Evaluation) -> bool:
+    def _diverged(self, record: EpochRecord, evaluation: Evaluation) -> bool:
         last, chance = record.epoch == self.config.epochs, self.task.chance_loss
         # Half collapsed, its outputs still differ; at the end, nothing begins to learn any more.
         at_chance = last and chance and min(record.train_loss, record.val_loss) >= chance
@@ -275,7 +182,7 @@ class TrainingRun:
 
     @torch.no_grad()  # not inference_mode(), which TorchScript's functions do not survive
     def _evaluate(self, split: Batches) -> list[Tensor]:
-        """The fields of an :class:`_Evaluation`, on the device, as numbers of one type.
+        """The fields of an :class:`Evaluation`, on the device, as numbers of one type.
 
         It has where it puts out the same for every input, as too high a rate leaves it. Its loss is
         finite then, so that no check for NaN finds it, and about that of a network which has not
@@ -340,16 +247,6 @@ def can_fuse(model: nn.Module) -> bool:
     """Whether one kernel can update all weights: floating-point numbers with dense gradients."""
     sparse = any(getattr(module, "sparse", False) for module in model.modules())  # nn.Embedding's
     return not sparse and all(weight.is_floating_point() for weight in model.parameters())
-
-
-def evaluation_batch(batch_size: int) -> int:
-    """Samples at a time without gradients: as many as are fast, unless they are large ones."""
-    return min(EVALUATION_BATCH, 4 * batch_size)
-
-
-def is_constant(low: Tensor, high: Tensor) -> Tensor:
-    """Whether outputs between these do not differ, each by its own size, from input to input."""
-    return (high - low <= 1e-6 * torch.maximum(low.abs(), high.abs())).all()
 
 
 def _thinned(total_steps: int) -> frozenset[int]:
