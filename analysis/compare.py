@@ -16,7 +16,8 @@ from analysis.page import Output, Style, render, run_and_exit, table, tell, type
 from analysis.sections import intervals
 from analysis.studies import Study, load_studies, rank_by_study, winning_curves
 from analysis.verdict import verdict
-from study.storage import copied, is_url
+from study.storage.mirror import copied
+from study.storage.urls import is_url
 from study.system.command_line import Folder, Location, parse
 from study.system.errors import InputError
 

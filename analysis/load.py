@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.scale import Scale
 from study.results import read_finalists, read_ranking, read_study_json, read_tables
-from study.storage import copied
+from study.storage.mirror import copied
 
 
 class Results(NamedTuple):

@@ -18,7 +18,9 @@ from analysis.sections import SECTIONS, Section
 from analysis.studies import is_sweep, load_studies, sweep_folders
 from analysis.verdict import verdict
 from study.export import ExportConfig, export
-from study.storage import RemotePath, below, copied, is_url, place, push
+from study.storage.mirror import copied, push
+from study.storage.storage_path import RemotePath, place
+from study.storage.urls import below, is_url
 from study.system.command_line import Folder, Location, parse
 from study.system.errors import InputError, StudyError, said
 

@@ -29,7 +29,8 @@ from study.config import StudyConfig
 from study.ledger import JOURNAL, Ledger, Proposal, records_of
 from study.plan import Plan
 from study.results import ResultTables, write_study_json
-from study.storage import CHECKPOINTS, Mirror, RemotePath
+from study.storage.mirror import Mirror
+from study.storage.storage_path import CHECKPOINTS, RemotePath
 from study.system.interrupt import Interrupt
 from study.tasks.metric import ACCURACY
 from study.tasks.task_source import TaskSource

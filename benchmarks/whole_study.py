@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.measure import FULL, Row, Scale, text
 from benchmarks.processes import CORES, on_cores, run, samples_of_mnist
-from study.checkpoint import HISTORY
+from study.storage.checkpoint_files import HISTORY
 from study.training.history import History
 
 

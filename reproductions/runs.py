@@ -22,14 +22,16 @@ from torch import Tensor
 from analysis.statistics import mean_interval
 from analysis.style import house_style, save
 from search_spaces import Parameters
-from study.checkpoint import find_checkpoint, read_checkpoint
 from study.config import StudyConfig
 from study.confirm import Planned, load_all_data, open_test_split
 from study.ledger import Proposal
 from study.progress import Display
 from study.results import FinalistTable
 from study.search import Job, Machine
-from study.storage import FINALISTS, Mirror, Place, absolute
+from study.storage.checkpoint_files import read_checkpoint
+from study.storage.checkpoints import find_checkpoint
+from study.storage.mirror import Mirror
+from study.storage.storage_path import FINALISTS, Place, absolute
 from study.system.atomic_files import locked, write_atomically
 from study.system.command_line import Folder, parse
 from study.system.errors import StudyError

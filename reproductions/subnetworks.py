@@ -20,7 +20,7 @@ from torch.nn.utils import parametrize
 from analysis.style import INK, QUIET, rows_figure
 from reproductions.runs import Bench, Outcome, Run, dots, percent, together
 from search_spaces import ParameterValue
-from study.checkpoint import read_checkpoint
+from study.storage.checkpoint_files import read_checkpoint
 from study.system.command_line import exit_status
 from study.task import Split, Task
 from study.tasks.builtin import mnist

@@ -24,7 +24,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.config import StudyConfig
 from study.results import STUDY_JSON
-from study.storage import Place, prove
+from study.storage.storage_path import Place, prove
 from study.system.errors import CutShortError, InputError, StudyError, failed, said
 from study.system.hardware import GPU_SHARE, describe_versions, usable_cpus, usable_gpus
 from study.system.module import ROOT

@@ -12,7 +12,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from search_spaces import GROUPS, PeakRange, select
 from study.database import check_url
 from study.plan import Allocation, Sampler
-from study.storage import Place, below, is_url, place
+from study.storage.storage_path import Place, place
+from study.storage.urls import below, is_url
 from study.system.command_line import Folder, Location
 from study.system.errors import InputError
 from study.system.hardware import GPU_SHARE, usable_gpus

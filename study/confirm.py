@@ -19,7 +19,6 @@ import tyro
 from rich.console import Console
 
 from search_spaces import CONTROLS
-from study.checkpoint import trials_with_folders
 from study.config import StudyConfig
 from study.description import stored_config
 from study.ledger import Proposal
@@ -33,7 +32,9 @@ from study.results import (
     write_study_json,
 )
 from study.search import Job, Machine
-from study.storage import FINALISTS, Mirror, Place, copied, place
+from study.storage.checkpoints import trials_with_folders
+from study.storage.mirror import Mirror, copied
+from study.storage.storage_path import FINALISTS, Place, place
 from study.system.command_line import Location, exit_status, parse
 from study.system.errors import InputError
 from study.system.hardware import now

@@ -23,7 +23,7 @@ from study.results import (
     read_tables,
     read_total_steps,
 )
-from study.storage import copied
+from study.storage.mirror import copied
 from study.system.command_line import Location, exit_status, parse
 from study.system.errors import InputError, said
 from study.tasks.metric import Ranking

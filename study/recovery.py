@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from study.checkpoint import find_checkpoint, find_history, trials_with_folders
 from study.config import StudyConfig
 from study.ledger import Ledger, Proposal
 from study.results import read_curves
-from study.storage import CHECKPOINTS
+from study.storage.checkpoints import find_checkpoint, find_history, trials_with_folders
+from study.storage.storage_path import CHECKPOINTS
 from study.system.errors import InputError
 from study.training.history import History
 

@@ -19,7 +19,7 @@ from optuna.distributions import BaseDistribution
 from search_spaces import SearchSpace
 from study.ledger import Proposal
 from study.parameters import as_cells, column_types, stored_ranges
-from study.storage import Place
+from study.storage.storage_path import Place
 from study.system.atomic_files import replacing, write_atomically
 from study.system.errors import InputError
 from study.tasks.metric import ACCURACY, Ranking

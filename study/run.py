@@ -40,7 +40,8 @@ from study.results import (
     read_study_json,
     write_study_json,
 )
-from study.storage import CHECKPOINTS, Mirror, copied, naming, place, prove
+from study.storage.mirror import Mirror, copied, naming
+from study.storage.storage_path import CHECKPOINTS, place, prove
 from study.system import module
 from study.system.atomic_files import HELD, locked
 from study.system.command_line import exit_status, parse

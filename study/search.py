@@ -63,20 +63,19 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 from rich.console import Console
 
-from study.checkpoint import (
-    MANIFEST,
-    CheckpointError,
+from study.cluster import LOCAL, Connection, Nodes, connect, fitted, slots
+from study.config import StudyConfig
+from study.ledger import Ledger, Proposal
+from study.storage.checkpoint_files import MANIFEST, CheckpointError, read_history
+from study.storage.checkpoints import (
     attempts,
     delete,
     discard_superseded,
     find_checkpoint,
-    read_history,
     trial_folder,
 )
-from study.cluster import LOCAL, Connection, Nodes, connect, fitted, slots
-from study.config import StudyConfig
-from study.ledger import Ledger, Proposal
-from study.storage import Mirror, Place, RemotePath, absolute, native
+from study.storage.mirror import Mirror
+from study.storage.storage_path import Place, RemotePath, absolute, native
 from study.system.errors import ChangedTaskError, CutShortError, StudyError
 from study.system.interrupt import Interrupt
 from study.tasks.check_data import Load

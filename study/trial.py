@@ -12,8 +12,8 @@ import ray
 import torch
 from ray import ObjectRef, tune
 
-from study.checkpoint import read_checkpoint, write_checkpoint
-from study.storage import Place, RemotePath
+from study.storage.checkpoint_files import read_checkpoint, write_checkpoint
+from study.storage.storage_path import Place, RemotePath
 from study.system.atomic_files import locked
 from study.system.errors import ChangedTaskError
 from study.system.user_folders import private_folder

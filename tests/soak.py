@@ -21,13 +21,14 @@ import torch
 import tyro
 
 import analysis
-from study.checkpoint import find_checkpoint, read_checkpoint
 from study.config import StudyConfig
 from study.description import stored_space
 from study.ledger import Ledger
 from study.plan import Plan
 from study.results import read_ranking, read_study_json
-from study.storage import CHECKPOINTS
+from study.storage.checkpoint_files import read_checkpoint
+from study.storage.checkpoints import find_checkpoint
+from study.storage.storage_path import CHECKPOINTS
 from study.tasks.builtin.digits import make_task
 from study.training.training_run import TrainingRun
 

@@ -14,8 +14,8 @@ from benchmarks.peers.plain import PlainLeNet, loaders
 from benchmarks.sleeper import Sleeper
 from benchmarks.stub import first_samples
 from benchmarks.throughput import WORKER_ENVIRONMENT
-from study.checkpoint import read_history
 from study.search import _ENVIRONMENT
+from study.storage.checkpoint_files import read_history
 from study.system.errors import InputError
 from study.task import SearchData
 from study.tasks.builtin.lenet import LeNet

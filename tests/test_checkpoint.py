@@ -9,16 +9,18 @@ from typing import Any
 import pytest
 import torch
 
-from study import checkpoint
-from study.checkpoint import (
+from study.storage import checkpoint_files
+from study.storage.checkpoint_files import (
     CheckpointError,
+    read_checkpoint,
+    read_history,
+    write_checkpoint,
+)
+from study.storage.checkpoints import (
     discard_superseded,
     find_checkpoint,
     find_history,
-    read_checkpoint,
-    read_history,
     trials_with_folders,
-    write_checkpoint,
 )
 from study.task import SearchData
 from study.training.history import History
@@ -47,7 +49,9 @@ def test_what_is_read_is_what_was_written(run: TrainingRun, tmp_path: Path) -> N
         torch.testing.assert_close(state[part], run.state()[part], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", [checkpoint.STATE, checkpoint.HISTORY, checkpoint.MANIFEST])
+@pytest.mark.parametrize(
+    "name", [checkpoint_files.STATE, checkpoint_files.HISTORY, checkpoint_files.MANIFEST]
+)
 @pytest.mark.parametrize("content", [b"", b"rubbish", None], ids=["empty", "rubbish", "truncated"])
 def test_damage_is_found(
     run: TrainingRun, tmp_path: Path, name: str, content: bytes | None
@@ -58,7 +62,9 @@ def test_damage_is_found(
         read_history(tmp_path / "c")
 
 
-@pytest.mark.parametrize("name", [checkpoint.STATE, checkpoint.HISTORY, checkpoint.MANIFEST])
+@pytest.mark.parametrize(
+    "name", [checkpoint_files.STATE, checkpoint_files.HISTORY, checkpoint_files.MANIFEST]
+)
 def test_a_missing_file_is_found(run: TrainingRun, tmp_path: Path, name: str) -> None:
     (write(tmp_path / "c", run) / name).unlink()
     with pytest.raises(CheckpointError):
@@ -78,15 +84,15 @@ class Malicious:
 def test_a_malicious_pickle_is_not_opened(run: TrainingRun, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     folder = write(tmp_path / "c", run, {"model": Malicious(victim)})
-    with pytest.raises(CheckpointError, match=checkpoint.STATE):
+    with pytest.raises(CheckpointError, match=checkpoint_files.STATE):
         read_checkpoint(folder)
-    (folder / checkpoint.STATE).write_bytes(pickle.dumps(Malicious(victim)))
-    manifest = json.loads((folder / checkpoint.MANIFEST).read_text())
-    manifest["files"][checkpoint.STATE] = checkpoint._fingerprint(
-        (folder / checkpoint.STATE).read_bytes()
+    (folder / checkpoint_files.STATE).write_bytes(pickle.dumps(Malicious(victim)))
+    manifest = json.loads((folder / checkpoint_files.MANIFEST).read_text())
+    manifest["files"][checkpoint_files.STATE] = checkpoint_files._fingerprint(
+        (folder / checkpoint_files.STATE).read_bytes()
     )
-    (folder / checkpoint.MANIFEST).write_text(json.dumps(manifest))
-    with pytest.raises(CheckpointError, match=checkpoint.STATE):
+    (folder / checkpoint_files.MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match=checkpoint_files.STATE):
         read_checkpoint(folder)
     assert not victim.exists()
 
@@ -97,13 +103,13 @@ def test_the_newest_is_the_one_furthest_on(run: TrainingRun, tmp_path: Path) -> 
     newest = write(tmp_path / "attempt-002/trial-00007/checkpoint_000000", run)
     run.run_epoch()
     damaged = write(tmp_path / "attempt-002/trial-00007/checkpoint_000001", run)
-    (damaged / checkpoint.STATE).write_bytes(b"")
+    (damaged / checkpoint_files.STATE).write_bytes(b"")
     write(tmp_path / "attempt-002/trial-00008/checkpoint_000002", run)
     found, wrong = find_checkpoint(tmp_path, 7, CONFIG.digest())
     assert found is not None
     assert (found.folder, len(found.history.epochs)) == (newest, 2)
-    assert [str(error) for error in wrong] == [f"{damaged / checkpoint.STATE} is damaged"]
-    (newest / checkpoint.MANIFEST).unlink()
+    assert [str(error) for error in wrong] == [f"{damaged / checkpoint_files.STATE} is damaged"]
+    (newest / checkpoint_files.MANIFEST).unlink()
     found, wrong = find_checkpoint(tmp_path, 7, CONFIG.digest())
     assert found is not None
     assert found.folder == later
@@ -137,7 +143,7 @@ def test_what_another_run_left_supersedes_nothing(run: TrainingRun, tmp_path: Pa
 
 def test_a_history_outlives_its_state(run: TrainingRun, tmp_path: Path) -> None:
     folder = write(tmp_path / "attempt-001/trial-00007/checkpoint_000000", run)
-    (folder / checkpoint.STATE).write_bytes(b"")
+    (folder / checkpoint_files.STATE).write_bytes(b"")
     assert find_checkpoint(tmp_path, 7, CONFIG.digest())[0] is None
     assert find_history(tmp_path, 7, CONFIG.digest()) == run.history
 
@@ -151,12 +157,12 @@ def test_a_backup_is_no_trial(tmp_path: Path) -> None:
 def test_what_cannot_be_loaded_is_not_gone_on_from(run: TrainingRun, tmp_path: Path) -> None:
     """Whole by its manifest, but with a pickle in it that is no state."""
     folder = write(tmp_path / "attempt-001/trial-00007/checkpoint_000000", run)
-    (folder / checkpoint.STATE).write_bytes(pickle.dumps(Malicious(tmp_path / "victim")))
-    manifest = json.loads((folder / checkpoint.MANIFEST).read_text())
-    manifest["files"][checkpoint.STATE] = checkpoint._fingerprint(
-        (folder / checkpoint.STATE).read_bytes()
+    (folder / checkpoint_files.STATE).write_bytes(pickle.dumps(Malicious(tmp_path / "victim")))
+    manifest = json.loads((folder / checkpoint_files.MANIFEST).read_text())
+    manifest["files"][checkpoint_files.STATE] = checkpoint_files._fingerprint(
+        (folder / checkpoint_files.STATE).read_bytes()
     )
-    (folder / checkpoint.MANIFEST).write_text(json.dumps(manifest))
+    (folder / checkpoint_files.MANIFEST).write_text(json.dumps(manifest))
     found, wrong = find_checkpoint(tmp_path, 7, CONFIG.digest(), to_go_on=True)
     assert found is None
     assert len(wrong) == 1
@@ -165,11 +171,11 @@ def test_what_cannot_be_loaded_is_not_gone_on_from(run: TrainingRun, tmp_path: P
 
 def test_the_first_versions_checkpoints_are_read(run: TrainingRun, tmp_path: Path) -> None:
     folder = write(tmp_path / "c", run)
-    manifest = json.loads((folder / checkpoint.MANIFEST).read_text())
+    manifest = json.loads((folder / checkpoint_files.MANIFEST).read_text())
     hashes = {name: file["sha256"] for name, file in manifest["files"].items()}
-    (folder / checkpoint.MANIFEST).write_text(json.dumps({"version": 1, "sha256": hashes}))
+    (folder / checkpoint_files.MANIFEST).write_text(json.dumps({"version": 1, "sha256": hashes}))
     assert read_history(folder) == run.history
-    (folder / checkpoint.MANIFEST).write_text(json.dumps({"version": 3}))
+    (folder / checkpoint_files.MANIFEST).write_text(json.dumps({"version": 3}))
     with pytest.raises(CheckpointError, match="version 3; this project reads 2"):
         read_history(folder)
 

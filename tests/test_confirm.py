@@ -22,7 +22,7 @@ from study.description import stored_config
 from study.ledger import Proposal, _seeds
 from study.results import FinalistTable, read_finalists
 from study.results import write_study_json as write_json
-from study.storage import FINALISTS
+from study.storage.storage_path import FINALISTS
 from study.system.errors import InputError, StudyError
 from study.task import Split
 from study.tasks.builtin import digits

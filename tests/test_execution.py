@@ -12,13 +12,14 @@ import psutil
 import pytest
 
 from study import search
-from study.checkpoint import trial_folder, write_checkpoint
 from study.cluster import Connection
 from study.config import StudyConfig
 from study.confirm import Planned
 from study.ledger import Proposal
 from study.search import Execution, Job, LedgerCallback, RayLost
-from study.storage import Mirror
+from study.storage.checkpoint_files import write_checkpoint
+from study.storage.checkpoints import trial_folder
+from study.storage.mirror import Mirror
 from study.system.errors import CutShortError
 from study.system.interrupt import Interrupt
 from study.training.history import EpochRecord, History, Status

@@ -22,10 +22,10 @@ from optuna.trial import TrialState
 
 import analysis
 from study import run
-from study.checkpoint import read_checkpoint
 from study.ledger import Proposal
 from study.progress import Display
-from study.storage import CHECKPOINTS
+from study.storage.checkpoint_files import read_checkpoint
+from study.storage.storage_path import CHECKPOINTS
 from study.system.errors import InputError, StudyError
 from study.system.interrupt import Interrupt
 from study.tasks.builtin import digits as digits_task

@@ -33,7 +33,9 @@ from study.ledger import Ledger, Lines
 from study.plan import Plan
 from study.results import read_study_json, write_study_json
 from study.run import _locked, start_report
-from study.storage import RemotePath, above, below, copied, is_url, place
+from study.storage.mirror import copied
+from study.storage.storage_path import RemotePath, place
+from study.storage.urls import above, below, is_url
 from study.system import module
 from study.system.command_line import parse
 from study.system.errors import InputError, StudyError, failed

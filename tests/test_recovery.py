@@ -11,14 +11,15 @@ import optuna
 import pytest
 
 from search_spaces import SearchSpace, select
-from study.checkpoint import MANIFEST, trial_folder, write_checkpoint
 from study.config import StudyConfig
 from study.description import stored_space
 from study.ledger import JOURNAL, Ledger, recorded_proposals
 from study.plan import Plan
 from study.recovery import finished_before, what_was_found
 from study.results import STUDY_JSON, ResultTables, read_ranking, read_study_json
-from study.storage import CHECKPOINTS
+from study.storage.checkpoint_files import MANIFEST, write_checkpoint
+from study.storage.checkpoints import trial_folder
+from study.storage.storage_path import CHECKPOINTS
 from study.system.errors import InputError
 from study.tasks.metric import ACCURACY
 from study.training.history import EpochRecord, History

@@ -16,7 +16,7 @@ from reproductions.subnetworks import CHILDREN, make_child
 from reproductions.super_convergence import Inv, OneCycle
 from search_spaces.family import applied_rate
 from search_spaces.preflight import draw
-from study.checkpoint import write_checkpoint
+from study.storage.checkpoint_files import write_checkpoint
 from study.task import SearchData
 from study.tasks.builtin import mnist
 from study.training.history import RunConfig

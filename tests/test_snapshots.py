@@ -20,9 +20,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from search_spaces import FAMILIES, ScheduleFamily
 from search_spaces.preflight import cycle_ends, draw, samples
-from study.checkpoint import read_checkpoint, write_checkpoint
 from study.ledger import Proposal
 from study.results import FinalistTable, read_finalists
+from study.storage.checkpoint_files import read_checkpoint, write_checkpoint
 from study.task import Split, Task
 from study.tasks.builtin import digits
 from study.tasks.metric import ACCURACY, RMSE

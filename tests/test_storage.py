@@ -14,29 +14,17 @@ import pandas as pd
 import pytest
 
 import analysis
-from study.checkpoint import (
-    CheckpointError,
+from study.config import StudyConfig
+from study.storage.checkpoint_files import CheckpointError, read_checkpoint, write_checkpoint
+from study.storage.checkpoints import (
     discard_superseded,
     find_checkpoint,
     find_history,
-    read_checkpoint,
     trials_with_folders,
-    write_checkpoint,
 )
-from study.config import StudyConfig
-from study.storage import (
-    NOT_READ,
-    Mirror,
-    Place,
-    RemotePath,
-    above,
-    below,
-    copied,
-    place,
-    prove,
-    pull,
-    push,
-)
+from study.storage.mirror import NOT_READ, Mirror, copied, pull, push
+from study.storage.storage_path import Place, RemotePath, place, prove
+from study.storage.urls import above, below
 from study.system.errors import InputError, StudyError
 from study.task import SearchData
 from study.training.history import RunConfig

@@ -22,10 +22,11 @@ from optuna.trial import TrialState
 
 import analysis
 from study import confirm, run
-from study.checkpoint import find_checkpoint, read_checkpoint
 from study.ledger import Proposal
 from study.progress import Display
-from study.storage import CHECKPOINTS
+from study.storage.checkpoint_files import read_checkpoint
+from study.storage.checkpoints import find_checkpoint
+from study.storage.storage_path import CHECKPOINTS
 from study.system.errors import ChangedTaskError, InputError, StudyError
 from study.system.hardware import usable_cpus
 from study.task import SearchData

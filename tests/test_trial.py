@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from study.checkpoint import read_history
+from study.storage.checkpoint_files import read_history
 from study.task import SearchData
 from study.tasks.task_source import TaskSource
 from study.training.check_task import check_task

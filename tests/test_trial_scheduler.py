@@ -9,12 +9,13 @@ import pytest
 from optuna.trial import TrialState
 
 from search_spaces import SearchSpace
-from study.checkpoint import trial_folder, write_checkpoint
 from study.config import StudyConfig
 from study.ledger import Ledger, Proposal
 from study.plan import Plan
 from study.search import SPARED, Execution, Job, WithinFamily
-from study.storage import Mirror
+from study.storage.checkpoint_files import write_checkpoint
+from study.storage.checkpoints import trial_folder
+from study.storage.mirror import Mirror
 from study.system.interrupt import Interrupt
 from study.tasks.check_data import load_search_data
 from study.tasks.metric import ACCURACY, RMSE, Ranking

@@ -1,0 +1,1 @@
+"""Where a study lives, and the files of its checkpoints."""

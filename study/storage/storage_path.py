@@ -1,0 +1,180 @@
+"""Where a study lives: in a folder, or in a storage that every node reaches, by a URL."""
+
+import contextlib
+import re
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from urllib.parse import parse_qsl, urlsplit
+
+import fsspec
+import pyarrow as pa
+from pyarrow.fs import FileSelector, FileSystem, FileType, FSSpecHandler, PyFileSystem
+
+from study.storage.urls import OPTIONS, below, is_url
+from study.system.errors import InputError, said
+
+CHECKPOINTS, FINALISTS = "checkpoints", "finalists"
+"""The folders of a study in which workers keep its trials and its finalists' replicates."""
+
+
+@dataclass(frozen=True)
+class RemotePath:
+    """What of :class:`pathlib.Path` a study needs, for files in a storage.
+
+    A file there is whole or is not there. Errors are :class:`OSError`, as on a disk.
+    """
+
+    url: str
+    filesystem: FileSystem
+    path: str
+
+    def __str__(self) -> str:
+        return self.url
+
+    def __truediv__(self, name: str) -> "RemotePath":
+        return replace(self, url=below(self.url, name), path=f"{self.path}/{name}")
+
+    def at(self, path: str) -> "RemotePath":
+        """What the storage itself calls so."""
+        return replace(self, url=f"{urlsplit(self.url).scheme}://{path}", path=path)
+
+    @property
+    def name(self) -> str:
+        """The last part."""
+        return PurePosixPath(self.path).name
+
+    def exists(self) -> bool:
+        """Whether there is a file, or any below it."""
+        return bool(self.filesystem.get_file_info(self.path).type != FileType.NotFound)
+
+    def size(self) -> int:
+        """Of a file, in bytes; 0 where there is none."""
+        return self.filesystem.get_file_info(self.path).size or 0
+
+    def read_bytes(self) -> bytes:
+        """All of a file."""
+        with self.filesystem.open_input_stream(self.path) as stream:
+            return bytes(stream.read())
+
+    def read_text(self) -> str:
+        """All of a file, as UTF-8."""
+        return self.read_bytes().decode()
+
+    def write_bytes(self, content: bytes) -> None:
+        """Write a file, and the folders above it where the storage knows folders."""
+        try:
+            stream = self.filesystem.open_output_stream(self.path)
+        except FileNotFoundError:
+            self.filesystem.create_dir(str(PurePosixPath(self.path).parent), recursive=True)
+            stream = self.filesystem.open_output_stream(self.path)
+        with stream:
+            stream.write(content)
+
+    def iterdir(self) -> Iterator["RemotePath"]:
+        """What lies directly below; nothing, where there is nothing."""
+        for info in self._infos():
+            yield self / info.base_name
+
+    def files(self, without: Sequence[str] = ()) -> Iterator["RemotePath"]:
+        """All files of a study or a sweep but those that the workers keep, and in such folders."""
+        for info in self._infos():
+            here = self / info.base_name
+            if info.type == FileType.File:
+                yield here
+            elif info.base_name not in (CHECKPOINTS, FINALISTS, *without):
+                yield from here.files(without)
+
+    def unlink(self) -> None:
+        """Delete a file."""
+        self.filesystem.delete_file(self.path)
+
+    def rmtree(self) -> None:
+        """Delete a folder and what is in it; what is gone already is no error."""
+        with contextlib.suppress(OSError):
+            self.filesystem.delete_dir(self.path)
+
+    def _infos(self) -> list[pa.fs.FileInfo]:
+        found = self.filesystem.get_file_info(FileSelector(self.path, allow_not_found=True))
+        return sorted(found, key=lambda info: str(info.base_name))
+
+
+Place = Path | RemotePath
+"""A file or folder, wherever it is."""
+
+
+def place(location: str | Path) -> Place:
+    """What a path or a URL stands for: one that pyarrow knows, or fsspec.
+
+    Raises:
+        InputError: no such storage, or it cannot be reached.
+    """
+    if not is_url(location):
+        return Path(location)
+    url = str(location)
+    try:
+        parts = urlsplit(url)
+        others = [name for name, _ in parse_qsl(parts.query) if name not in OPTIONS]
+    except ValueError as error:
+        raise unusable(url, error) from error
+    if parts.password or others:
+        raise InputError(
+            f"the storage {parts.scheme}://... must be named without a password or key, and with "
+            f"no options but {', '.join(OPTIONS)}: it is written into files; put secrets where the "
+            "storage's own tools look for them"
+        )
+    try:
+        return RemotePath(url, *_filesystem(url))
+    except Exception as error:  # whatever a storage's own package raises
+        raise unusable(url, error) from error
+
+
+def native(where: Place) -> str:
+    """The path of a place as Ray and the storage itself name it."""
+    return where.path if isinstance(where, RemotePath) else str(where)
+
+
+def absolute(where: Place) -> Place:
+    """The same, for a worker, which runs in another folder."""
+    return where.absolute() if isinstance(where, Path) else where
+
+
+def prove(where: Place) -> None:
+    """Write a file, read it, and delete it.
+
+    Raises:
+        InputError: that is not possible there.
+    """
+    probe = where / f".probe-{secrets.token_hex(8)}"
+    try:
+        probe.write_bytes(probe.name.encode())
+        if probe.read_bytes() != probe.name.encode():
+            raise OSError("what was written there is not what can be read")
+        probe.unlink()
+    except Exception as error:  # whatever a storage's own package raises
+        raise unusable(str(where), error) from error
+
+
+def _filesystem(url: str) -> tuple[FileSystem, str]:
+    scheme = urlsplit(url).scheme
+    if scheme == "s3":  # a small file in one request instead of three
+        url += f"{'&' if '?' in url else '?'}allow_delayed_open=true"
+    try:
+        filesystem, path = FileSystem.from_uri(url)
+    except pa.ArrowInvalid as error:
+        if "Unrecognized filesystem" not in str(error):
+            raise
+        # Without its cache: what workers write would not be seen.
+        other, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
+        filesystem = PyFileSystem(FSSpecHandler(other))
+    return filesystem, str(path).rstrip("/")
+
+
+def unusable(where: str, error: Exception) -> InputError:
+    """What is said of a storage that cannot be used."""
+    reason = re.sub(r" \(Request ID: .*?\)", "", said(error))
+    return InputError(
+        f"the storage {where!r} cannot be used: {reason}; it must be a folder, or a URL like "
+        "s3://bucket/prefix of a bucket that is there, for which this machine has credentials"
+    )
