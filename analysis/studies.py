@@ -12,8 +12,8 @@ from analysis.curves import realised_curves
 from analysis.findings import Findings
 from analysis.load import load
 from analysis.statistics import LEVEL, RESAMPLES, SEED
-from study.config import MACHINE
 from study.results import STUDY_JSON
+from study.settings.study_config import MACHINE
 
 
 class Study(NamedTuple):

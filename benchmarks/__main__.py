@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measure import FULL, QUICK, Row, Scale
-from study.config import StudyConfig
+from study.settings.study_config import StudyConfig
 from study.system.atomic_files import write_atomically
 from study.system.command_line import Folder, exit_status, parse
 from study.system.errors import InputError, said

@@ -25,10 +25,10 @@ from ray.cluster_utils import Cluster
 
 from benchmarks.sleeper import Sleeper
 from search_spaces import GROUPS, SearchSpace
-from study.config import StudyConfig
 from study.ledger import JOURNAL, Ledger, Proposal, records_of
 from study.plan import Plan
 from study.results import ResultTables, write_study_json
+from study.settings.study_config import StudyConfig
 from study.storage.mirror import Mirror
 from study.storage.storage_path import CHECKPOINTS, RemotePath
 from study.system.interrupt import Interrupt

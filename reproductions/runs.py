@@ -22,12 +22,12 @@ from torch import Tensor
 from analysis.statistics import mean_interval
 from analysis.style import house_style, save
 from search_spaces import Parameters
-from study.config import StudyConfig
 from study.confirm import Planned, load_all_data, open_test_split
 from study.ledger import Proposal
 from study.progress import Display
 from study.results import FinalistTable
 from study.search import Job, Machine
+from study.settings.study_config import StudyConfig
 from study.storage.checkpoint_files import read_checkpoint
 from study.storage.checkpoints import find_checkpoint
 from study.storage.mirror import Mirror

@@ -22,8 +22,8 @@ from ray.exceptions import RayError
 from ray.job_config import JobConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from study.config import StudyConfig
 from study.results import STUDY_JSON
+from study.settings.study_config import StudyConfig
 from study.storage.storage_path import Place, prove
 from study.system.errors import CutShortError, InputError, StudyError, failed, said
 from study.system.hardware import GPU_SHARE, describe_versions, usable_cpus, usable_gpus

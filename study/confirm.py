@@ -19,7 +19,6 @@ import tyro
 from rich.console import Console
 
 from search_spaces import CONTROLS
-from study.config import StudyConfig
 from study.description import stored_config
 from study.ledger import Proposal
 from study.progress import Display
@@ -32,6 +31,7 @@ from study.results import (
     write_study_json,
 )
 from study.search import Job, Machine
+from study.settings.study_config import StudyConfig
 from study.storage.checkpoints import trials_with_folders
 from study.storage.mirror import Mirror, copied
 from study.storage.storage_path import FINALISTS, Place, place

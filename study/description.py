@@ -12,8 +12,8 @@ from typing import Any
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 
 from search_spaces import FAMILIES, SearchSpace, select
-from study.config import OF_ONE_RUN, StudyConfig
 from study.results import STUDY_JSON
+from study.settings.study_config import OF_ONE_RUN, StudyConfig
 from study.storage.urls import above, below, is_url
 from study.system.errors import InputError
 from study.system.hardware import describe_hardware, describe_versions, now

@@ -27,9 +27,10 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from search_spaces import FAMILIES, Parameters, SearchSpace
-from study.config import StudyConfig
 from study.database import Database
-from study.plan import DrawnBy, Plan
+from study.plan import Plan
+from study.settings.choices import DrawnBy
+from study.settings.study_config import StudyConfig
 from study.system.atomic_files import where_known
 from study.system.errors import InputError, said
 from study.tasks.metric import Ranking

@@ -21,7 +21,7 @@ from ray.air.integrations.mlflow import MLflowLoggerCallback
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.logger import TBXLoggerCallback
 
-from study.config import StudyConfig
+from study.settings.study_config import StudyConfig
 from study.storage.checkpoints import trial_folder
 from study.system.errors import InputError, said
 

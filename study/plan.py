@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from optuna.distributions import (
     BaseDistribution,
@@ -13,15 +12,12 @@ from optuna.distributions import (
 )
 
 from search_spaces import CONTROLS, FAMILIES, ParameterValue, SearchSpace
+from study.settings.choices import Allocation, DrawnBy, Sampler
 
 STARTUP_TRIALS = 16
 """So many trials are random and visit the families in turn; then comes TPE. More if need be."""
 STARTUP_PER_FAMILY = 3
 """The same for each family where each has a TPE of its own."""
-
-Allocation = Literal["joint", "balanced"]
-Sampler = Literal["tpe", "random", "grid-of-defaults"]
-DrawnBy = Literal["fixed", "random", "tpe", "grid"]
 
 
 @dataclass(frozen=True)

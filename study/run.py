@@ -19,7 +19,6 @@ from rich.console import Console
 
 from search_spaces import FAMILIES, SearchSpace, preflight
 from search_spaces.family import MIN_STEPS
-from study.config import MACHINE, OF_ONE_RUN, StudyConfig
 from study.database import Database, StorageInternalError, reason
 from study.description import COMMAND, describe, stored_config, stored_space
 from study.ledger import (
@@ -40,6 +39,7 @@ from study.results import (
     read_study_json,
     write_study_json,
 )
+from study.settings.study_config import MACHINE, OF_ONE_RUN, StudyConfig
 from study.storage.mirror import Mirror, copied, naming
 from study.storage.storage_path import CHECKPOINTS, place, prove
 from study.system import module

@@ -64,8 +64,8 @@ from ray.tune.stopper import Stopper
 from rich.console import Console
 
 from study.cluster import LOCAL, Connection, Nodes, connect, fitted, slots
-from study.config import StudyConfig
 from study.ledger import Ledger, Proposal
+from study.settings.study_config import StudyConfig
 from study.storage.checkpoint_files import MANIFEST, CheckpointError, read_history
 from study.storage.checkpoints import (
     attempts,

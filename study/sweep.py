@@ -5,10 +5,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from study.config import StudyConfig
 from study.description import stored_config
 from study.results import STUDY_JSON, read_study_json
 from study.run import carry_out, finish_report, refuse_differences, start_report
+from study.settings.study_config import StudyConfig
 from study.storage.storage_path import place, prove
 from study.system.command_line import exit_status, parse
 from study.system.errors import InputError

@@ -14,7 +14,7 @@ import matplotlib as mpl
 import pytest
 import torch
 
-from study.config import StudyConfig
+from study.settings.study_config import StudyConfig
 from study.task import SearchData
 from study.tasks.builtin.mnist import load_search_data
 from tests.tasks import excerpt

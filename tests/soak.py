@@ -21,11 +21,11 @@ import torch
 import tyro
 
 import analysis
-from study.config import StudyConfig
 from study.description import stored_space
 from study.ledger import Ledger
 from study.plan import Plan
 from study.results import read_ranking, read_study_json
+from study.settings.study_config import StudyConfig
 from study.storage.checkpoint_files import read_checkpoint
 from study.storage.checkpoints import find_checkpoint
 from study.storage.storage_path import CHECKPOINTS

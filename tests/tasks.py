@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from study.config import StudyConfig
+from study.settings.study_config import StudyConfig
 from study.task import ACCURACY, Data, SearchData, Split, Task
 from study.tasks.builtin import digits, mnist
 from study.tasks.builtin.lenet import LeNet

@@ -26,11 +26,11 @@ from optuna.trial import TrialState
 import analysis
 from search_spaces import SearchSpace
 from study import run
-from study.config import StudyConfig
 from study.database import Database
 from study.ledger import JOURNAL, Ledger, recorded_proposals
 from study.plan import Plan
 from study.recovery import finished_before
+from study.settings.study_config import StudyConfig
 from study.system.errors import InputError
 from study.tasks.metric import ACCURACY
 from tests import test_ledger, test_recovery

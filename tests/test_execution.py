@@ -13,10 +13,10 @@ import pytest
 
 from study import search
 from study.cluster import Connection
-from study.config import StudyConfig
 from study.confirm import Planned
 from study.ledger import Proposal
 from study.search import Execution, Job, LedgerCallback, RayLost
+from study.settings.study_config import StudyConfig
 from study.storage.checkpoint_files import write_checkpoint
 from study.storage.checkpoints import trial_folder
 from study.storage.mirror import Mirror

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from study.config import StudyConfig
 from study.description import stored_config, stored_space
 from study.ledger import Ledger, Proposal
 from study.plan import Plan
 from study.results import ResultTables, read_ranking, read_study_json, read_tables
 from study.run import _parse
+from study.settings.study_config import StudyConfig
 from study.system.errors import InputError
 from study.tasks.check_data import load_search_data, load_test_split
 from study.tasks.metric import ACCURACY

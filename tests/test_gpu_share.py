@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.autograd import DeviceType  # type: ignore[attr-defined]
 
-from study.config import StudyConfig
 from study.run import main
+from study.settings.study_config import StudyConfig
 from study.system.errors import InputError
 from study.system.hardware import GPU_SHARE
 from study.task import SearchData, Task
@@ -198,8 +198,8 @@ def test_auto_is_measured_once_and_kept_as_typed(
 def test_until_it_is_measured_auto_is_the_default(
     gpus: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from study import config
+    from study.settings import study_config
 
-    monkeypatch.setattr(config, "usable_gpus", lambda: gpus)
+    monkeypatch.setattr(study_config, "usable_gpus", lambda: gpus)
     default, auto = StudyConfig(), StudyConfig(gpus_per_trial="auto")
     assert (auto.gpu_share, auto.device) == (default.gpu_share, default.device)

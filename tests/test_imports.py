@@ -12,7 +12,7 @@ FORBIDDEN = {
     "analysis": {"reproductions", "ray", "torch"},
     "reproductions": {"ray", "optuna"},
 }
-FOLDERS = ("system", "tasks", "training", "storage")
+FOLDERS = ("system", "tasks", "training", "storage", "settings")
 """Of study, from the left to the right: each imports itself and those on its left."""
 MAY_IMPORT_OPTUNA = {"analysis/importance.py"}
 

@@ -23,7 +23,8 @@ from search_spaces import FAMILIES, GROUPS, SearchSpace, select
 from search_spaces.preflight import draw
 from study.database import Database
 from study.ledger import GOOD, JOURNAL, REMEMBERED, Ledger, Proposal, Records, View
-from study.plan import STARTUP_TRIALS, Allocation, Plan, Sampler
+from study.plan import STARTUP_TRIALS, Plan
+from study.settings.choices import Allocation, Sampler
 from study.system.errors import InputError
 from study.tasks.metric import ACCURACY, RMSE, Ranking
 from study.training.history import EpochRecord, History, Status

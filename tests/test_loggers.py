@@ -20,8 +20,8 @@ import pytest
 
 import analysis
 from study import run
-from study.config import StudyConfig
 from study.progress import Display
+from study.settings.study_config import StudyConfig
 from study.system.errors import InputError
 
 NAMES = ["trial-00000-constant", "trial-00001-linear_to_zero", "trial-00002-constant"]

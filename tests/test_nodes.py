@@ -15,7 +15,7 @@ from ray.cluster_utils import Cluster
 import analysis
 from study import cluster as of_study
 from study.cluster import fitted, slots
-from study.config import StudyConfig
+from study.settings.study_config import StudyConfig
 from study.system.errors import InputError
 from tests.conftest import run_command
 from tests.s3 import BUCKET, KEYS, free_port, server

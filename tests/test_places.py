@@ -26,13 +26,13 @@ from benchmarks.__main__ import Benchmarks
 from reproductions.runs import Reproduction
 from search_spaces import SearchSpace
 from study import cluster
-from study.config import StudyConfig
 from study.confirm import ConfirmConfig
 from study.export import ExportConfig
 from study.ledger import Ledger, Lines
 from study.plan import Plan
 from study.results import read_study_json, write_study_json
 from study.run import _locked, start_report
+from study.settings.study_config import StudyConfig
 from study.storage.mirror import copied
 from study.storage.storage_path import RemotePath, place
 from study.storage.urls import above, below, is_url

@@ -11,12 +11,12 @@ import optuna
 import pytest
 
 from search_spaces import SearchSpace, select
-from study.config import StudyConfig
 from study.description import stored_space
 from study.ledger import JOURNAL, Ledger, recorded_proposals
 from study.plan import Plan
 from study.recovery import finished_before, what_was_found
 from study.results import STUDY_JSON, ResultTables, read_ranking, read_study_json
+from study.settings.study_config import StudyConfig
 from study.storage.checkpoint_files import MANIFEST, write_checkpoint
 from study.storage.checkpoints import trial_folder
 from study.storage.storage_path import CHECKPOINTS

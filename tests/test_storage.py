@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 import analysis
-from study.config import StudyConfig
+from study.settings.study_config import StudyConfig
 from study.storage.checkpoint_files import CheckpointError, read_checkpoint, write_checkpoint
 from study.storage.checkpoints import (
     discard_superseded,

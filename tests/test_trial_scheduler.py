@@ -9,10 +9,10 @@ import pytest
 from optuna.trial import TrialState
 
 from search_spaces import SearchSpace
-from study.config import StudyConfig
 from study.ledger import Ledger, Proposal
 from study.plan import Plan
 from study.search import SPARED, Execution, Job, WithinFamily
+from study.settings.study_config import StudyConfig
 from study.storage.checkpoint_files import write_checkpoint
 from study.storage.checkpoints import trial_folder
 from study.storage.mirror import Mirror

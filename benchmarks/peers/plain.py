@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Subset
 from torchvision import datasets, transforms
 
 from benchmarks.processes import PEAK_RATES
-from study.config import StudyConfig
+from study.settings.study_config import StudyConfig
 
 LOW, HIGH = PEAK_RATES
 ENDED = "ended"

@@ -10,8 +10,8 @@ import tyro
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
 from search_spaces import GROUPS, PeakRange, select
-from study.database import check_url
-from study.plan import Allocation, Sampler
+from study.settings.choices import Allocation, Logger, Sampler, TrialScheduler
+from study.settings.database_url import check_url
 from study.storage.storage_path import Place, place
 from study.storage.urls import below, is_url
 from study.system.command_line import Folder, Location
@@ -19,9 +19,6 @@ from study.system.errors import InputError
 from study.system.hardware import GPU_SHARE, usable_gpus
 from study.system.user_folders import cache_folder
 from study.tasks import TASKS
-
-TrialScheduler = Literal["fifo", "asha-within-family"]
-Logger = Literal["none", "tensorboard", "mlflow", "wandb"]
 
 
 def _default_data_dir() -> Path:

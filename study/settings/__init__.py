@@ -1,0 +1,1 @@
+"""What was asked: the options of a study."""
