@@ -19,15 +19,17 @@ import psutil
 import tyro
 
 # First, since it sets what Ray's processes inherit.
-from study.search import Job, Machine  # isort: skip
+from study.trial_runner import Job, Machine  # isort: skip
 from ray import tune
 from ray.cluster_utils import Cluster
 
 from benchmarks.sleeper import Sleeper
 from search_spaces import GROUPS, SearchSpace
-from study.ledger import JOURNAL, Ledger, Proposal, records_of
-from study.plan import Plan
 from study.results import ResultTables, write_study_json
+from study.search.journal_file import JOURNAL
+from study.search.optuna_trials import Ledger, records_of
+from study.search.proposal import Proposal
+from study.search.trial_plan import Plan
 from study.settings.study_config import StudyConfig
 from study.storage.mirror import Mirror
 from study.storage.storage_path import CHECKPOINTS, RemotePath

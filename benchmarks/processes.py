@@ -16,7 +16,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from benchmarks.measure import FULL, Scale
-from study.ledger import JOURNAL
+from study.search.journal_file import JOURNAL
 from study.system.errors import StudyError
 from study.training.history import History
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from benchmarks.measure import Row, Scale
 from search_spaces import GROUPS, SearchSpace
-from study.ledger import Ledger
-from study.plan import Plan
+from study.search.optuna_trials import Ledger
+from study.search.trial_plan import Plan
 from study.tasks.metric import ACCURACY
 from study.training.history import EpochRecord, History
 

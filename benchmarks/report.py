@@ -11,8 +11,8 @@ from benchmarks.processes import run
 from search_spaces import FAMILIES, SearchSpace
 from search_spaces.preflight import draw, samples
 from study.description import as_json
-from study.ledger import Proposal
 from study.results import ResultTables, write_study_json
+from study.search.proposal import Proposal
 from study.tasks.metric import ACCURACY
 from study.training.history import EpochRecord, History
 

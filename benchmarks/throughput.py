@@ -12,7 +12,7 @@ WORKER_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
 }
-"""What study/search.py sets for its workers, and nobody for a recipe. Read as a process starts."""
+"""What study/execution sets for its workers, and nobody for a recipe. Read as a process starts."""
 FLOPS = 3 * 496_192 - 97_344
 """Of the LeNet at 28 pixels, a sample: as many in each half of the backward pass as in the forward
 one, less those for the gradient of the image itself. Only convolutions and linear layers count."""

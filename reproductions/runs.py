@@ -23,10 +23,9 @@ from analysis.statistics import mean_interval
 from analysis.style import house_style, save
 from search_spaces import Parameters
 from study.confirm import Planned, load_all_data, open_test_split
-from study.ledger import Proposal
 from study.progress import Display
 from study.results import FinalistTable
-from study.search import Job, Machine
+from study.search.proposal import Proposal
 from study.settings.study_config import StudyConfig
 from study.storage.checkpoint_files import read_checkpoint
 from study.storage.checkpoints import find_checkpoint
@@ -43,6 +42,7 @@ from study.tasks.task_source import TaskSource
 from study.training.batches import batches
 from study.training.ensemble import ensemble_metrics, outputs
 from study.training.history import History
+from study.trial_runner import Job, Machine
 
 
 @dataclass(frozen=True)

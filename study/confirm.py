@@ -20,7 +20,6 @@ from rich.console import Console
 
 from search_spaces import CONTROLS
 from study.description import stored_config
-from study.ledger import Proposal
 from study.progress import Display
 from study.results import (
     FinalistTable,
@@ -30,7 +29,7 @@ from study.results import (
     read_tables,
     write_study_json,
 )
-from study.search import Job, Machine
+from study.search.proposal import Proposal
 from study.settings.study_config import StudyConfig
 from study.storage.checkpoints import trials_with_folders
 from study.storage.mirror import Mirror, copied
@@ -44,6 +43,7 @@ from study.tasks.metric import Ranking
 from study.tasks.task import Data, SearchData, Task
 from study.training.check_task import check_test_split
 from study.training.history import History
+from study.trial_runner import Job, Machine
 
 COMMAND = "python -m study.confirm"
 DEFAULT_FINALISTS = StudyConfig.finalists

@@ -9,7 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from study.ledger import Proposal
+from study.search.proposal import Proposal
 from study.tasks.metric import Ranking
 from study.training.history import History
 

@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from study.ledger import Ledger, Proposal
 from study.results import read_curves
+from study.search.optuna_trials import Ledger
+from study.search.proposal import Proposal
 from study.settings.study_config import StudyConfig
 from study.storage.checkpoints import find_checkpoint, find_history, trials_with_folders
 from study.storage.storage_path import CHECKPOINTS

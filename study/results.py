@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 from optuna.distributions import BaseDistribution
 
 from search_spaces import SearchSpace
-from study.ledger import Proposal
 from study.parameters import as_cells, column_types, stored_ranges
+from study.search.proposal import Proposal
 from study.storage.storage_path import Place
 from study.system.atomic_files import replacing, write_atomically
 from study.system.errors import InputError

@@ -19,16 +19,7 @@ from rich.console import Console
 
 from search_spaces import FAMILIES, SearchSpace, preflight
 from search_spaces.family import MIN_STEPS
-from study.database import Database, StorageInternalError, reason
 from study.description import COMMAND, describe, stored_config, stored_space
-from study.ledger import (
-    Ledger,
-    Proposal,
-    recorded_proposals,
-    records_of,
-    refuse_trials_without_description,
-)
-from study.plan import Plan, middle
 from study.progress import Display
 from study.recovery import finished_before, what_was_found
 from study.results import (
@@ -39,6 +30,11 @@ from study.results import (
     read_study_json,
     write_study_json,
 )
+from study.search.database import Database, StorageInternalError, reason
+from study.search.journal_file import refuse_trials_without_description
+from study.search.optuna_trials import Ledger, recorded_proposals, records_of
+from study.search.proposal import Proposal
+from study.search.trial_plan import Plan, middle
 from study.settings.study_config import MACHINE, OF_ONE_RUN, StudyConfig
 from study.storage.mirror import Mirror, copied, naming
 from study.storage.storage_path import CHECKPOINTS, place, prove
@@ -57,7 +53,7 @@ from study.training.history import History, RunConfig
 
 if TYPE_CHECKING:
     from study.loggers import TrialLogger
-    from study.search import Machine
+    from study.trial_runner import Machine
 
 LOCK = ".lock"
 PROGRESS = ("searched", "finalists", "replicates", "test_split", "ended")
@@ -132,7 +128,7 @@ def _carry_out(
     description.setdefault("trace", trace)
     space = stored_space(description)
     # Here, not above: Ray takes seconds to import, and bad input should not wait for it.
-    from study.search import Machine
+    from study.trial_runner import Machine
 
     interrupt = Interrupt(config.budget_seconds())
     with Machine(config, source, interrupt, _resume_command(config)) as machine:
@@ -338,7 +334,7 @@ def _run(
     mirror: Mirror,
 ) -> int:
     from study.confirm import Confirmation, add_replicates, outcomes  # which imports Ray
-    from study.search import Job
+    from study.trial_runner import Job
 
     console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     ranking = read_ranking(description)

@@ -22,9 +22,9 @@ import tyro
 
 import analysis
 from study.description import stored_space
-from study.ledger import Ledger
-from study.plan import Plan
 from study.results import read_ranking, read_study_json
+from study.search.optuna_trials import Ledger
+from study.search.trial_plan import Plan
 from study.settings.study_config import StudyConfig
 from study.storage.checkpoint_files import read_checkpoint
 from study.storage.checkpoints import find_checkpoint

@@ -14,12 +14,12 @@ from benchmarks.peers.plain import PlainLeNet, loaders
 from benchmarks.sleeper import Sleeper
 from benchmarks.stub import first_samples
 from benchmarks.throughput import WORKER_ENVIRONMENT
-from study.search import _ENVIRONMENT
 from study.storage.checkpoint_files import read_history
 from study.system.errors import InputError
 from study.task import SearchData
 from study.tasks.builtin.lenet import LeNet
 from study.training.history import RunConfig
+from study.trial_runner import _ENVIRONMENT
 
 
 @pytest.mark.parametrize(

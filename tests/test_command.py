@@ -19,7 +19,10 @@ BAD_FLAGS = [
     ("--families cosin", r"unknown schedule family 'cosin' \(did you mean 'cosine'\?\)"),
     ("--families cosine,", r"unknown schedule family ''"),
     ("--families nowhere:Mine", r"'nowhere:Mine' cannot be imported: No module named"),
-    ("--families study.config:StudyConfig", r"cannot be imported: .* is no ScheduleFamily"),
+    (
+        "--families study.settings.study_config:StudyConfig",
+        r"cannot be imported: .* is no ScheduleFamily",
+    ),
     ("--task minst", r"unknown task 'minst' \(did you mean 'mnist'\?\); tasks: mnist"),
     ("--epochs 0", r"--epochs must be at least 1, not 0"),
     ("--epochs abc", r"--epochs: must be a whole number, not 'abc'"),

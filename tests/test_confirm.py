@@ -19,9 +19,9 @@ import analysis
 from study import confirm, run
 from study.confirm import Planned, choose, open_test_split, replicate_seed, replicates_of
 from study.description import stored_config
-from study.ledger import Proposal, _seeds
 from study.results import FinalistTable, read_finalists
 from study.results import write_study_json as write_json
+from study.search.proposal import Proposal, seeds_of
 from study.storage.storage_path import FINALISTS
 from study.system.errors import InputError, StudyError
 from study.task import Split
@@ -81,7 +81,7 @@ def test_replicates_are_paired_and_their_seeds_are_fresh(tmp_path: Path) -> None
     assert places[7] == (2, 2)
     seeds = {replicate_seed(7, j) for j in range(200)}
     assert len(seeds) == 200
-    assert seeds.isdisjoint({_seeds(7, number)[0] for number in range(10_000)})
+    assert seeds.isdisjoint({seeds_of(7, number)[0] for number in range(10_000)})
 
 
 def test_a_replicate_begins_alike_in_every_family(tmp_path: Path) -> None:
@@ -220,8 +220,8 @@ class Runs:
         self.ended: list[int] = []
         self.steps_left = 10**9
         self.outcome = History("completed", [EpochRecord(1, 9, 0.1, 1, 1, 0.5, 1)])
-        monkeypatch.setattr("study.search.Machine.start", lambda _: None)
-        monkeypatch.setattr("study.search.Machine.run", lambda _, job: self.run(job))
+        monkeypatch.setattr("study.trial_runner.Machine.start", lambda _: None)
+        monkeypatch.setattr("study.trial_runner.Machine.run", lambda _, job: self.run(job))
         monkeypatch.setattr(run, "start_report", lambda _: None)
         monkeypatch.setattr(run, "finish_report", lambda *_: 0)
         write = write_json

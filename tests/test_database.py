@@ -26,10 +26,11 @@ from optuna.trial import TrialState
 import analysis
 from search_spaces import SearchSpace
 from study import run
-from study.database import Database
-from study.ledger import JOURNAL, Ledger, recorded_proposals
-from study.plan import Plan
 from study.recovery import finished_before
+from study.search.database import Database
+from study.search.journal_file import JOURNAL
+from study.search.optuna_trials import Ledger, recorded_proposals
+from study.search.trial_plan import Plan
 from study.settings.study_config import StudyConfig
 from study.system.errors import InputError
 from study.tasks.metric import ACCURACY

@@ -11,11 +11,10 @@ from typing import Any
 import psutil
 import pytest
 
-from study import search
+from study import trial_runner
 from study.cluster import Connection
 from study.confirm import Planned
-from study.ledger import Proposal
-from study.search import Execution, Job, LedgerCallback, RayLost
+from study.search.proposal import Proposal
 from study.settings.study_config import StudyConfig
 from study.storage.checkpoint_files import write_checkpoint
 from study.storage.checkpoints import trial_folder
@@ -23,6 +22,7 @@ from study.storage.mirror import Mirror
 from study.system.errors import CutShortError
 from study.system.interrupt import Interrupt
 from study.training.history import EpochRecord, History, Status
+from study.trial_runner import Execution, Job, LedgerCallback, RayLost
 from tests.test_trial_scheduler import Seen
 
 RECORD = EpochRecord(1, 10, 0.1, 1.0, 1.0, 0.5, 1.0)
@@ -130,7 +130,7 @@ def a_trial(number: int) -> Any:
 @pytest.fixture
 def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Execution, Seen]:
     """A job on a Ray that is there, and patience with it that has run out."""
-    monkeypatch.setattr(search, "WORKER_SECONDS", 0)
+    monkeypatch.setattr(trial_runner, "WORKER_SECONDS", 0)
     execution, seen = begun(tmp_path)
     execution.connection = Connection(tmp_path / "logs")
     return execution, seen
@@ -204,7 +204,7 @@ def printed_under_uv(folder: Path, code: str) -> list[str]:
     """What Python prints that was started by ``uv run``, as Ray sees it: by its parent's name."""
     (folder / "run").write_text('"$PYTHON" -c "$CODE"\nexit $?\n')
     environment = {**os.environ, "PYTHON": sys.executable, "CODE": code}
-    for name in search._ENVIRONMENT:
+    for name in trial_runner._ENVIRONMENT:
         environment.pop(name, None)
     environment["PYTHONPATH"] = str(Path(__file__).parent.parent)
     done = subprocess.run(
@@ -231,7 +231,7 @@ print(get_node_ip_address())
 
 
 def test_workers_run_in_this_environment_and_ray_listens_here_only(tmp_path: Path) -> None:
-    printed = printed_under_uv(tmp_path, SETTINGS.format(first="import study.search"))
+    printed = printed_under_uv(tmp_path, SETTINGS.format(first="import study.trial_runner"))
     assert printed == ["None", "127.0.0.1"]
 
 
@@ -239,7 +239,7 @@ def test_workers_run_in_this_environment_and_ray_listens_here_only(tmp_path: Pat
 def test_all_of_a_ray_of_our_own_listens_here_only(tmp_path: Path) -> None:
     """And its nodes have the name that they have elsewhere."""
     code = """
-import platform, study.search, ray
+import platform, study.trial_runner, ray
 from study.cluster import LOCAL, connect
 connection = connect(LOCAL, {})
 node, = ray.nodes()

@@ -22,8 +22,8 @@ from optuna.trial import TrialState
 
 import analysis
 from study import run
-from study.ledger import Proposal
 from study.progress import Display
+from study.search.proposal import Proposal
 from study.storage.checkpoint_files import read_checkpoint
 from study.storage.storage_path import CHECKPOINTS
 from study.system.errors import InputError, StudyError

@@ -14,10 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from study.description import stored_config, stored_space
-from study.ledger import Ledger, Proposal
-from study.plan import Plan
 from study.results import ResultTables, read_ranking, read_study_json, read_tables
 from study.run import _parse
+from study.search.optuna_trials import Ledger
+from study.search.proposal import Proposal
+from study.search.trial_plan import Plan
 from study.settings.study_config import StudyConfig
 from study.system.errors import InputError
 from study.tasks.check_data import load_search_data, load_test_split

@@ -21,9 +21,12 @@ from optuna.trial import TrialState
 
 from search_spaces import FAMILIES, GROUPS, SearchSpace, select
 from search_spaces.preflight import draw
-from study.database import Database
-from study.ledger import GOOD, JOURNAL, REMEMBERED, Ledger, Proposal, Records, View
-from study.plan import STARTUP_TRIALS, Plan
+from study.search.database import Database
+from study.search.journal_file import JOURNAL, Records
+from study.search.optuna_trials import Ledger
+from study.search.proposal import Proposal
+from study.search.sampler import GOOD, REMEMBERED, View
+from study.search.trial_plan import STARTUP_TRIALS, Plan
 from study.settings.choices import Allocation, Sampler
 from study.system.errors import InputError
 from study.tasks.metric import ACCURACY, RMSE, Ranking

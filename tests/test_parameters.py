@@ -28,10 +28,11 @@ from search_spaces.family import Recipe
 from search_spaces.preflight import PreflightError, check, samples
 from study import export
 from study.description import as_json, stored_space
-from study.ledger import Ledger, Proposal
 from study.parameters import column_types, proposed, stored_peak_range, stored_ranges
-from study.plan import Plan, middle
 from study.results import ResultTables, read_tables, write_study_json
+from study.search.optuna_trials import Ledger
+from study.search.proposal import Proposal
+from study.search.trial_plan import Plan, middle
 from study.settings.study_config import StudyConfig
 from study.system.errors import InputError
 from study.tasks.metric import ACCURACY

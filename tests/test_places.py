@@ -28,10 +28,11 @@ from search_spaces import SearchSpace
 from study import cluster
 from study.confirm import ConfirmConfig
 from study.export import ExportConfig
-from study.ledger import Ledger, Lines
-from study.plan import Plan
 from study.results import read_study_json, write_study_json
 from study.run import _locked, start_report
+from study.search.journal_file import Lines
+from study.search.optuna_trials import Ledger
+from study.search.trial_plan import Plan
 from study.settings.study_config import StudyConfig
 from study.storage.mirror import copied
 from study.storage.storage_path import RemotePath, place

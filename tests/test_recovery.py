@@ -12,10 +12,11 @@ import pytest
 
 from search_spaces import SearchSpace, select
 from study.description import stored_space
-from study.ledger import JOURNAL, Ledger, recorded_proposals
-from study.plan import Plan
 from study.recovery import finished_before, what_was_found
 from study.results import STUDY_JSON, ResultTables, read_ranking, read_study_json
+from study.search.journal_file import JOURNAL
+from study.search.optuna_trials import Ledger, recorded_proposals
+from study.search.trial_plan import Plan
 from study.settings.study_config import StudyConfig
 from study.storage.checkpoint_files import MANIFEST, write_checkpoint
 from study.storage.checkpoints import trial_folder

@@ -11,7 +11,6 @@ import pytest
 
 from search_spaces import FAMILIES, SearchSpace
 from study import results
-from study.ledger import Proposal
 from study.results import (
     STUDY_JSON,
     ResultTables,
@@ -21,6 +20,7 @@ from study.results import (
     read_tables,
     write_study_json,
 )
+from study.search.proposal import Proposal
 from study.system.errors import InputError
 from study.tasks.metric import ACCURACY, RMSE
 from study.training.history import EpochRecord, History

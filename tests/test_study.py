@@ -22,8 +22,8 @@ from optuna.trial import TrialState
 
 import analysis
 from study import confirm, run
-from study.ledger import Proposal
 from study.progress import Display
+from study.search.proposal import Proposal
 from study.storage.checkpoint_files import read_checkpoint
 from study.storage.checkpoints import find_checkpoint
 from study.storage.storage_path import CHECKPOINTS
@@ -197,7 +197,7 @@ def test_an_error_in_our_own_records_ends_the_study(
     def fail(*_: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("study.ledger.Ledger.finish", fail)
+    monkeypatch.setattr("study.search.optuna_trials.Ledger.finish", fail)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         study("--num-trials", 4, "--epochs", 1)
 

@@ -9,9 +9,9 @@ import pytest
 from optuna.trial import TrialState
 
 from search_spaces import SearchSpace
-from study.ledger import Ledger, Proposal
-from study.plan import Plan
-from study.search import SPARED, Execution, Job, WithinFamily
+from study.search.optuna_trials import Ledger
+from study.search.proposal import Proposal
+from study.search.trial_plan import Plan
 from study.settings.study_config import StudyConfig
 from study.storage.checkpoint_files import write_checkpoint
 from study.storage.checkpoints import trial_folder
@@ -20,6 +20,7 @@ from study.system.interrupt import Interrupt
 from study.tasks.check_data import load_search_data
 from study.tasks.metric import ACCURACY, RMSE, Ranking
 from study.training.history import EpochRecord, History
+from study.trial_runner import SPARED, Execution, Job, WithinFamily
 from tests.test_study import Study, journal, study
 
 __all__ = ["study"]

@@ -17,8 +17,8 @@ from analysis.load import Results
 from analysis.scale import Scale
 from analysis.statistics import holm, mean_interval, sign_flip
 from analysis.verdict import joined, verdict
-from study.ledger import Proposal
 from study.results import FinalistTable, read_finalists
+from study.search.proposal import Proposal
 from study.tasks.metric import ACCURACY, RMSE, Ranking
 from study.training.history import EpochRecord, History, Status
 from tests.test_figures import STUDY, page_of, write_study

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from study.system.user_folders import settle_home
 
@@ -64,7 +64,9 @@ from ray.tune.stopper import Stopper
 from rich.console import Console
 
 from study.cluster import LOCAL, Connection, Nodes, connect, fitted, slots
-from study.ledger import Ledger, Proposal
+from study.search.interfaces import Agenda, Progress, Tables
+from study.search.optuna_trials import Ledger
+from study.search.proposal import Proposal
 from study.settings.study_config import StudyConfig
 from study.storage.checkpoint_files import MANIFEST, CheckpointError, read_history
 from study.storage.checkpoints import (
@@ -104,52 +106,6 @@ class RayLost(BaseException):
 
     Not an Exception: after one, Ray Tune would tidy up, and wait for what is gone.
     """
-
-
-class Progress(Protocol):
-    """Whoever wants to know how the search goes."""
-
-    def adopted(self, epochs: int) -> None:
-        """So many epochs of a trial were done by an earlier process."""
-
-    def started(self, proposal: Proposal) -> None:
-        """A trial has begun, or goes on."""
-
-    def note(self, line: str) -> None:
-        """Something else has to be said."""
-
-    def advanced(self, samples: int) -> None:
-        """A trial has done one more epoch, of so many samples."""
-
-    def finished(self, proposal: Proposal, history: History) -> None:
-        """A trial has ended."""
-
-
-class Agenda(Protocol):
-    """What is to be run, and who is told how it ended: the ledger, or the finalists' replicates."""
-
-    @property
-    def finished_count(self) -> int:
-        """How many have ended."""
-
-    def unfinished(self) -> Iterator[Proposal]:
-        """Those that an earlier process may have begun."""
-
-    def propose(self) -> Proposal:
-        """A new one."""
-
-    def finish(self, number: int, history: History) -> None:
-        """Record how one ended."""
-
-
-class Tables(Protocol):
-    """Where results go."""
-
-    def add(self, proposal: Proposal, history: History) -> None:
-        """Take in what has ended."""
-
-    def write_in_time(self) -> None:
-        """Write what came too soon after the last write."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What to try next, and how it ended, in Optuna."""

@@ -1,0 +1,214 @@
+"""The Optuna study on disk: what was proposed and how it ended. It is the source of truth.
+
+Ray executes what stands here; whatever is killed, this journal, or database, can be read and the
+study goes on. A trial that is RUNNING in it without a process behind it is simply not finished yet.
+"""
+
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from search_spaces import FAMILIES, SearchSpace
+from study.search.database import Database
+from study.search.journal_file import (
+    JOURNAL,
+    VERSION,
+    Records,
+    journal_of,
+    opened,
+    prepared,
+    refuse_trials_without_description,
+)
+from study.search.proposal import Proposal, seeds_of
+from study.search.sampler import ResumableTPE
+from study.search.trial_plan import Plan
+from study.settings.study_config import StudyConfig
+from study.system.errors import InputError, said
+from study.tasks.metric import Ranking
+from study.training.history import History
+
+_FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+class Ledger:
+    """Proposes trials, and is told how they ended.
+
+    Args:
+        records: where the Optuna study is; the caller holds the lock on the study's folder.
+        plan: what to sample from, and what of it is settled before.
+        ranking: what to look for.
+        seed: the study's.
+        resuming: whether there has to be a study already.
+
+    Raises:
+        InputError: the journal is damaged, or of a newer version, or of a study that lacks its
+            study.json; the database cannot be used, or has such a study already, or has it not.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        plan: Plan,
+        ranking: Ranking,
+        seed: int,
+        resuming: bool = False,
+    ) -> None:
+        optuna.logging.set_verbosity(logging.WARNING)
+        self._plan, self._space, self._seed = plan, plan.space, seed
+        self.ranking = ranking
+        sampler = ResumableTPE(seed, plan)
+        if isinstance(records, Path):
+            self.where = repr(str(journal_of(records)))
+            self._study = prepared(records, ranking, resuming, sampler)
+        elif resuming:
+            self.where = str(records)
+            self._study = opened(records, sampler)
+        else:
+            self.where = str(records)
+            refuse_trials_without_description(records.folder)
+            self._study = records.begun(ranking.direction, sampler, VERSION)
+        self._open: dict[int, Trial] = {}
+        self._replaying = True  # an earlier process may have left some
+        self._next = 0
+
+    def replay(self, trials: Sequence[Mapping[str, Any]]) -> None:
+        """Have these proposed first, in their order: parameters as Optuna recorded them."""
+        for parameters in trials:
+            self._study.enqueue_trial(dict(parameters))
+
+    @property
+    def proposed_count(self) -> int:
+        """How many trials there are, those that wait to be replayed included."""
+        return len(self._study.get_trials(deepcopy=False))
+
+    def open_proposals(self) -> dict[int, Proposal | None]:
+        """As :meth:`unfinished`, but nothing is sampled: None where a kill left something out."""
+        trials = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return {
+            trial.number: self._proposal(trial) if _is_complete(trial, self._space) else None
+            for trial in trials
+        }
+
+    def unfinished(self) -> Iterator[Proposal]:
+        """The proposals that an earlier process left without an end."""
+        for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            # What was sampled is kept; what a kill in between left out is sampled now.
+            yield self._complete(Trial(self._study, frozen._trial_id))
+
+    def propose(self) -> Proposal:
+        """A new trial."""
+        if self._replaying:
+            trials = self._study.get_trials(deepcopy=False)
+            self._replaying = any(trial.state == TrialState.WAITING for trial in trials)
+            self._next = len(trials)
+        if not self._replaying and (settled := self._plan.settled(self._next)):
+            self._study.enqueue_trial(settled)
+        proposal = self._complete(self._study.ask())
+        self._next = proposal.number + 1
+        return proposal
+
+    def finish(self, number: int, history: History) -> None:
+        """Record how a trial ended. Only a completed one is told to Optuna as complete."""
+        trial = self._open.pop(number)
+        trial.set_user_attr("status", history.status)
+        # The curve is the only large part; it stays with the checkpoint.
+        trial.set_user_attr("history", replace(history, curve=[]).to_json())
+        if history.status == "completed":
+            self._study.tell(trial, history.epochs[-1].val_metric)
+        elif history.status in ("diverged", "stopped"):
+            # TPE ranks a pruned trial below every complete one, by how far it came, and then by its
+            # value; one that diverged came to nothing.
+            last, stopped = history.epochs[-1], history.status == "stopped"
+            if not trial._get_latest_trial().intermediate_values:  # else a kill came after this
+                trial.report(last.val_metric if stopped else math.nan, last.step if stopped else 0)
+            self._study.tell(trial, state=TrialState.PRUNED)
+        else:
+            self._study.tell(trial, state=TrialState.FAIL)
+
+    def condemn(self, number: int, epoch: int) -> None:
+        """Record that a trial scheduler saw no hope for a running trial after an epoch."""
+        self._open[number].set_user_attr("condemned", epoch)
+
+    def condemned(self) -> dict[int, int]:
+        """The epoch of each such trial."""
+        return {
+            trial.number: int(trial.user_attrs["condemned"])
+            for trial in self._study.get_trials(deepcopy=False)
+            if "condemned" in trial.user_attrs
+        }
+
+    def finished(self) -> Iterator[tuple[Proposal, History]]:
+        """Every trial that has ended, with its history but for the curve."""
+        for frozen in self._study.get_trials(deepcopy=False, states=_FINISHED):
+            try:
+                history = History.from_json(frozen.user_attrs["history"])
+            except (KeyError, TypeError, AttributeError) as error:
+                raise InputError(
+                    f"{self.where}: trial {frozen.number} has ended, but not how ({said(error)}); "
+                    "was it written by another tool? Put a copy of it back"
+                ) from error
+            yield self._proposal(frozen), history
+
+    @property
+    def finished_count(self) -> int:
+        """How many trials have ended."""
+        return len(self._study.get_trials(deepcopy=False, states=_FINISHED))
+
+    def _complete(self, trial: Trial) -> Proposal:
+        self._open[trial.number] = trial
+        family = FAMILIES[trial.suggest_categorical("family", self._space.families)]
+        family.suggest(trial, self._space.peak_lr, self._space.extras)
+        return self._proposal(trial)
+
+    def _proposal(self, trial: Trial | FrozenTrial) -> Proposal:
+        family = str(trial.params["family"])
+        prefix = f"{FAMILIES[family].name}."
+        parameters = {
+            name.removeprefix(prefix): value
+            for name, value in trial.params.items()
+            if name.startswith(prefix)
+        }
+        seed, drawn_by = seeds_of(self._seed, trial.number)[0], self._plan.drawn_by(trial.number)
+        return Proposal(trial.number, family, parameters, seed, drawn_by)
+
+
+def records_of(config: StudyConfig, study: str | None = None) -> Records:
+    """Where a study's Optuna study is; ``study``: its name, where it is not that of the folder."""
+    if config.optuna_storage is None:
+        return config.folder
+    url = config.location if config.storage else None
+    return Database(config.optuna_storage, study or config.name, config.folder, url)
+
+
+def recorded_proposals(records: Records, space: SearchSpace) -> list[dict[str, Any]]:
+    """What :meth:`Ledger.replay` takes: the proposals of a study that may even be running.
+
+    Raises:
+        InputError: its journal or database cannot be read.
+    """
+    if isinstance(records, Path) and not journal_of(records).exists():
+        raise InputError(f"{str(records)!r} has no {JOURNAL}, so there is nothing to replay")
+    trials = opened(records).get_trials(deepcopy=False)
+    recorded = [trial.params for trial in takewhile(lambda one: _is_complete(one, space), trials)]
+    waiting = sum(trial.state == TrialState.WAITING for trial in trials)
+    if len(recorded) < len(trials) - waiting - 1:  # the last may have been killed while proposed
+        raise InputError(
+            f"trial {len(recorded)} of {str(records)!r} lacks parameters that its family has now, "
+            "so it cannot be replayed"
+        )
+    return recorded
+
+
+def _is_complete(trial: FrozenTrial, space: SearchSpace) -> bool:
+    """Whether all of its parameters were sampled before a kill."""
+    if "family" not in trial.params:
+        return False
+    family = FAMILIES[trial.params["family"]]
+    return family.ranges(space.peak_lr, space.extras).keys() <= trial.params.keys()
