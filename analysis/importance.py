@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial
 
 from analysis.scale import Scale
 from analysis.statistics import SEED
-from study.parameters import PREFIX, proposed, stored_peak_range, stored_ranges
+from study.results.parameters import PREFIX, proposed, stored_peak_range, stored_ranges
 
 LEAST_TRIALS = 10
 TOP = 0.25

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from analysis.scale import Scale
-from study.results import read_finalists, read_ranking, read_study_json, read_tables
+from study.results.reader import read_finalists, read_tables
+from study.results.study_json import read_ranking, read_study_json
 from study.storage.mirror import copied
 
 

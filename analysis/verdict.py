@@ -12,7 +12,7 @@ from analysis.comparison import Comparison
 from analysis.findings import Findings
 from analysis.load import Results
 from analysis.outcomes import far_off
-from study.parameters import stored_peak_range
+from study.results.parameters import stored_peak_range
 
 CONTROL = "constant"
 EDGE = 0.05

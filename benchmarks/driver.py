@@ -25,7 +25,8 @@ from ray.cluster_utils import Cluster
 
 from benchmarks.sleeper import Sleeper
 from search_spaces import GROUPS, SearchSpace
-from study.results import ResultTables, write_study_json
+from study.results.study_json import write_study_json
+from study.results.writer import ResultTables
 from study.search.journal_file import JOURNAL
 from study.search.optuna_trials import Ledger, records_of
 from study.search.proposal import Proposal

@@ -10,8 +10,9 @@ from benchmarks.measure import Row, Scale
 from benchmarks.processes import run
 from search_spaces import FAMILIES, SearchSpace
 from search_spaces.preflight import draw, samples
-from study.description import as_json
-from study.results import ResultTables, write_study_json
+from study.results.study_json import write_study_json
+from study.results.study_record import as_json
+from study.results.writer import ResultTables
 from study.search.proposal import Proposal
 from study.tasks.metric import ACCURACY
 from study.training.history import EpochRecord, History

@@ -24,7 +24,7 @@ from analysis.style import house_style, save
 from search_spaces import Parameters
 from study.confirm import Planned, load_all_data, open_test_split
 from study.progress import Display
-from study.results import FinalistTable
+from study.results.writer import FinalistTable
 from study.search.proposal import Proposal
 from study.settings.study_config import StudyConfig
 from study.storage.checkpoint_files import read_checkpoint

@@ -22,7 +22,7 @@ from ray.exceptions import RayError
 from ray.job_config import JobConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from study.results import STUDY_JSON
+from study.results.study_json import STUDY_JSON
 from study.settings.study_config import StudyConfig
 from study.storage.storage_path import Place, prove
 from study.system.errors import CutShortError, InputError, StudyError, failed, said

@@ -19,16 +19,11 @@ import tyro
 from rich.console import Console
 
 from search_spaces import CONTROLS
-from study.description import stored_config
 from study.progress import Display
-from study.results import (
-    FinalistTable,
-    is_searched,
-    read_finalists,
-    read_study_json,
-    read_tables,
-    write_study_json,
-)
+from study.results.reader import read_finalists, read_tables
+from study.results.study_json import is_searched, read_study_json, write_study_json
+from study.results.study_record import stored_config
+from study.results.writer import FinalistTable
 from study.search.proposal import Proposal
 from study.settings.study_config import StudyConfig
 from study.storage.checkpoints import trials_with_folders

@@ -13,16 +13,9 @@ import tyro
 
 from search_spaces import FAMILIES, Parameters, select
 from search_spaces.family import MIN_STEPS, Recipe
-from study.parameters import PREFIX, proposed
-from study.results import (
-    Tables,
-    read_finalists,
-    read_ranges,
-    read_ranking,
-    read_study_json,
-    read_tables,
-    read_total_steps,
-)
+from study.results.parameters import PREFIX, proposed
+from study.results.reader import Tables, read_finalists, read_ranges, read_tables, read_total_steps
+from study.results.study_json import read_ranking, read_study_json
 from study.storage.mirror import copied
 from study.system.command_line import Location, exit_status, parse
 from study.system.errors import InputError, said

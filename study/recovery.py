@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from study.results import read_curves
+from study.results.reader import read_curves
 from study.search.optuna_trials import Ledger
 from study.search.proposal import Proposal
 from study.settings.study_config import StudyConfig

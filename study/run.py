@@ -19,17 +19,17 @@ from rich.console import Console
 
 from search_spaces import FAMILIES, SearchSpace, preflight
 from search_spaces.family import MIN_STEPS
-from study.description import COMMAND, describe, stored_config, stored_space
 from study.progress import Display
 from study.recovery import finished_before, what_was_found
-from study.results import (
+from study.results.study_json import (
     STUDY_JSON,
-    ResultTables,
     is_searched,
     read_ranking,
     read_study_json,
     write_study_json,
 )
+from study.results.study_record import COMMAND, describe, stored_config, stored_space
+from study.results.writer import ResultTables
 from study.search.database import Database, StorageInternalError, reason
 from study.search.journal_file import refuse_trials_without_description
 from study.search.optuna_trials import Ledger, recorded_proposals, records_of
@@ -52,7 +52,7 @@ from study.training.gpu_share import measured_share
 from study.training.history import History, RunConfig
 
 if TYPE_CHECKING:
-    from study.loggers import TrialLogger
+    from study.results.loggers import TrialLogger
     from study.trial_runner import Machine
 
 LOCK = ".lock"
@@ -269,7 +269,9 @@ def _loggers(config: StudyConfig, description: Mapping[str, Any]) -> "Sequence[T
     """Who logs what is left of the search."""
     if config.logger == "none" or is_searched(description):
         return ()
-    from study.loggers import TrialLogger  # which imports Ray and, with it, what is installed
+    from study.results.loggers import (
+        TrialLogger,  # which imports Ray and, with it, what is installed
+    )
 
     return (TrialLogger(config, description["began"]),)
 

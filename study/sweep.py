@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from study.description import stored_config
-from study.results import STUDY_JSON, read_study_json
+from study.results.study_json import STUDY_JSON, read_study_json
+from study.results.study_record import stored_config
 from study.run import carry_out, finish_report, refuse_differences, start_report
 from study.settings.study_config import StudyConfig
 from study.storage.storage_path import place, prove

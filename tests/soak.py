@@ -21,8 +21,8 @@ import torch
 import tyro
 
 import analysis
-from study.description import stored_space
-from study.results import read_ranking, read_study_json
+from study.results.study_json import read_ranking, read_study_json
+from study.results.study_record import stored_space
 from study.search.optuna_trials import Ledger
 from study.search.trial_plan import Plan
 from study.settings.study_config import StudyConfig

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from search_spaces import FAMILIES, GROUPS
-from study.results import STUDY_JSON, write_study_json
+from study.results.study_json import STUDY_JSON, write_study_json
 from study.run import _resume_command, main
 from study.settings.study_config import StudyConfig
 from study.system.interrupt import Interrupt

@@ -18,9 +18,10 @@ import torch
 import analysis
 from study import confirm, run
 from study.confirm import Planned, choose, open_test_split, replicate_seed, replicates_of
-from study.description import stored_config
-from study.results import FinalistTable, read_finalists
-from study.results import write_study_json as write_json
+from study.results.reader import read_finalists
+from study.results.study_json import write_study_json as write_json
+from study.results.study_record import stored_config
+from study.results.writer import FinalistTable
 from study.search.proposal import Proposal, seeds_of
 from study.storage.storage_path import FINALISTS
 from study.system.errors import InputError, StudyError

@@ -13,7 +13,8 @@ from search_spaces import FAMILIES, Parameters, ScheduleFamily, SearchSpace
 from search_spaces.family import NO_EXTRAS, Extras, applied_rate
 from search_spaces.preflight import draw, samples
 from study import export
-from study.results import FinalistTable, ResultTables, write_study_json
+from study.results.study_json import write_study_json
+from study.results.writer import FinalistTable, ResultTables
 from study.search.proposal import Proposal
 from study.system.errors import InputError
 from study.tasks.metric import ACCURACY

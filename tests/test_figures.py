@@ -21,7 +21,8 @@ from analysis.scale import Scale
 from analysis.sections import SECTIONS
 from analysis.style import house_style, short
 from search_spaces import FAMILIES, SearchSpace
-from study.results import ResultTables, write_study_json
+from study.results.study_json import write_study_json
+from study.results.writer import ResultTables
 from study.search.proposal import Proposal
 from study.tasks.metric import ACCURACY, RMSE, Ranking
 from study.training.history import EpochRecord, History, Status

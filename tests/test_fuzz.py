@@ -13,8 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from study.description import stored_config, stored_space
-from study.results import ResultTables, read_ranking, read_study_json, read_tables
+from study.results.reader import read_tables
+from study.results.study_json import read_ranking, read_study_json
+from study.results.study_record import stored_config, stored_space
+from study.results.writer import ResultTables
 from study.run import _parse
 from study.search.optuna_trials import Ledger
 from study.search.proposal import Proposal

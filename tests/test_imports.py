@@ -5,14 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-MAY_IMPORT_RAY = {f"study/{name}.py" for name in ("trial", "trial_runner", "cluster", "loggers")}
+MAY_IMPORT_RAY = {
+    f"study/{name}.py" for name in ("trial", "trial_runner", "cluster", "results/loggers")
+}
 FORBIDDEN = {
     "search_spaces": {"study", "analysis", "reproductions", "ray", "pathlib", "os"},
     "study": {"analysis", "reproductions", "seaborn", "matplotlib"},
     "analysis": {"reproductions", "ray", "torch"},
     "reproductions": {"ray", "optuna"},
 }
-FOLDERS = ("system", "tasks", "training", "storage", "settings", "search")
+FOLDERS = ("system", "tasks", "training", "storage", "settings", "search", "results")
 """Of study, from the left to the right: each imports itself and those on its left."""
 MAY_IMPORT_OPTUNA = {"analysis/importance.py"}
 

@@ -192,7 +192,7 @@ def test_wandb_without_a_key_is_bad_input(tmp_path: Path) -> None:
 
 @pytest.fixture
 def logger(tmp_path: Path) -> Any:
-    from study.loggers import TrialLogger
+    from study.results.loggers import TrialLogger
 
     return TrialLogger(StudyConfig(out=tmp_path, name="s", logger="tensorboard"), "today")
 
@@ -205,7 +205,7 @@ TRIAL = SimpleNamespace(
 def test_a_logger_that_fails_does_not_end_the_study(
     logger: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from study.loggers import TensorBoard
+    from study.results.loggers import TensorBoard
 
     calls = []
 
@@ -251,7 +251,7 @@ def test_a_trial_whose_worker_died_before_it_began_has_nothing_to_log(
 def test_who_asks_for_no_logger_imports_none() -> None:
     source = (
         "import sys, study.run, study.search, study.confirm\n"
-        "print({'mlflow', 'wandb', 'tensorboard', 'study.loggers'} & set(sys.modules))"
+        "print({'mlflow', 'wandb', 'tensorboard', 'study.results.loggers'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True)
     assert done.stdout == "set()\n", done.stderr

@@ -7,7 +7,7 @@ import nbformat
 import papermill
 import pytest
 
-from study.results import read_study_json, write_study_json
+from study.results.study_json import read_study_json, write_study_json
 from tests.test_imports import imported
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "analysis" / "notebooks").glob("*.ipynb"))

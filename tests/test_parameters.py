@@ -27,9 +27,11 @@ from search_spaces import FAMILIES, Parameters, ScheduleFamily, SearchSpace, sel
 from search_spaces.family import Recipe
 from search_spaces.preflight import PreflightError, check, samples
 from study import export
-from study.description import as_json, stored_space
-from study.parameters import column_types, proposed, stored_peak_range, stored_ranges
-from study.results import ResultTables, read_tables, write_study_json
+from study.results.parameters import column_types, proposed, stored_peak_range, stored_ranges
+from study.results.reader import read_tables
+from study.results.study_json import write_study_json
+from study.results.study_record import as_json, stored_space
+from study.results.writer import ResultTables
 from study.search.optuna_trials import Ledger
 from study.search.proposal import Proposal
 from study.search.trial_plan import Plan, middle

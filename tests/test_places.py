@@ -28,7 +28,7 @@ from search_spaces import SearchSpace
 from study import cluster
 from study.confirm import ConfirmConfig
 from study.export import ExportConfig
-from study.results import read_study_json, write_study_json
+from study.results.study_json import read_study_json, write_study_json
 from study.run import _locked, start_report
 from study.search.journal_file import Lines
 from study.search.optuna_trials import Ledger

@@ -11,9 +11,10 @@ import optuna
 import pytest
 
 from search_spaces import SearchSpace, select
-from study.description import stored_space
 from study.recovery import finished_before, what_was_found
-from study.results import STUDY_JSON, ResultTables, read_ranking, read_study_json
+from study.results.study_json import STUDY_JSON, read_ranking, read_study_json
+from study.results.study_record import stored_space
+from study.results.writer import ResultTables
 from study.search.journal_file import JOURNAL
 from study.search.optuna_trials import Ledger, recorded_proposals
 from study.search.trial_plan import Plan

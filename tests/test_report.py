@@ -15,7 +15,7 @@ from analysis.report import ReportConfig, main, write_report
 from analysis.sections import SECTIONS
 from benchmarks.report import made_up_study
 from search_spaces import FAMILIES
-from study.results import write_study_json
+from study.results.study_json import write_study_json
 from study.system.errors import InputError, StudyError
 from tests.conftest import run_command
 from tests.test_figures import MIXED, STUDY, Outcome, page_of, write_study

@@ -10,16 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from search_spaces import FAMILIES, SearchSpace
-from study import results
-from study.results import (
-    STUDY_JSON,
-    ResultTables,
-    Tables,
-    read_ranking,
-    read_study_json,
-    read_tables,
-    write_study_json,
-)
+from study.results import writer
+from study.results.reader import Tables, read_tables
+from study.results.study_json import STUDY_JSON, read_ranking, read_study_json, write_study_json
+from study.results.writer import ResultTables
 from study.search.proposal import Proposal
 from study.system.errors import InputError
 from study.tasks.metric import ACCURACY, RMSE
@@ -246,8 +240,8 @@ def test_whatever_trial_a_reader_sees_its_epochs_and_its_curve_are_there(
         write(*arguments)
         seen.append(read_tables(tables.folder))
 
-    write = results._write_table
-    monkeypatch.setattr(results, "_write_table", write_and_read)
+    write = writer._write_table
+    monkeypatch.setattr(writer, "_write_table", write_and_read)
     tables.add(replace(COSINE, number=1), COMPLETED)
     tables.write()
     assert len(seen) >= 3

@@ -20,7 +20,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from search_spaces import FAMILIES, ScheduleFamily
 from search_spaces.preflight import cycle_ends, draw, samples
-from study.results import FinalistTable, read_finalists
+from study.results.reader import read_finalists
+from study.results.writer import FinalistTable
 from study.search.proposal import Proposal
 from study.storage.checkpoint_files import read_checkpoint, write_checkpoint
 from study.task import Split, Task

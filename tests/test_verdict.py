@@ -17,7 +17,8 @@ from analysis.load import Results
 from analysis.scale import Scale
 from analysis.statistics import holm, mean_interval, sign_flip
 from analysis.verdict import joined, verdict
-from study.results import FinalistTable, read_finalists
+from study.results.reader import read_finalists
+from study.results.writer import FinalistTable
 from study.search.proposal import Proposal
 from study.tasks.metric import ACCURACY, RMSE, Ranking
 from study.training.history import EpochRecord, History, Status

@@ -12,7 +12,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 
 from search_spaces import FAMILIES, SearchSpace, select
-from study.results import STUDY_JSON
+from study.results.study_json import STUDY_JSON
 from study.settings.study_config import OF_ONE_RUN, StudyConfig
 from study.storage.urls import above, below, is_url
 from study.system.errors import InputError
