@@ -19,12 +19,13 @@ import psutil
 import tyro
 
 # First, since it sets what Ray's processes inherit.
-from study.trial_runner import Job, Machine  # isort: skip
+from study.execution.trial_runner import Machine  # isort: skip
 from ray import tune
 from ray.cluster_utils import Cluster
 
 from benchmarks.sleeper import Sleeper
 from search_spaces import GROUPS, SearchSpace
+from study.execution.job import Job
 from study.results.study_json import write_study_json
 from study.results.writer import ResultTables
 from study.search.journal_file import JOURNAL

@@ -19,7 +19,7 @@ STATE = b"x" * 1000
 
 
 class Sleeper(tune.Trainable):
-    """What :class:`study.trial.ScheduleTrial` looks like from the driver."""
+    """What :class:`study.execution.trainable.ScheduleTrial` looks like from the driver."""
 
     def setup(  # type: ignore[override]  # the rest comes by tune.with_parameters
         self, config: dict[str, Any], *, workers: int, seconds: float, meeting: Path

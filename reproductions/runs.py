@@ -23,6 +23,8 @@ from analysis.statistics import mean_interval
 from analysis.style import house_style, save
 from search_spaces import Parameters
 from study.confirm import Planned, load_all_data, open_test_split
+from study.execution.job import Job
+from study.execution.trial_runner import Machine
 from study.progress import Display
 from study.results.writer import FinalistTable
 from study.search.proposal import Proposal
@@ -42,7 +44,6 @@ from study.tasks.task_source import TaskSource
 from study.training.batches import batches
 from study.training.ensemble import ensemble_metrics, outputs
 from study.training.history import History
-from study.trial_runner import Job, Machine
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ import tyro
 from rich.console import Console
 
 from search_spaces import CONTROLS
+from study.execution.job import Job
+from study.execution.trial_runner import Machine
 from study.progress import Display
 from study.results.reader import read_finalists, read_tables
 from study.results.study_json import is_searched, read_study_json, write_study_json
@@ -38,7 +40,6 @@ from study.tasks.metric import Ranking
 from study.tasks.task import Data, SearchData, Task
 from study.training.check_task import check_test_split
 from study.training.history import History
-from study.trial_runner import Job, Machine
 
 COMMAND = "python -m study.confirm"
 DEFAULT_FINALISTS = StudyConfig.finalists

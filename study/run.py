@@ -52,8 +52,8 @@ from study.training.gpu_share import measured_share
 from study.training.history import History, RunConfig
 
 if TYPE_CHECKING:
+    from study.execution.trial_runner import Machine
     from study.results.loggers import TrialLogger
-    from study.trial_runner import Machine
 
 LOCK = ".lock"
 PROGRESS = ("searched", "finalists", "replicates", "test_split", "ended")
@@ -128,7 +128,7 @@ def _carry_out(
     description.setdefault("trace", trace)
     space = stored_space(description)
     # Here, not above: Ray takes seconds to import, and bad input should not wait for it.
-    from study.trial_runner import Machine
+    from study.execution.trial_runner import Machine
 
     interrupt = Interrupt(config.budget_seconds())
     with Machine(config, source, interrupt, _resume_command(config)) as machine:
@@ -336,7 +336,7 @@ def _run(
     mirror: Mirror,
 ) -> int:
     from study.confirm import Confirmation, add_replicates, outcomes  # which imports Ray
-    from study.trial_runner import Job
+    from study.execution.job import Job
 
     console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     ranking = read_ranking(description)

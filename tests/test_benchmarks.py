@@ -14,12 +14,12 @@ from benchmarks.peers.plain import PlainLeNet, loaders
 from benchmarks.sleeper import Sleeper
 from benchmarks.stub import first_samples
 from benchmarks.throughput import WORKER_ENVIRONMENT
+from study.execution.environment import ENVIRONMENT
 from study.storage.checkpoint_files import read_history
 from study.system.errors import InputError
 from study.task import SearchData
 from study.tasks.builtin.lenet import LeNet
 from study.training.history import RunConfig
-from study.trial_runner import _ENVIRONMENT
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_the_recipes_see_the_studys_samples(mnist: SearchData) -> None:
 
 
 def test_the_loop_has_the_environment_of_a_worker() -> None:
-    assert WORKER_ENVIRONMENT.items() <= _ENVIRONMENT.items()
+    assert WORKER_ENVIRONMENT.items() <= ENVIRONMENT.items()
 
 
 def test_who_sleeps_looks_like_who_trains(tmp_path: Path) -> None:

@@ -221,8 +221,10 @@ class Runs:
         self.ended: list[int] = []
         self.steps_left = 10**9
         self.outcome = History("completed", [EpochRecord(1, 9, 0.1, 1, 1, 0.5, 1)])
-        monkeypatch.setattr("study.trial_runner.Machine.start", lambda _: None)
-        monkeypatch.setattr("study.trial_runner.Machine.run", lambda _, job: self.run(job))
+        monkeypatch.setattr("study.execution.trial_runner.Machine.start", lambda _: None)
+        monkeypatch.setattr(
+            "study.execution.trial_runner.Machine.run", lambda _, job: self.run(job)
+        )
         monkeypatch.setattr(run, "start_report", lambda _: None)
         monkeypatch.setattr(run, "finish_report", lambda *_: 0)
         write = write_json

@@ -11,9 +11,13 @@ from typing import Any
 import psutil
 import pytest
 
-from study import trial_runner
-from study.cluster import Connection
 from study.confirm import Planned
+from study.execution import active_trials
+from study.execution.active_trials import Execution
+from study.execution.environment import ENVIRONMENT
+from study.execution.job import Job
+from study.execution.ray_session import Connection, RayLost
+from study.execution.tune_adapters import LedgerCallback
 from study.search.proposal import Proposal
 from study.settings.study_config import StudyConfig
 from study.storage.checkpoint_files import write_checkpoint
@@ -22,7 +26,6 @@ from study.storage.mirror import Mirror
 from study.system.errors import CutShortError
 from study.system.interrupt import Interrupt
 from study.training.history import EpochRecord, History, Status
-from study.trial_runner import Execution, Job, LedgerCallback, RayLost
 from tests.test_trial_scheduler import Seen
 
 RECORD = EpochRecord(1, 10, 0.1, 1.0, 1.0, 0.5, 1.0)
@@ -130,7 +133,7 @@ def a_trial(number: int) -> Any:
 @pytest.fixture
 def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Execution, Seen]:
     """A job on a Ray that is there, and patience with it that has run out."""
-    monkeypatch.setattr(trial_runner, "WORKER_SECONDS", 0)
+    monkeypatch.setattr(active_trials, "WORKER_SECONDS", 0)
     execution, seen = begun(tmp_path)
     execution.connection = Connection(tmp_path / "logs")
     return execution, seen
@@ -204,7 +207,7 @@ def printed_under_uv(folder: Path, code: str) -> list[str]:
     """What Python prints that was started by ``uv run``, as Ray sees it: by its parent's name."""
     (folder / "run").write_text('"$PYTHON" -c "$CODE"\nexit $?\n')
     environment = {**os.environ, "PYTHON": sys.executable, "CODE": code}
-    for name in trial_runner._ENVIRONMENT:
+    for name in ENVIRONMENT:
         environment.pop(name, None)
     environment["PYTHONPATH"] = str(Path(__file__).parent.parent)
     done = subprocess.run(
@@ -231,7 +234,9 @@ print(get_node_ip_address())
 
 
 def test_workers_run_in_this_environment_and_ray_listens_here_only(tmp_path: Path) -> None:
-    printed = printed_under_uv(tmp_path, SETTINGS.format(first="import study.trial_runner"))
+    printed = printed_under_uv(
+        tmp_path, SETTINGS.format(first="import study.execution.trial_runner")
+    )
     assert printed == ["None", "127.0.0.1"]
 
 
@@ -239,8 +244,9 @@ def test_workers_run_in_this_environment_and_ray_listens_here_only(tmp_path: Pat
 def test_all_of_a_ray_of_our_own_listens_here_only(tmp_path: Path) -> None:
     """And its nodes have the name that they have elsewhere."""
     code = """
-import platform, study.trial_runner, ray
-from study.cluster import LOCAL, connect
+import platform, study.execution, ray
+from study.execution.ray_session import connect
+from study.execution.capacity import LOCAL
 connection = connect(LOCAL, {})
 node, = ray.nodes()
 assert node["NodeManagerHostname"] == platform.node()

@@ -5,16 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-MAY_IMPORT_RAY = {
-    f"study/{name}.py" for name in ("trial", "trial_runner", "cluster", "results/loggers")
-}
 FORBIDDEN = {
     "search_spaces": {"study", "analysis", "reproductions", "ray", "pathlib", "os"},
     "study": {"analysis", "reproductions", "seaborn", "matplotlib"},
     "analysis": {"reproductions", "ray", "torch"},
     "reproductions": {"ray", "optuna"},
 }
-FOLDERS = ("system", "tasks", "training", "storage", "settings", "search", "results")
+FOLDERS = ("system", "tasks", "training", "storage", "settings", "search", "results", "execution")
 """Of study, from the left to the right: each imports itself and those on its left."""
 MAY_IMPORT_OPTUNA = {"analysis/importance.py"}
 
@@ -52,9 +49,10 @@ def test_nothing_runs_back_up() -> None:
             assert not wrong, f"{module} imports {wrong}"
 
 
-def test_only_four_files_know_ray() -> None:
-    """Two that run trials, one that knows the machines, and one for Ray's callbacks, if asked."""
-    assert knowing("study", "ray") == MAY_IMPORT_RAY
+def test_ray_is_known_to_one_folder() -> None:
+    """And, if asked, to what hands trials to Ray's own callbacks."""
+    known = {module for module in knowing("study", "ray") if "/execution/" not in module}
+    assert known == {"study/results/loggers.py"}
 
 
 def test_of_the_analysis_only_one_file_knows_optuna() -> None:

@@ -13,8 +13,8 @@ import pytest
 from ray.cluster_utils import Cluster
 
 import analysis
-from study import cluster as of_study
-from study.cluster import fitted, slots
+from study.execution import capacity
+from study.execution.capacity import fitted, slots
 from study.settings.study_config import StudyConfig
 from study.system.errors import InputError
 from tests.conftest import run_command
@@ -186,15 +186,15 @@ def test_trials_fit_onto_single_nodes(
     settings: dict[str, Any], expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A trial never has parts of two; what is asked for is what the cluster is to grow to."""
-    monkeypatch.setattr(of_study, "_rooms", lambda: MIXED)
+    monkeypatch.setattr(capacity, "_rooms", lambda: MIXED)
     assert slots(on(**settings)) == expected
 
 
 def test_gpus_are_used_where_the_cluster_has_some(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(of_study, "_rooms", lambda: MIXED)
+    monkeypatch.setattr(capacity, "_rooms", lambda: MIXED)
     assert fitted(on()).gpus_per_trial == 0.25
     assert fitted(on(gpus_per_trial=0.0)).device == "cpu"
-    monkeypatch.setattr(of_study, "_rooms", lambda: [{"CPU": 2.0}])
+    monkeypatch.setattr(capacity, "_rooms", lambda: [{"CPU": 2.0}])
     assert fitted(on()).device == "cpu"
     with pytest.raises(
         InputError, match=r"no node .* 1 CPUs and 0\.25 GPUs; ask for less, or give"

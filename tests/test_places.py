@@ -25,8 +25,8 @@ from analysis.report import ReportConfig
 from benchmarks.__main__ import Benchmarks
 from reproductions.runs import Reproduction
 from search_spaces import SearchSpace
-from study import cluster
 from study.confirm import ConfirmConfig
+from study.execution import ray_session
 from study.export import ExportConfig
 from study.results.study_json import read_study_json, write_study_json
 from study.run import _locked, start_report
@@ -200,13 +200,13 @@ def test_ray_has_a_folder_that_is_short_enough_for_its_sockets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_TMPDIR", "/tmp")
-    assert cluster._folder() == "/tmp/ray", "its own"
+    assert ray_session._folder() == "/tmp/ray", "its own"
     deep = tmp_path / ("deep" * 20)
     deep.mkdir()
     monkeypatch.setenv("RAY_TMPDIR", str(deep))
-    folder = cluster._folder()
+    folder = ray_session._folder()
     assert folder
-    path = Path(folder + cluster.SOCKET)
+    path = Path(folder + ray_session.SOCKET)
     path.parent.mkdir(parents=True, exist_ok=True)
     with socket.socket(socket.AF_UNIX) as one:
         path.unlink(missing_ok=True)
@@ -220,9 +220,9 @@ def test_ray_has_a_folder_that_is_short_enough_for_its_sockets(
     def nowhere(parent: Path) -> Path:
         raise PermissionError(errno.EACCES, "Permission denied", str(parent))
 
-    monkeypatch.setattr(cluster, "private_folder", nowhere)
+    monkeypatch.setattr(ray_session, "private_folder", nowhere)
     with pytest.raises(StudyError, match=r"at most \d+ bytes.*name one by RAY_TMPDIR"):
-        cluster._folder()
+        ray_session._folder()
 
 
 def test_ray_of_another_user_does_not_matter(
@@ -232,9 +232,9 @@ def test_ray_of_another_user_does_not_matter(
         theirs = Path(parent) / "ray"
         theirs.mkdir()
         monkeypatch.setenv("RAY_TMPDIR", parent)
-        assert cluster._folder() == str(theirs)
+        assert ray_session._folder() == str(theirs)
         monkeypatch.setattr(os, "access", lambda path, mode: path != theirs)
-        assert cluster._folder() not in (None, str(theirs))
+        assert ray_session._folder() not in (None, str(theirs))
 
 
 def test_a_ray_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +243,7 @@ def test_a_ray_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr("ray.init", refuse)
     with pytest.raises(StudyError) as caught:
-        cluster.connect("local", {})
+        ray_session.connect("local", {})
     expected = (
         "Ray cannot start on this machine: '/x/session_1': Permission denied; mend its rights"
     )
@@ -482,10 +482,10 @@ def test_a_ray_that_does_not_start_names_the_limits(monkeypatch: pytest.MonkeyPa
         resource, "getrlimit", lambda kind: (limits.get(kind, resource.RLIM_INFINITY), 0)
     )
     with pytest.raises(StudyError, match=r"may have 60 processes \(ulimit -u\) here: raise that"):
-        cluster.connect("local", {})
+        ray_session.connect("local", {})
     limits.clear()
     with pytest.raises(StudyError, match="Timed out waiting for file /x; mend that"):
-        cluster.connect("local", {})
+        ray_session.connect("local", {})
 
 
 def test_a_limit_of_threads_is_one_line() -> None:

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader
 
 from search_spaces import FAMILIES
+from study.execution.trainable import ScheduleTrial
 from study.task import Data, SearchData, Split, Task
 from study.tasks.builtin.lenet import LeNet
 from study.tasks.task_source import TaskSource
@@ -25,7 +26,6 @@ from study.training.cuda_graph import CapturedSteps
 from study.training.history import History, RunConfig
 from study.training.steps import EagerSteps
 from study.training.training_run import TrainingRun
-from study.trial import ScheduleTrial
 from tests.tasks import Samples, WithDropout, small_task, tensors
 from tests.test_families import sampled
 
@@ -488,7 +488,7 @@ def test_an_actor_moves_its_data_for_all_trials(
     small_mnist: SearchData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those of the object store, and those that a task loads in its worker."""
-    monkeypatch.setattr("study.trial.ray.get", lambda arrays: arrays)
+    monkeypatch.setattr("study.execution.trainable.ray.get", lambda arrays: arrays)
     for shared in (None, [[part.numpy() for part in tensors(split)] for split in small_mnist]):
         trial = ScheduleTrial.__new__(ScheduleTrial)
         trial._source, trial._device = TaskSource.read("digits", ()), "meta"

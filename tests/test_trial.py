@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from study.execution.trainable import ScheduleTrial
 from study.storage.checkpoint_files import read_history
 from study.task import SearchData
 from study.tasks.task_source import TaskSource
 from study.training.check_task import check_task
 from study.training.history import RunConfig
-from study.trial import ScheduleTrial
 from tests.tasks import SMALL, load_excerpt, tensors
 
 RUN = RunConfig("constant", {"peak_lr": 0.05}, seed=1, epochs=3, batch_size=50)

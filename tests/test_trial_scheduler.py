@@ -9,6 +9,9 @@ import pytest
 from optuna.trial import TrialState
 
 from search_spaces import SearchSpace
+from study.execution.active_trials import Execution
+from study.execution.job import Job
+from study.execution.trial_schedulers import SPARED, WithinFamily
 from study.search.optuna_trials import Ledger
 from study.search.proposal import Proposal
 from study.search.trial_plan import Plan
@@ -20,7 +23,6 @@ from study.system.interrupt import Interrupt
 from study.tasks.check_data import load_search_data
 from study.tasks.metric import ACCURACY, RMSE, Ranking
 from study.training.history import EpochRecord, History
-from study.trial_runner import SPARED, Execution, Job, WithinFamily
 from tests.test_study import Study, journal, study
 
 __all__ = ["study"]

@@ -1,0 +1,191 @@
+"""The trials that are running."""
+
+import math
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from study.execution.capacity import LOCAL
+from study.execution.job import Job
+from study.execution.node_checks import Nodes
+from study.execution.ray_session import Connection, RayLost
+from study.execution.trial_schedulers import (
+    WithinFamily,
+)
+from study.search.proposal import Proposal
+from study.settings.study_config import StudyConfig
+from study.storage.checkpoint_files import MANIFEST
+from study.storage.checkpoints import (
+    discard_superseded,
+    find_checkpoint,
+)
+from study.storage.storage_path import Place, RemotePath, absolute
+from study.system.errors import CutShortError
+from study.system.interrupt import Interrupt
+from study.training.history import History
+
+EQUAL_FAILURES = 3
+"""So many equal ones, one after the other and before anything else, and the rest would fail too."""
+WORKER_SECONDS = 60
+"""That a job waits for its first worker before it says so."""
+
+
+class Execution:
+    """What the three parts that Ray calls share. Ray pickles them; of this, nothing is pickled."""
+
+    def __init__(self, config: StudyConfig, job: Job, interrupt: Interrupt) -> None:
+        self.config = config
+        self.checkpoints = absolute(job.checkpoints)
+        if isinstance(self.checkpoints, Path):
+            self.checkpoints.mkdir(exist_ok=True)
+        self.mirror = job.mirror
+        # A storage is slow: nobody waits for what is deleted there.
+        self.cleaner = ThreadPoolExecutor(8)
+        self.agenda, self.tables, self.progress = job.agenda, job.tables, job.progress
+        self._total = job.total
+        self.callbacks = job.callbacks
+        self.scheduler = WithinFamily(job.condemning, config) if job.condemning else None
+        self.interrupt = interrupt
+        self.nodes: Nodes | None = None
+        self.connection: Connection | None = None
+        self._next_look = 0.0
+        self._worker_due = math.inf
+        self._failures: list[str] | None = []
+        self.adopted: list[tuple[Proposal, Place | None]] = []
+        self.proposals: dict[int, Proposal] = {}
+        self.running: set[int] = set()
+        self.error: Exception | None = None
+
+    def __reduce__(self) -> tuple[type[object], tuple[()]]:
+        return object, ()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether no trial is to begin any more."""
+        return self.interrupt.stopping or self.error is not None
+
+    def adopt_unfinished(self) -> None:
+        """Queue the trials that an earlier process left, but those whose checkpoint is the last."""
+        for proposal in self.agenda.unfinished():
+            digest = self.digest(proposal)
+            found, _ = find_checkpoint(self.checkpoints, proposal.number, digest, to_go_on=True)
+            if found and self.scheduler:
+                self.scheduler.recall(proposal, found.history)
+            self.progress.adopted(len(found.history.epochs) if found else 0)
+            if found and found.history.ended:
+                self._record(proposal, found.history)
+            else:
+                self.adopted.append((proposal, found.folder if found else None))
+
+    def next_trial(self) -> tuple[Proposal, Place | None]:
+        """A proposal and the checkpoint to go on from; adopted ones go first."""
+        self.mirror.check()
+        proposal, found = self.adopted.pop(0) if self.adopted else (self.agenda.propose(), None)
+        self.mirror.upload()
+        if not self.proposals:
+            self._worker_due = time.monotonic() + WORKER_SECONDS
+        self.proposals[proposal.number] = proposal
+        if isinstance(found, RemotePath) and not (found / MANIFEST).exists():
+            # Whoever had the study before may have gone on with it until now.
+            digest = self.digest(proposal)
+            newest, _ = find_checkpoint(self.checkpoints, proposal.number, digest, to_go_on=True)
+            found = newest.folder if newest else None
+        return proposal, found
+
+    def check_ray(self) -> None:
+        """End Ray Tune at once where the Ray of our own has died: no epoch can be finished.
+
+        Raises:
+            RayLost: it has.
+        """
+        if self.connection and (lost := self.connection.lost()):
+            raise RayLost(
+                f"Ray has ended in the middle of the study: its {lost} is gone, maybe for lack of "
+                f"memory; its logs are in {self.connection.logs}"
+            )
+
+    def started(self, number: int) -> None:
+        """A worker has begun with a trial."""
+        self._worker_due = math.inf
+        self.running.add(number)
+        self.progress.started(self.proposals[number])
+
+    def look_around(self) -> None:
+        """Prove nodes that have come, now and then, and write what came too soon after the last.
+
+        And say, once, that no worker comes.
+        """
+        if self.connection and time.monotonic() >= self._worker_due:
+            self._worker_due = math.inf
+            self.progress.note(
+                f"no worker has started after {WORKER_SECONDS} s: the machine is busy, or Ray "
+                f"cannot start one; its logs are in {self.connection.logs}"
+                + ("" if self.config.address == LOCAL else "; ray status says what it waits for")
+            )
+        if self.nodes and time.monotonic() >= self._next_look:
+            self.nodes.prove(wait=False)
+            self._next_look = time.monotonic() + 1
+        self.tables.write_in_time()
+
+    def finish(self, number: int, history: History) -> None:
+        """Record the end of a trial. Ray would swallow an error: it ends the study instead."""
+        try:
+            self._record(self.proposals[number], history)
+            self._check_failures(history)
+        except Exception as error:
+            self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """End the study with the first error, once the running epochs are finished."""
+        self.error = self.error or error
+
+    def at(self, path: str) -> Place:
+        """What Ray calls so where it keeps the checkpoints."""
+        if isinstance(self.checkpoints, RemotePath):
+            return self.checkpoints.at(path)
+        return Path(path)
+
+    def digest(self, proposal: Proposal) -> str:
+        """Of the run that the proposal stands for, to tell its checkpoints from another's."""
+        return proposal.run_config(self.config).digest()
+
+    def keep_newest(self, number: int, reported: Place) -> None:
+        """Delete a running trial's earlier checkpoints."""
+        self._discard(number, self.digest(self.proposals[number]), reported)
+
+    def history_of(self, number: int) -> History:
+        """How far a trial has come."""
+        found, _ = find_checkpoint(self.checkpoints, number, self.digest(self.proposals[number]))
+        return found.history if found else History()
+
+    def _record(self, proposal: Proposal, history: History) -> None:
+        self.mirror.check()
+        self.agenda.finish(proposal.number, history)
+        self._discard(proposal.number, self.digest(proposal))
+        self.tables.add(proposal, history)
+        self.progress.finished(proposal, history)
+
+    def _check_failures(self, history: History) -> None:
+        """End the study where the first runs of this process have all failed, and all alike.
+
+        Raises:
+            CutShortError: so it is, and there are more.
+        """
+        if self._failures is None or history.status != "failed":
+            self._failures = None  # there was one that did not fail
+            return
+        # What may differ from one to the next: numbers, addresses, processes.
+        reason = re.sub(r"\w*\d\w*", "#", history.error)
+        self._failures = [one for one in self._failures if one == reason] + [reason]
+        if len(self._failures) >= EQUAL_FAILURES and self.agenda.finished_count < self._total:
+            raise CutShortError(
+                f"the first {EQUAL_FAILURES} failed alike, with: {history.error}; mend that (a "
+                "change of the task's own file needs another study, by another --name)"
+            )
+
+    def _discard(self, number: int, digest: str, reported: Place | None = None) -> None:
+        if isinstance(self.checkpoints, RemotePath):
+            self.cleaner.submit(discard_superseded, self.checkpoints, number, digest, reported)
+        else:
+            discard_superseded(self.checkpoints, number, digest, reported)

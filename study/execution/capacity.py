@@ -1,0 +1,63 @@
+"""How many trials run side by side, and what each of them gets."""
+
+from dataclasses import replace
+from typing import Any
+
+import ray
+
+from study.settings.study_config import StudyConfig
+from study.system.errors import InputError
+from study.system.hardware import GPU_SHARE, usable_cpus, usable_gpus
+
+LOCAL = StudyConfig.address
+
+
+def fitted(config: StudyConfig) -> StudyConfig:
+    """The configuration with the share of a GPU that trials get on the cluster that was joined.
+
+    Raises:
+        InputError: no node has room for a trial, and none is waited for.
+    """
+    nodes = _rooms()
+    if config.gpus_per_trial is None:
+        gpus = config.require_gpu or any(room.get("GPU") for room in nodes)
+        config = replace(config, gpus_per_trial=GPU_SHARE if gpus else 0.0)
+    if not config.max_concurrent and not slots(config):
+        raise InputError(
+            f"no node of the cluster has room for a trial of {config.cpus_per_trial} CPUs and "
+            f"{config.gpu_share:g} GPUs; ask for less, or give --max-concurrent to wait for nodes "
+            "that the cluster starts"
+        )
+    return config
+
+
+def slots(config: StudyConfig) -> int:
+    """Trials side by side. On a cluster, ``--max-concurrent`` is what nodes are started for.
+
+    On a machine of our own, more at a time would only wait for room, and begin at a stop.
+    """
+    asked = config.max_concurrent
+    if config.address != LOCAL and asked:
+        return asked
+    nodes = [{"CPU": usable_cpus(), "GPU": usable_gpus()}] if config.address == LOCAL else _rooms()
+    room = sum(_fits(config, node.get("CPU", 0), node.get("GPU", 0)) for node in nodes)
+    return min(asked or room, room)
+
+
+def _fits(config: StudyConfig, cpus: float, gpus: float) -> int:
+    share = config.gpu_share
+    by_cpu = int(cpus // config.cpus_per_trial)
+    if not share:
+        return by_cpu
+    by_gpu = int(gpus) * int(1 / share) if share < 1 else int(gpus // share)
+    return min(by_cpu, by_gpu)
+
+
+def _rooms() -> list[dict[str, float]]:
+    return [node["Resources"] for node in ray_nodes() if node["Alive"]]
+
+
+def ray_nodes() -> list[dict[str, Any]]:
+    """The nodes of the Ray that was joined, those that have died included."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return nodes

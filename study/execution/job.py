@@ -1,0 +1,33 @@
+"""What is to be run, and who is told."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ray import tune
+
+from study.search.interfaces import Agenda, Progress, Tables
+from study.search.optuna_trials import Ledger
+from study.storage.mirror import Mirror
+from study.storage.storage_path import Place
+from study.tasks.check_data import Load
+from study.tasks.task import Data
+
+
+@dataclass(frozen=True)
+class Job:
+    """A number of training runs, what they train on, and everything that is told of them."""
+
+    agenda: Agenda
+    total: int
+    """Runs in all, those of earlier processes included."""
+    checkpoints: Place
+    data: Sequence[Data]
+    load: Load
+    tables: Tables
+    progress: Progress
+    mirror: Mirror
+    """Of the study: nothing is proposed or recorded for one that somebody else writes."""
+    condemning: Ledger | None = None
+    """Whose trials may be stopped early, by comparison within their family."""
+    callbacks: Sequence[tune.Callback] = ()
+    """Who else is told, by Ray."""

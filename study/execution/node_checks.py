@@ -1,0 +1,95 @@
+"""Every node of a cluster, proved fit before it trains."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from study.execution.capacity import ray_nodes
+from study.results.study_json import STUDY_JSON
+from study.storage.storage_path import Place, prove
+from study.system.errors import InputError, StudyError, said
+from study.system.hardware import describe_versions
+
+PROOF_SECONDS = 120
+"""That a node has to prove itself: its first worker imports torch."""
+COMPARED = {"lr-schedule-study": "the project", "source": "the project's source"}
+COMPARED |= {name: name for name in ("python", "torch", "ray")}
+"""What has to be the same on every node, as study.json and as people call it."""
+
+
+class Nodes:
+    """The nodes of the cluster that was joined, each of which must prove itself once.
+
+    Each writes and reads where the study lives, and has the versions that this process has.
+
+    Args:
+        place: where the study lives; its study.json is there.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._versions = describe_versions()
+        self._known: set[str] = set()
+        self._asked: dict[Any, dict[str, Any]] = {}
+
+    def prove(self, wait: bool) -> None:
+        """Ask the nodes that have come since the last time, and hear those that have answered.
+
+        Args:
+            wait: for all of them.
+
+        Raises:
+            StudyError: one of them is not fit, in one line.
+        """
+        for node in ray_nodes():
+            if node["Alive"] and node["NodeID"] not in self._known:
+                self._known.add(node["NodeID"])
+                there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+                proof = _proof.options(scheduling_strategy=there).remote(self._place)
+                self._asked[proof] = node
+        if not self._asked:
+            return
+        patience = PROOF_SECONDS if wait else 0
+        ready, _ = ray.wait(list(self._asked), num_returns=len(self._asked), timeout=patience)
+        for proof in ready:
+            self._hear(proof, self._asked.pop(proof))
+        if wait and self._asked:
+            node = next(iter(self._asked.values()))
+            raise _unfit(node, f"it has not answered for {PROOF_SECONDS} s")
+
+    def _hear(self, proof: Any, node: Mapping[str, Any]) -> None:
+        try:
+            answer = ray.get(proof)
+        except RayError as error:
+            gone = {one["NodeID"] for one in ray_nodes() if not one["Alive"]}
+            if node["NodeID"] in gone:  # it may come and go
+                return
+            raise _unfit(node, said(error)) from error
+        if isinstance(answer, str):
+            raise _unfit(node, answer)
+        for package, name in COMPARED.items():
+            here, there = self._versions[package], answer[package]
+            if there != here:
+                raise _unfit(node, f"{name} is {there} there, and {here} where the study runs")
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def _proof(place: Place) -> dict[str, str] | str:
+    """The versions on a node, or what is wrong with it."""
+    try:
+        if not (place / STUDY_JSON).exists():
+            return (
+                f"it does not see the study in {str(place)!r}; --storage must be one for all nodes"
+            )
+        prove(place)
+    except (InputError, OSError) as error:
+        return str(error)
+    return describe_versions()
+
+
+def _unfit(node: Mapping[str, Any], reason: str) -> StudyError:
+    name, address = node["NodeManagerHostname"], node["NodeManagerAddress"]
+    return StudyError(f"node {name} ({address}) is not fit for this study: {reason}; mend that")
