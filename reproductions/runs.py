@@ -22,13 +22,13 @@ from torch import Tensor
 from analysis.statistics import mean_interval
 from analysis.style import house_style, save
 from search_spaces import Parameters
-from study.confirm import Planned, load_all_data, open_test_split
 from study.execution.job import Job
 from study.execution.trial_runner import Machine
-from study.progress import Display
 from study.results.writer import FinalistTable
 from study.search.proposal import Proposal
 from study.settings.study_config import StudyConfig
+from study.stages.confirming import Planned, load_all_data, open_test_split
+from study.stages.display import Display
 from study.storage.checkpoint_files import read_checkpoint
 from study.storage.checkpoints import find_checkpoint
 from study.storage.mirror import Mirror

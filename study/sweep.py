@@ -7,8 +7,10 @@ from dataclasses import replace
 
 from study.results.study_json import STUDY_JSON, read_study_json
 from study.results.study_record import stored_config
-from study.run import carry_out, finish_report, refuse_differences, start_report
 from study.settings.study_config import StudyConfig
+from study.stages.reporting import finish_report, start_report
+from study.stages.resuming import refuse_differences
+from study.stages.study import carry_out
 from study.storage.storage_path import place, prove
 from study.system.command_line import exit_status, parse
 from study.system.errors import InputError

@@ -9,8 +9,9 @@ import pytest
 
 from search_spaces import FAMILIES, GROUPS
 from study.results.study_json import STUDY_JSON, write_study_json
-from study.run import _resume_command, main
+from study.run import main
 from study.settings.study_config import StudyConfig
+from study.stages.reporting import resume_command
 from study.system.interrupt import Interrupt
 from tests.conftest import run_command
 
@@ -141,38 +142,38 @@ def test_a_damaged_description_is_refused(stored: Path) -> None:
 
 
 def test_a_moved_study_is_resumed_where_it_is(stored: Path, tmp_path: Path) -> None:
-    from study.run import _parse
+    from study.stages.resuming import parse
 
     moved = stored.rename(tmp_path / "moved")
-    config, _ = _parse(["--resume", str(moved), "--max-concurrent", "1"])
+    config, _ = parse(["--resume", str(moved), "--max-concurrent", "1"])
     assert config.folder == moved
     assert (config.epochs, config.seed, config.max_concurrent) == (2, 5, 1)
 
 
 def test_a_share_of_a_gpu_belongs_to_the_machine(stored: Path) -> None:
     """It may be another for a resume, and ``auto`` is kept as it was typed."""
-    from study.run import _parse
+    from study.stages.resuming import parse
 
-    config, description = _parse(["--resume", str(stored), "--gpus-per-trial", "auto"])
+    config, description = parse(["--resume", str(stored), "--gpus-per-trial", "auto"])
     assert config.gpus_per_trial == "auto"
     assert description
     description["config"]["gpus_per_trial"] = "auto"
     write_study_json(stored, description)
-    assert _parse(["--resume", str(stored)])[0].gpus_per_trial == "auto"
-    assert _parse(["--resume", str(stored), "--gpus-per-trial", "0"])[0].gpus_per_trial == 0
+    assert parse(["--resume", str(stored)])[0].gpus_per_trial == "auto"
+    assert parse(["--resume", str(stored), "--gpus-per-trial", "0"])[0].gpus_per_trial == 0
 
 
 def test_a_study_may_go_on_with_another_logger(stored: Path) -> None:
-    from study.run import _parse
+    from study.stages.resuming import parse
 
-    assert _parse(["--resume", str(stored)])[0].logger == "none", "it began before there were any"
-    config, description = _parse(["--resume", str(stored), "--logger", "mlflow"])
+    assert parse(["--resume", str(stored)])[0].logger == "none", "it began before there were any"
+    config, description = parse(["--resume", str(stored), "--logger", "mlflow"])
     assert config.logger == "mlflow"
     assert description
     description["config"]["logger"] = "mlflow"
     write_study_json(stored, description)
-    assert _parse(["--resume", str(stored)])[0].logger == "mlflow", "it keeps the one it has"
-    assert _parse(["--resume", str(stored), "--logger", "none"])[0].logger == "none"
+    assert parse(["--resume", str(stored)])[0].logger == "mlflow", "it keeps the one it has"
+    assert parse(["--resume", str(stored), "--logger", "none"])[0].logger == "none"
 
 
 @pytest.mark.parametrize(
@@ -202,7 +203,7 @@ def test_a_dry_run_checks_and_says_and_leaves_nothing(
 
 
 def test_the_resume_command_can_be_pasted() -> None:
-    command = _resume_command(StudyConfig(name="my study; rm", out=Path("a b")))
+    command = resume_command(StudyConfig(name="my study; rm", out=Path("a b")))
     assert command == "python -m study.run --resume 'a b/my study; rm'"
 
 

@@ -17,12 +17,19 @@ import torch
 
 import analysis
 from study import confirm, run
-from study.confirm import Planned, choose, open_test_split, replicate_seed, replicates_of
 from study.results.reader import read_finalists
 from study.results.study_json import write_study_json as write_json
 from study.results.study_record import stored_config
 from study.results.writer import FinalistTable
 from study.search.proposal import Proposal, seeds_of
+from study.stages.confirming import (
+    ASKED,
+    Planned,
+    choose,
+    open_test_split,
+    replicate_seed,
+    replicates_of,
+)
 from study.storage.storage_path import FINALISTS
 from study.system.errors import InputError, StudyError
 from study.task import Split
@@ -225,16 +232,16 @@ class Runs:
         monkeypatch.setattr(
             "study.execution.trial_runner.Machine.run", lambda _, job: self.run(job)
         )
-        monkeypatch.setattr(run, "start_report", lambda _: None)
-        monkeypatch.setattr(run, "finish_report", lambda *_: 0)
+        monkeypatch.setattr("study.stages.study.start_report", lambda _: None)
+        monkeypatch.setattr("study.stages.study.finish_report", lambda *_: 0)
         write = write_json
 
         def write_study_json(*arguments: Any) -> None:
             self.step()
             write(*arguments)
 
-        for module in (run, confirm):
-            monkeypatch.setattr(module, "write_study_json", write_study_json)
+        for stage in ("study", "confirming"):
+            monkeypatch.setattr(f"study.stages.{stage}.write_study_json", write_study_json)
 
     def step(self) -> None:
         self.steps_left -= 1
@@ -280,7 +287,7 @@ def test_replicates_are_asked_for_once_whenever_it_is_killed(runs: Runs, tmp_pat
         runs.steps_left = 10**9
         description = json.loads((tmp_path / "s" / "study.json").read_text())
         assert description["replicates"] in (2, 5)
-        assert confirm.ASKED not in description
+        assert ASKED not in description
         if not killed:
             break
         confirm.main(ask)

@@ -26,12 +26,12 @@ from optuna.trial import TrialState
 import analysis
 from search_spaces import SearchSpace
 from study import run
-from study.recovery import finished_before
 from study.search.database import Database
 from study.search.journal_file import JOURNAL
 from study.search.optuna_trials import Ledger, recorded_proposals
 from study.search.trial_plan import Plan
 from study.settings.study_config import StudyConfig
+from study.stages.recovery import finished_before
 from study.system.errors import InputError
 from study.tasks.metric import ACCURACY
 from tests import test_ledger, test_recovery

@@ -11,7 +11,6 @@ from typing import Any
 import psutil
 import pytest
 
-from study.confirm import Planned
 from study.execution import active_trials
 from study.execution.active_trials import Execution
 from study.execution.environment import ENVIRONMENT
@@ -20,6 +19,7 @@ from study.execution.ray_session import Connection, RayLost
 from study.execution.tune_adapters import LedgerCallback
 from study.search.proposal import Proposal
 from study.settings.study_config import StudyConfig
+from study.stages.confirming import Planned
 from study.storage.checkpoint_files import write_checkpoint
 from study.storage.checkpoints import trial_folder
 from study.storage.mirror import Mirror

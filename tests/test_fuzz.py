@@ -17,11 +17,11 @@ from study.results.reader import read_tables
 from study.results.study_json import read_ranking, read_study_json
 from study.results.study_record import stored_config, stored_space
 from study.results.writer import ResultTables
-from study.run import _parse
 from study.search.optuna_trials import Ledger
 from study.search.proposal import Proposal
 from study.search.trial_plan import Plan
 from study.settings.study_config import StudyConfig
+from study.stages.resuming import parse
 from study.system.errors import InputError
 from study.tasks.check_data import load_search_data, load_test_split
 from study.tasks.metric import ACCURACY
@@ -67,7 +67,7 @@ def only_clean_errors() -> Iterator[None]:
 @given(st.lists(st.one_of(st.sampled_from(FLAGS), WORDS), max_size=6))
 def test_any_command_line(arguments: list[str]) -> None:
     with only_clean_errors(), contextlib.redirect_stdout(io.StringIO()):
-        _parse(arguments)
+        parse(arguments)
 
 
 VALUES = st.one_of(

@@ -173,7 +173,6 @@ def test_a_gpu_is_measured_and_left_as_it_was(small_mnist: SearchData) -> None:
 def test_auto_is_measured_once_and_kept_as_typed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from study import run
 
     seen, measured = [], []
 
@@ -185,8 +184,8 @@ def test_auto_is_measured_once_and_kept_as_typed(
         seen.extend([config.gpu_share, config.device, description["config"]["gpus_per_trial"]])
         return ""
 
-    monkeypatch.setattr(run, "measured_share", measure)
-    monkeypatch.setattr(run, "_plan", plan)
+    monkeypatch.setattr("study.stages.preparation.measured_share", measure)
+    monkeypatch.setattr("study.stages.study._plan", plan)
     flags = ["--task", "digits", "--out", str(tmp_path), "--gpus-per-trial", "auto", "--dry-run"]
     assert main(flags) == 0
     assert seen == [0.125, "cuda", "auto"]

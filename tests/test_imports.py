@@ -11,7 +11,17 @@ FORBIDDEN = {
     "analysis": {"reproductions", "ray", "torch"},
     "reproductions": {"ray", "optuna"},
 }
-FOLDERS = ("system", "tasks", "training", "storage", "settings", "search", "results", "execution")
+FOLDERS = (
+    "system",
+    "tasks",
+    "training",
+    "storage",
+    "settings",
+    "search",
+    "results",
+    "execution",
+    "stages",
+)
 """Of study, from the left to the right: each imports itself and those on its left."""
 MAY_IMPORT_OPTUNA = {"analysis/importance.py"}
 

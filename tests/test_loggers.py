@@ -20,8 +20,8 @@ import pytest
 
 import analysis
 from study import run
-from study.progress import Display
 from study.settings.study_config import StudyConfig
+from study.stages.display import Display
 from study.system.errors import InputError
 
 NAMES = ["trial-00000-constant", "trial-00001-linear_to_zero", "trial-00002-constant"]
@@ -36,8 +36,8 @@ def logged(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> analysis.Results:
     """A study with a logger, resumed after the second of trial 1's three epochs."""
-    monkeypatch.setattr(run, "start_report", lambda _: None)
-    monkeypatch.setattr(run, "finish_report", lambda *_: 0)
+    monkeypatch.setattr("study.stages.study.start_report", lambda _: None)
+    monkeypatch.setattr("study.stages.study.finish_report", lambda *_: 0)
     for variable in ("MLFLOW_TRACKING_URI", "WANDB_PROJECT", "WANDB_DIR"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -169,7 +169,7 @@ def refused(*flags: str) -> str:
 def test_a_missing_package_is_bad_input(
     found: ModuleSpec | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "find_spec", lambda _: found)
+    monkeypatch.setattr("study.stages.preparation.find_spec", lambda _: found)
     message = refused("--logger", "wandb", "--out", str(tmp_path))
     assert message == (
         "--logger wandb needs the package wandb, which is not installed; "

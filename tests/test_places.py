@@ -29,11 +29,12 @@ from study.confirm import ConfirmConfig
 from study.execution import ray_session
 from study.export import ExportConfig
 from study.results.study_json import read_study_json, write_study_json
-from study.run import _locked, start_report
 from study.search.journal_file import Lines
 from study.search.optuna_trials import Ledger
 from study.search.trial_plan import Plan
 from study.settings.study_config import StudyConfig
+from study.stages.reporting import start_report
+from study.stages.session import locked_folder
 from study.storage.mirror import copied
 from study.storage.storage_path import RemotePath, place
 from study.storage.urls import above, below, is_url
@@ -270,11 +271,11 @@ def test_an_error_of_a_file_names_it_and_its_own_remedy(
     error = OSError(number, os.strerror(number), "/some/file")
     assert failed(error, "/another") == f"'/some/file': {os.strerror(number)}; {remedy}"
     config = StudyConfig(name="s", out=tmp_path)
-    with pytest.raises(StudyError) as caught, _locked(config):
+    with pytest.raises(StudyError) as caught, locked_folder(config):
         raise error
     again = "type the command again"
     assert str(caught.value) == f"{failed(error)}, then {again}", "there is nothing to resume yet"
-    with pytest.raises(StudyError) as caught, _locked(config):
+    with pytest.raises(StudyError) as caught, locked_folder(config):
         write_study_json(config.folder, {})
         raise OSError(number, os.strerror(number))
     resume = f"python -m study.run --resume {tmp_path}/s"
@@ -285,7 +286,7 @@ def test_a_name_that_is_too_long_is_refused_as_such(tmp_path: Path) -> None:
     config = replace(StudyConfig(), name="x" * 300, out=tmp_path)
     with (
         pytest.raises(InputError, match="File name too long; choose a shorter name"),
-        _locked(config),
+        locked_folder(config),
     ):
         pass
 
@@ -398,11 +399,11 @@ def poor_file_system(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_study_on_a_poor_file_system_is_kept(tmp_path: Path) -> None:
     config = StudyConfig(name="s", out=tmp_path)
     plan = Plan(SearchSpace(("constant",), (0.01, 0.1)), "joint", "tpe")
-    with _locked(config):
+    with locked_folder(config):
         write_study_json(config.folder, {"config": {}})
         ledger = Ledger(config.folder, plan, ACCURACY, 0)
         proposals = [ledger.propose() for _ in range(3)]
-    with _locked(config):
+    with locked_folder(config):
         again = Ledger(config.folder, plan, ACCURACY, 0, resuming=True)
         assert list(again.unfinished()) == proposals
     assert read_study_json(config.folder)["config"] == {}
@@ -418,10 +419,13 @@ def test_without_locks_of_the_kernel_a_study_is_still_locked(tmp_path: Path) -> 
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout
         process.stdout.readline()
-        with pytest.raises(StudyError, match=f"is in use .* or delete '{path}'"), _locked(config):
+        with (
+            pytest.raises(StudyError, match=f"is in use .* or delete '{path}'"),
+            locked_folder(config),
+        ):
             pass
         process.kill()
-    with _locked(config):
+    with locked_folder(config):
         assert path.exists()
     assert not path.exists()
 

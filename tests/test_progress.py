@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from study.progress import Display, _clock
 from study.search.proposal import Proposal
+from study.stages.display import Display, _clock
 from study.tasks.metric import ACCURACY, RMSE
 from study.training.history import EpochRecord, History
 

@@ -11,7 +11,6 @@ import optuna
 import pytest
 
 from search_spaces import SearchSpace, select
-from study.recovery import finished_before, what_was_found
 from study.results.study_json import STUDY_JSON, read_ranking, read_study_json
 from study.results.study_record import stored_space
 from study.results.writer import ResultTables
@@ -19,6 +18,7 @@ from study.search.journal_file import JOURNAL
 from study.search.optuna_trials import Ledger, recorded_proposals
 from study.search.trial_plan import Plan
 from study.settings.study_config import StudyConfig
+from study.stages.recovery import finished_before, what_was_found
 from study.storage.checkpoint_files import MANIFEST, write_checkpoint
 from study.storage.checkpoints import trial_folder
 from study.storage.storage_path import CHECKPOINTS

@@ -22,8 +22,9 @@ from optuna.trial import TrialState
 
 import analysis
 from study import confirm, run
-from study.progress import Display
 from study.search.proposal import Proposal
+from study.stages.display import Display
+from study.stages.session import LOCK
 from study.storage.checkpoint_files import read_checkpoint
 from study.storage.checkpoints import find_checkpoint
 from study.storage.storage_path import CHECKPOINTS
@@ -43,8 +44,8 @@ Study = Callable[..., analysis.Results]
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Study]:
     """Runs a study of a small task in this process."""
-    monkeypatch.setattr(run, "start_report", lambda _: None)
-    monkeypatch.setattr(run, "finish_report", lambda *_: 0)
+    monkeypatch.setattr("study.stages.study.start_report", lambda _: None)
+    monkeypatch.setattr("study.stages.study.finish_report", lambda *_: 0)
 
     def run_study(
         *flags: object, name: str = "s", task: str = SMALL, model: str = ""
@@ -455,7 +456,7 @@ def test_two_processes_cannot_run_one_study(tmp_path: Path) -> None:
     from filelock import FileLock
 
     (tmp_path / "s").mkdir()
-    with FileLock(tmp_path / "s" / run.LOCK):
+    with FileLock(tmp_path / "s" / LOCK):
         flags = ("--num-trials", 1, "--task", "digits", "--epochs", 2)
         done = subprocess.run(command(tmp_path, *flags), capture_output=True, text=True)
     assert done.returncode == 1

@@ -10,16 +10,11 @@ from study.execution.capacity import LOCAL
 from study.execution.job import Job
 from study.execution.node_checks import Nodes
 from study.execution.ray_session import Connection, RayLost
-from study.execution.trial_schedulers import (
-    WithinFamily,
-)
+from study.execution.trial_schedulers import WithinFamily
 from study.search.proposal import Proposal
 from study.settings.study_config import StudyConfig
 from study.storage.checkpoint_files import MANIFEST
-from study.storage.checkpoints import (
-    discard_superseded,
-    find_checkpoint,
-)
+from study.storage.checkpoints import discard_superseded, find_checkpoint
 from study.storage.storage_path import Place, RemotePath, absolute
 from study.system.errors import CutShortError
 from study.system.interrupt import Interrupt

@@ -21,13 +21,7 @@ import ray
 from ray.job_config import JobConfig
 
 from study.execution.capacity import LOCAL
-from study.system.errors import (
-    CutShortError,
-    InputError,
-    StudyError,
-    failed,
-    said,
-)
+from study.system.errors import CutShortError, InputError, StudyError, failed, said
 from study.system.hardware import usable_cpus, usable_gpus
 from study.system.module import ROOT
 from study.system.user_folders import may_be_made, private_folder

@@ -18,15 +18,10 @@ from study.execution.job import Job
 from study.execution.node_checks import Nodes
 from study.execution.ray_session import Connection, RayLost, connect
 from study.execution.trainable import ScheduleTrial, share
-from study.execution.trial_schedulers import (
-    FirstComeFirstServed,
-    trial_name,
-)
+from study.execution.trial_schedulers import FirstComeFirstServed, trial_name
 from study.execution.tune_adapters import InterruptStopper, LedgerCallback, LedgerSearcher
 from study.settings.study_config import StudyConfig
-from study.storage.checkpoints import (
-    attempts,
-)
+from study.storage.checkpoints import attempts
 from study.storage.storage_path import RemotePath, absolute, native
 from study.system.errors import CutShortError, StudyError
 from study.system.interrupt import Interrupt

@@ -11,9 +11,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialSch
 from study.search.optuna_trials import Ledger
 from study.search.proposal import Proposal
 from study.settings.study_config import StudyConfig
-from study.storage.checkpoints import (
-    trial_folder,
-)
+from study.storage.checkpoints import trial_folder
 from study.training.history import History
 
 KEPT = 3

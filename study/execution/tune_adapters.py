@@ -10,13 +10,9 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from study.execution.active_trials import Execution
-from study.execution.trial_schedulers import (
-    trial_number,
-)
+from study.execution.trial_schedulers import trial_number
 from study.storage.checkpoint_files import CheckpointError, read_history
-from study.storage.checkpoints import (
-    delete,
-)
+from study.storage.checkpoints import delete
 from study.storage.storage_path import native
 from study.system.errors import ChangedTaskError
 from study.training.history import History

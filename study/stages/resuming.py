@@ -1,0 +1,72 @@
+"""What was typed, over what a study was begun with."""
+
+import dataclasses
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from study.results.study_json import STUDY_JSON, read_study_json
+from study.results.study_record import COMMAND, stored_config
+from study.settings.study_config import MACHINE, OF_ONE_RUN, StudyConfig
+from study.storage.storage_path import place, prove
+from study.system import command_line
+from study.system.errors import InputError
+
+MAY_DIFFER = ("name", "out", "storage", "optuna_storage", "num_trials")
+"""What of a study's settings may be another in its replay."""
+
+
+def parse(arguments: Sequence[str]) -> tuple[StudyConfig, dict[str, Any] | None]:
+    """The configuration, and study.json of the study that is to go on or to be replayed."""
+    config = command_line.parse(StudyConfig, COMMAND, arguments)
+    if config.resume and config.replay:
+        raise InputError("--resume goes on with a study and --replay begins another; give one")
+    folder = config.resume or config.replay
+    description = None
+    if folder:
+        description = read_study_json(place(folder))
+        stored = stored_config(folder, description)
+        if config.replay:
+            stored = replace(stored, name="")
+        # Parsed again over the stored settings, so that only what was typed can differ from them.
+        config = command_line.parse(StudyConfig, COMMAND, arguments, default=stored)
+        refuse_differences(config, stored, MAY_DIFFER if config.replay else ())
+    if not config.resume and _holds_study(config):
+        raise InputError(
+            f"{config.location!r} already holds a study; go on with it by "
+            f"--resume {shlex.quote(config.location)}, or choose another --name"
+        )
+    return config, description
+
+
+def _holds_study(config: StudyConfig) -> bool:
+    where = config.place
+    if isinstance(where, Path):
+        return os.path.lexists(where / STUDY_JSON)  # Path.exists() raises where it may not look
+    prove(place(config.storage or ""))
+    return (where / STUDY_JSON).exists()
+
+
+def refuse_differences(
+    typed: StudyConfig, stored: StudyConfig, may_differ: Sequence[str] = ()
+) -> None:
+    """A study goes on as it began, on whatever machine.
+
+    Raises:
+        InputError: another setting than those named has changed.
+    """
+    folder = typed.resume or typed.replay
+    for field in dataclasses.fields(typed):
+        if field.name in {*MACHINE, *OF_ONE_RUN, *may_differ}:
+            continue
+        if field.name == "out" and typed.storage:  # which is where it is
+            continue
+        now, before = getattr(typed, field.name), getattr(stored, field.name)
+        if (now.resolve() if isinstance(now, Path) else now) != before:
+            raise InputError(
+                f"{folder!r} is a study with --{field.name.replace('_', '-')} {before}, "
+                f"not {now}; it goes on as it began, or start another study with another --name"
+            )
