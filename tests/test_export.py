@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from search_spaces import FAMILIES, Parameters, ScheduleFamily, SearchSpace
+from search_spaces.as_code import code
 from search_spaces.family import NO_EXTRAS, Extras, applied_rate
 from search_spaces.preflight import draw, samples
 from study import export
@@ -46,7 +47,7 @@ def rates(made: dict[str, Any], steps: int) -> list[float]:
 @pytest.mark.parametrize("extras", [NO_EXTRAS, WITH_WARMUP], ids=["plain", "warm-up"])
 def test_the_snippet_gives_the_trials_curve(family: ScheduleFamily, extras: Extras) -> None:
     for parameters in samples(family, PEAK, 5, extras):
-        snippet = export.code(family.name, parameters, 200)
+        snippet = code(family.name, parameters, 200)
         assert "search_spaces" not in snippet
         assert "study" not in snippet
         curve = draw(family, parameters, 200)[:, 0]
@@ -56,7 +57,7 @@ def test_the_snippet_gives_the_trials_curve(family: ScheduleFamily, extras: Extr
 @every_family
 def test_the_snippets_schedule_survives_its_state(family: ScheduleFamily) -> None:
     parameters = next(samples(family, PEAK, 1))
-    snippet = export.code(family.name, parameters, 100)
+    snippet = code(family.name, parameters, 100)
     whole = rates(executed(snippet), 100)
     first, second = executed(snippet), executed(snippet)
     rates(first, 61)
@@ -97,7 +98,7 @@ def printed(capsys: Any, *arguments: object) -> str:
 
 def test_the_winner_is_exported(finished: Path, capsys: Any) -> None:
     snippet = printed(capsys, finished)
-    assert snippet == export.code("rex", {"peak_lr": 0.2}, 50)
+    assert snippet == code("rex", {"peak_lr": 0.2}, 50)
     assert "lr_lambda=RexShape(total_steps=50)" in snippet
 
 

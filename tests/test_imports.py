@@ -1,10 +1,18 @@
 """The rooms of the house stand in one line, and nothing runs back up."""
 
 import ast
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
+PACKAGES = ("search_spaces", "study", "analysis")
 FORBIDDEN = {
     "search_spaces": {"study", "analysis", "reproductions", "ray", "pathlib", "os"},
     "study": {"analysis", "reproductions", "seaborn", "matplotlib"},
@@ -98,3 +106,36 @@ def test_figures_read_no_files() -> None:
 
 def test_the_walk_sees_imports_in_functions() -> None:
     assert imported("def f():\n    from study.run import main") == {"study.run", "study.run.main"}
+
+
+IMPORT_ALL = """
+import importlib, pathlib, sys
+wheel = pathlib.Path(sys.argv[1])
+for path in sorted(wheel.rglob("*.py")):
+    module = importlib.import_module(".".join(path.relative_to(wheel).with_suffix("").parts))
+    assert pathlib.Path(module.__file__).is_relative_to(wheel), module
+"""
+
+
+@pytest.mark.slow
+def test_a_wheel_holds_every_module_and_all_that_it_reads(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, source / package)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    build = f"{sys.executable} -m pip wheel --quiet --no-deps --wheel-dir {tmp_path} {source}"
+    subprocess.run(build.split(), check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "wheel")
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                assert (tmp_path / "wheel" / path.relative_to(ROOT)).exists(), path
+    subprocess.run(
+        [sys.executable, "-P", "-c", IMPORT_ALL, tmp_path / "wheel"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "wheel")},
+        check=True,
+    )
