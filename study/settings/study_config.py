@@ -28,7 +28,7 @@ def _default_data_dir() -> Path:
 def _task_help() -> str:
     return (
         f"What to train: {', '.join(TASKS)}, or a function of yours that returns a "
-        "study.tasks.task.Task: path/to/file.py:function or package.module:function."
+        "study.task.Task: path/to/file.py:function or package.module:function."
     )
 
 
