@@ -28,6 +28,7 @@ from search_spaces import GROUPS, SearchSpace
 from study.execution.job import Job
 from study.results.study_json import write_study_json
 from study.results.writer import ResultTables
+from study.search.interfaces import TrialObserver
 from study.search.journal_file import JOURNAL
 from study.search.optuna_trials import Ledger, records_of
 from study.search.proposal import Proposal
@@ -56,10 +57,10 @@ class Sleepers(Machine):
         return with_resources
 
 
-class Watch:
+class Watch(TrialObserver):
     """Looks at the driver once all workers have ended a trial, and before the first has no next.
 
-    As the study's display, it is told of everything. What waits after that is not run.
+    What waits after that is not run.
     """
 
     def __init__(self, config: StudyConfig, waiting: int, requests: str | None) -> None:
@@ -71,19 +72,7 @@ class Watch:
         self.looks: list[dict[str, Any]] = []
         self.statements = 0
 
-    def adopted(self, epochs: int) -> None:
-        """Nothing."""
-
-    def started(self, proposal: Proposal) -> None:
-        """Nothing."""
-
-    def note(self, line: str) -> None:
-        """Nothing."""
-
-    def advanced(self, samples: int) -> None:
-        """Nothing."""
-
-    def finished(self, proposal: Proposal, history: History) -> None:
+    def on_trial_end(self, proposal: Proposal, history: History) -> None:
         """Count."""
         self._seen.add(history.node)
         self._ended += 1
@@ -231,7 +220,8 @@ def _search(machine: Machine, config: StudyConfig, watch: Watch) -> None:
     ledger = Ledger(records_of(config), Plan(SPACE), ACCURACY, config.seed)
     tables = ResultTables(config.folder, SPACE, push=mirror.push)
     checkpoints = config.place / CHECKPOINTS
-    parts = (ledger, config.num_trials, checkpoints, (), lambda task, folder: (), tables, watch)
+    observers = (tables, watch)
+    parts = (ledger, config.num_trials, checkpoints, (), lambda task, folder: (), observers)
     machine.run(Job(*parts, mirror))
 
 

@@ -54,7 +54,7 @@ class Sleeper(tune.Trainable):
         self._history["curve"] += [(3 * step, 0.1 * random.random(), 0.9) for step in points]
         done = epoch == total
         self._history["status"] = "completed" if done else "running"
-        found = {"samples": 1, "epoch": epoch, "metric": record["val_metric"], "logged": {}}
+        found = {"samples": 1, "epoch": epoch, "metric": record["val_metric"], "record": record}
         return found | {"status": self._history["status"], "done": done}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:

@@ -207,13 +207,13 @@ def _trained(config: StudyConfig, runs: Sequence[Run]) -> list[Outcome]:
     console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     display = Display(total, 0, None, config.epochs, task.metric, console, "run")
     every = (*data, open_test_split(task, config.data_dir, data))
-    job = Job(agenda, total, checkpoints, every, load_all_data, table, display, mirror)
+    job = Job(agenda, total, checkpoints, every, load_all_data, (table, display), mirror)
     interrupt = Interrupt()
     with Machine(config, source, interrupt) as machine, interrupt.listening(), display:
         try:
             machine.run(job)
         finally:
-            table.write_in_time()
+            table.on_idle()
     if interrupt.count:
         raise KeyboardInterrupt
     return [_outcome(run, checkpoints, one, config) for run, one in zip(runs, planned, strict=True)]

@@ -112,9 +112,9 @@ def test_a_replicate_that_did_not_complete_has_no_result(tmp_path: Path) -> None
     table = FinalistTable(tmp_path, ACCURACY, {0: (3, 0), 1: (6, 0)})
     proposal, history = FINISHED[3]
     ended = replace(history, test_metric=0.8, test_loss=0.5)
-    table.add(replace(proposal, number=1), replace(ended, status="diverged"))
-    table.add(replace(proposal, number=0), ended)
-    table.write_in_time()
+    table.on_trial_end(replace(proposal, number=1), replace(ended, status="diverged"))
+    table.on_trial_end(replace(proposal, number=0), ended)
+    table.on_idle()
     written = read_finalists(tmp_path, ACCURACY)
     assert written is not None
     first, second = written.to_pylist()
@@ -255,7 +255,7 @@ class Runs:
         self.ended = [one.number for one in runs]
         for one in runs:
             job.agenda.finish(one.number, self.outcome)
-            job.tables.add(one, self.outcome)
+            job.observers[0].on_trial_end(one, self.outcome)
         self.step()
 
 

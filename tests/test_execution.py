@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -38,7 +39,7 @@ def begun(folder: Path, total: int = len(RUNS)) -> tuple[Execution, Seen]:
     """A job of six runs, of which an earlier process may have left some in the folder."""
     seen, nothing, mirror = Seen(), (), Mirror(folder, folder)
     agenda = Planned(RUNS[:total], folder)
-    job = Job(agenda, total, folder, nothing, lambda *_: nothing, seen, seen, mirror)
+    job = Job(agenda, total, folder, nothing, lambda *_: nothing, (seen,), mirror)
     execution = Execution(CONFIG, job, Interrupt())
     execution.adopt_unfinished()
     return execution, seen
@@ -118,12 +119,13 @@ def test_the_epochs_of_an_earlier_process_are_told(tmp_path: Path) -> None:
 
 def test_a_step_that_failed_is_no_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     execution, seen = begun(tmp_path)
-    epochs: list[int] = []
-    monkeypatch.setattr(seen, "advanced", epochs.append)
+    epochs: list[tuple[object, ...]] = []
+    monkeypatch.setattr(seen, "on_epoch", lambda *told: epochs.append(told))
+    execution.next_trial()
     callback, trial = LedgerCallback(execution), a_trial(0)
-    for result in ({"samples": 50, "status": "running"}, {"samples": 0, "status": "failed"}):
+    for result in ({"samples": 50, "record": asdict(RECORD)}, {"samples": 0, "record": None}):
         callback.on_trial_result(0, [], trial, result)
-    assert epochs == [50]
+    assert epochs == [(RUNS[0], RECORD, 50)]
 
 
 def a_trial(number: int) -> Any:

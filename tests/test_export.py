@@ -86,7 +86,7 @@ def finished(tmp_path: Path) -> Path:
     ]
     for number, (family, parameters, accuracy) in enumerate(outcomes):
         record = EpochRecord(1, 50, 0.1, 1.0, 1.0, accuracy, 1.0)
-        tables.add(Proposal(number, family, parameters, 0), History("completed", [record]))
+        tables.on_trial_end(Proposal(number, family, parameters, 0), History("completed", [record]))
     tables.write()
     return tmp_path
 
@@ -114,8 +114,8 @@ def test_the_winner_is_the_finalist_with_the_best_mean(finished: Path, capsys: A
         record = EpochRecord(1, 50, 0.1, 1.0, 1.0, 0.5, 1.0)
         status = lost.get(number, "completed")
         history = History(status, [record], test_metric=value, test_loss=1.0)
-        table.add(Proposal(number, "any", {}, 0), history)
-    table.write_in_time()
+        table.on_trial_end(Proposal(number, "any", {}, 0), history)
+    table.on_idle()
     assert printed(capsys, finished).startswith("# cosine over 50 optimizer steps")
 
 

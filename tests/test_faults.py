@@ -313,7 +313,7 @@ def test_the_time_budget_ends_it_cleanly(
         finished.append(proposal.number)
 
     monkeypatch.setattr("study.stages.study.Interrupt", Ending)
-    monkeypatch.setattr(Display, "finished", count)
+    monkeypatch.setattr(Display, "on_trial_end", count)
     results = study("--num-trials", 50, "--epochs", 2, "--time-budget", "1h")
     assert budgets == [3600]
     assert 3 <= len(results.trials) <= 5
@@ -430,15 +430,15 @@ def test_a_node_that_goes_and_another_that_comes(
 
     replaced: list[bool] = []
 
-    def advanced(display: Any, samples: int, original: Any = Display.advanced) -> None:
-        original(display, samples)
+    def on_epoch(display: Any, *told: Any, original: Any = Display.on_epoch) -> None:
+        original(display, *told)
         if len(replaced) == 0 and display._done >= 2:
             replaced.append(True)
             cluster.remove_node(node, allow_graceful=False)
             cluster.add_node(num_cpus=1)
 
     monkeypatch.setattr(ray, "init", join)
-    monkeypatch.setattr(Display, "advanced", advanced)
+    monkeypatch.setattr(Display, "on_epoch", on_epoch)
     try:
         results = study("--num-trials", 8, "--epochs", 8, "--max-concurrent", 2)
     finally:

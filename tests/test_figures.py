@@ -66,7 +66,9 @@ def write_study(
         curve = [(step, peak * (1 - step / 250), 0.9) for step in range(0, last, 20)]
         error = "E: no" if status == "failed" else ""
         history = History(status, epochs[: last // 100], curve, 2.0, "node", error)
-        tables.add(Proposal(number, family, {"peak_lr": peak, "end_ratio": 0.1}, 0), history)
+        tables.on_trial_end(
+            Proposal(number, family, {"peak_lr": peak, "end_ratio": 0.1}, 0), history
+        )
     tables.write()
     from analysis import load
 

@@ -128,7 +128,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     results = ResultTables(folder, SPACE)
     for number in range(3):
         proposal = Proposal(number, COSINE.family, COSINE.parameters, number)
-        results.add(proposal, COMPLETED if number else History("failed"))
+        results.on_trial_end(proposal, COMPLETED if number else History("failed"))
     results.write()
     return folder
 

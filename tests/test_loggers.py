@@ -9,10 +9,10 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -20,9 +20,12 @@ import pytest
 
 import analysis
 from study import run
+from study.results.loggers import LoggedTrial, TensorBoard, TrialLogger
+from study.search.proposal import Proposal
 from study.settings.study_config import StudyConfig
 from study.stages.display import Display
 from study.system.errors import InputError
+from study.training.history import EpochRecord, History
 
 NAMES = ["trial-00000-constant", "trial-00001-linear_to_zero", "trial-00002-constant"]
 PARAMETERS = ("family", "peak_lr", "seed", "epochs", "batch_size")
@@ -43,13 +46,13 @@ def logged(
     monkeypatch.setenv("WANDB_MODE", "offline")
     epochs = []
 
-    def advanced(display: Display, samples: int, original: Any = Display.advanced) -> None:
-        original(display, samples)
-        epochs.append(samples)
+    def on_epoch(display: Display, *told: Any, original: Any = Display.on_epoch) -> None:
+        original(display, *told)
+        epochs.append(told)
         if len(epochs) == 4:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(Display, "advanced", advanced)
+    monkeypatch.setattr(Display, "on_epoch", on_epoch)
     flags = ["--task", "digits", "--families", "constant,linear_to_zero", "--num-trials", "3"]
     flags += ["--epochs", "3", "--finalists", "0", "--max-concurrent", "1", "--name", "s"]
     assert run.main([*flags, "--out", str(tmp_path), "--logger", request.param]) == 130
@@ -185,40 +188,35 @@ def test_wandb_without_a_key_is_bad_input(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "study.run", *flags]
     done = subprocess.run(command, env=kept | nowhere, capture_output=True, text=True)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-    assert "--logger wandb cannot be used: ValueError: No WandB API key found." in done.stderr
+    assert "--logger wandb cannot be used: ValueError: no API key is configured" in done.stderr
     assert "with WANDB_MODE=offline it needs no key, and wandb sync sends later" in done.stderr
     assert not (tmp_path / "s" / "study.json").exists()
 
 
 @pytest.fixture
-def logger(tmp_path: Path) -> Any:
-    from study.results.loggers import TrialLogger
-
-    return TrialLogger(StudyConfig(out=tmp_path, name="s", logger="tensorboard"), "today")
+def config(tmp_path: Path) -> StudyConfig:
+    return StudyConfig(out=tmp_path, name="s", logger="tensorboard")
 
 
-TRIAL = SimpleNamespace(
-    config={"trial": 0, "run": {"family": "cosine", "parameters": {"peak_lr": 0.1}}}
-)
+TRIAL = Proposal(0, "cosine", {"peak_lr": 0.1}, 0)
+RECORDS = [EpochRecord(epoch, 9 * epoch, 0.1, 1.0, 1.0, 0.5, 1.0) for epoch in (1, 2)]
 
 
 def test_a_logger_that_fails_does_not_end_the_study(
-    logger: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    config: StudyConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from study.results.loggers import TensorBoard
-
     calls = []
 
     def fail(*arguments: object) -> None:
         calls.append(arguments)
         raise OSError("no space left")
 
-    monkeypatch.setattr(TensorBoard, "log_trial_result", fail)
-    logger.on_trial_start(0, [], TRIAL)
-    for epoch in (1, 2):
-        result = {"status": "running", "logged": {"epoch": epoch}}
-        logger.on_trial_result(0, [], TRIAL, result)
-    logger.on_trial_complete(0, [], TRIAL)
+    monkeypatch.setattr(TensorBoard, "log", fail)
+    with TrialLogger(config, "today", "accuracy") as logger:
+        logger.on_trial_start(TRIAL)
+        for record in RECORDS:
+            logger.on_epoch(TRIAL, record, 50)
+        logger.on_trial_end(TRIAL, History("completed", RECORDS))
     assert len(calls) == 1
     assert capsys.readouterr().err == (
         "--logger tensorboard has failed and logs no more: OSError: no space left; "
@@ -227,31 +225,59 @@ def test_a_logger_that_fails_does_not_end_the_study(
 
 
 def test_neither_does_one_without_a_folder_for_a_trial(
-    logger: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    config: StudyConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path / "s" / "logs" / "tensorboard"
-    folder.rmdir()
-    folder.write_text("a file in its place")
-    logger.on_trial_start(0, [], TRIAL)
-    logger.on_trial_result(0, [], TRIAL, {"status": "running", "logged": {"epoch": 1}})
-    logger.on_trial_complete(0, [], TRIAL)
+    with TrialLogger(config, "today", "accuracy") as logger:
+        folder = tmp_path / "s" / "logs" / "tensorboard"
+        folder.rmdir()
+        folder.write_text("a file in its place")
+        logger.on_trial_start(TRIAL)
+        logger.on_epoch(TRIAL, RECORDS[0], 50)
+        logger.on_trial_end(TRIAL, History("completed", RECORDS))
     assert "has failed and logs no more: NotADirectoryError" in capsys.readouterr().err
 
 
 def test_a_trial_whose_worker_died_before_it_began_has_nothing_to_log(
-    logger: Any, capsys: pytest.CaptureFixture[str]
+    config: StudyConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Ray tells its callbacks of the error all the same."""
-    logger.on_trial_error(0, [], TRIAL)
-    logger.on_trial_complete(0, [], TRIAL)
-    logger.on_experiment_end([])
+    with TrialLogger(config, "today", "accuracy") as logger:
+        logger.on_trial_end(TRIAL, History("failed"))
     assert capsys.readouterr().err == ""
+    assert not list((tmp_path / "s" / "logs" / "tensorboard").iterdir())
+
+
+def test_nobody_waits_for_a_tool_but_at_the_end_and_not_for_ever(
+    config: StudyConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on, order = threading.Event(), threading.Event(), []
+
+    def begin(tool: TensorBoard, trial: LoggedTrial) -> None:
+        begun.set()
+        go_on.wait()
+        order.append("begin")
+
+    monkeypatch.setattr(TensorBoard, "begin", begin)
+    monkeypatch.setattr(TensorBoard, "log", lambda *_: order.append("log"))
+    monkeypatch.setattr(TensorBoard, "end", lambda tool, trial, status: order.append(status))
+    with TrialLogger(config, "today", "accuracy") as logger:
+        logger.on_trial_start(TRIAL)
+        begun.wait()
+        logger.on_epoch(TRIAL, RECORDS[0], 50)
+        assert order == []
+        go_on.set()
+    assert order == ["begin", "log", "running"], "in their order; what is open was interrupted"
+    go_on.clear()
+    monkeypatch.setattr("study.results.loggers.UPLOAD_SECONDS", 0)
+    with TrialLogger(config, "today", "accuracy") as logger:
+        logger.on_trial_start(TRIAL)
+    assert len(order) == 3
+    go_on.set()
 
 
 def test_who_asks_for_no_logger_imports_none() -> None:
     source = (
         "import sys, study.run, study.confirm, study.execution.trial_runner\n"
-        "print({'mlflow', 'wandb', 'tensorboard', 'study.results.loggers'} & set(sys.modules))"
+        "print({'mlflow', 'wandb', 'tensorboard', 'tensorboardX'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True)
     assert done.stdout == "set()\n", done.stderr

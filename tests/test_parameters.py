@@ -401,7 +401,7 @@ def test_the_horizon_is_that_of_a_whole_run(
     described(tmp_path, space, **study)
     tables = ResultTables(tmp_path, space)
     for number, history in enumerate(histories):
-        tables.add(Proposal(number, "rex", {"peak_lr": 0.1}, 0), history)
+        tables.on_trial_end(Proposal(number, "rex", {"peak_lr": 0.1}, 0), history)
     tables.write()
     asked = export.ExportConfig(str(tmp_path), trial=0)
     if horizon:

@@ -22,11 +22,11 @@ def proposal(number: int, family: str = "cosine") -> Proposal:
 def test_elsewhere_a_plain_line_for_each_finished_trial() -> None:
     file = io.StringIO()
     with Display(3, 0, None, 1, ACCURACY, Console(file=file)) as display:
-        display.started(proposal(0))
-        display.advanced(500)
-        display.finished(proposal(0), History("completed", [RECORD], wall_seconds=2.5))
-        display.finished(proposal(1, "step"), History("diverged", [RECORD], wall_seconds=1))
-        display.finished(
+        display.on_trial_start(proposal(0))
+        display.on_epoch(proposal(1), RECORD, 500)
+        display.on_trial_end(proposal(0), History("completed", [RECORD], wall_seconds=2.5))
+        display.on_trial_end(proposal(1, "step"), History("diverged", [RECORD], wall_seconds=1))
+        display.on_trial_end(
             proposal(2, "step"), History("failed", error="ValueError: [bold] \\[/x] :cat:\n  x")
         )
     assert file.getvalue().splitlines() == [
@@ -43,7 +43,7 @@ def test_lower_may_be_better_and_has_no_percent() -> None:
     with Display(3, 1, (0.9, "step"), 1, RMSE, Console(file=file)) as display:
         for number, value in ((1, 0.71), (2, 0.8)):
             record = replace(RECORD, val_metric=value)
-            display.finished(proposal(number), History("completed", [record]))
+            display.on_trial_end(proposal(number), History("completed", [record]))
     assert [line.split("0.0451  ")[1] for line in file.getvalue().splitlines()] == [
         "0.71  0.0 s  best 0.71 cosine",
         "0.8  0.0 s  best 0.71 cosine",
@@ -54,9 +54,9 @@ def test_on_a_terminal_one_live_display() -> None:
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, width=80, color_system=None)
     with Display(40, 10, (0.98, "step"), 2, ACCURACY, console) as display:
-        display.started(proposal(10))
-        display.started(proposal(11))
-        display.advanced(50_000)
+        display.on_trial_start(proposal(10))
+        display.on_trial_start(proposal(11))
+        display.on_epoch(proposal(1), RECORD, 50_000)
         console.print(display._render())
     shown = file.getvalue()
     assert re.search(r"10/40 trials · 2 running · \d+:\d\d left", shown)
@@ -71,12 +71,12 @@ def test_only_epochs_that_are_left_take_time(monkeypatch: pytest.MonkeyPatch) ->
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, width=80, color_system=None)
     display = Display(4, 0, None, 10, ACCURACY, console, "run")
-    display.adopted(10)
-    display.finished(proposal(0), History("completed", [RECORD] * 10))
-    display.adopted(8)
-    display.started(proposal(1))
+    display.on_trial_resume(proposal(0), 10)
+    display.on_trial_end(proposal(0), History("completed", [RECORD] * 10))
+    display.on_trial_resume(proposal(0), 8)
+    display.on_trial_start(proposal(1))
     clock += 7
-    display.advanced(50)
+    display.on_epoch(proposal(1), RECORD, 50)
     console.print(display._render())
     # Of 22 epochs one is done, in 7 s.
     assert "1/4 runs · 1 running · 2:27 left" in file.getvalue()

@@ -198,7 +198,7 @@ def test_curves_outlive_checkpoints_in_their_table(config: StudyConfig) -> None:
     (config.folder / STUDY_JSON).write_text(json.dumps({"version": 2}))
     tables = ResultTables(config.folder, SPACE)
     for proposal, _ in ledger.finished():
-        tables.add(proposal, curved)
+        tables.on_trial_end(proposal, curved)
     tables.write()
     found = list(finished_before(config, ledger))
     assert [history.curve for _, history in found] == [curved.curve] * 3

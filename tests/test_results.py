@@ -38,7 +38,7 @@ def tables(tmp_path: Path) -> ResultTables:
 
 
 def test_columns_are_the_contract(tables: ResultTables) -> None:
-    tables.add(RESTARTS, COMPLETED)
+    tables.on_trial_end(RESTARTS, COMPLETED)
     trials, epochs, schedules = read_tables(tables.folder)
     parameters = {name for family in FAMILIES.values() for name in family.space}
     names = trials.column_names
@@ -66,8 +66,8 @@ def test_columns_are_the_contract(tables: ResultTables) -> None:
 
 
 def test_rows_say_what_came_out(tables: ResultTables) -> None:
-    tables.add(RESTARTS, COMPLETED)
-    tables.add(COSINE, History("completed", EPOCHS))
+    tables.on_trial_end(RESTARTS, COMPLETED)
+    tables.on_trial_end(COSINE, History("completed", EPOCHS))
     tables.write()
     trials, epochs, schedules = read_tables(tables.folder)
     first, second = trials.to_pylist()
@@ -101,22 +101,22 @@ def test_rows_say_what_came_out(tables: ResultTables) -> None:
 def test_trials_of_an_earlier_process_are_written_with_the_next(tmp_path: Path) -> None:
     write_study_json(tmp_path, {"config": {}, "metric": ACCURACY.to_json()})
     tables = ResultTables(tmp_path, SPACE, before=[(COSINE, COMPLETED)])
-    tables.add(RESTARTS, COMPLETED)
+    tables.on_trial_end(RESTARTS, COMPLETED)
     assert read_tables(tmp_path).trials["trial"].to_pylist() == [0, 1]
 
 
 def test_what_comes_too_soon_is_written_later(tables: ResultTables) -> None:
-    tables.add(COSINE, COMPLETED)
+    tables.on_trial_end(COSINE, COMPLETED)
     tables._next_write = math.inf
-    tables.add(RESTARTS, COMPLETED)
+    tables.on_trial_end(RESTARTS, COMPLETED)
     assert len(read_tables(tables.folder).trials) == 1
     tables._next_write = 0
-    tables.write_in_time()
+    tables.on_idle()
     assert len(read_tables(tables.folder).trials) == 2
 
 
 def test_a_diverged_trial_has_the_worst_value(tables: ResultTables) -> None:
-    tables.add(COSINE, History("diverged", EPOCHS))
+    tables.on_trial_end(COSINE, History("diverged", EPOCHS))
     (row,) = read_tables(tables.folder).trials.to_pylist()
     assert (row["status"], row["val_accuracy"], row["epochs"]) == ("diverged", 0.0, 2)
 
@@ -124,8 +124,8 @@ def test_a_diverged_trial_has_the_worst_value(tables: ResultTables) -> None:
 def test_another_metric_stands_beside_its_name(tmp_path: Path) -> None:
     write_study_json(tmp_path, {"config": {}, "metric": RMSE.to_json()})
     tables = ResultTables(tmp_path, SPACE, RMSE)
-    tables.add(COSINE, COMPLETED)
-    tables.add(RESTARTS, History("diverged", EPOCHS))
+    tables.on_trial_end(COSINE, COMPLETED)
+    tables.on_trial_end(RESTARTS, History("diverged", EPOCHS))
     tables.write()
     trials, epochs, _ = read_tables(tmp_path)
     first, second = trials.to_pylist()
@@ -144,14 +144,14 @@ def test_a_description_without_a_metric_is_refused(metric: object) -> None:
 
 
 def test_a_failed_trial_has_no_value(tables: ResultTables) -> None:
-    tables.add(COSINE, History("failed", error="RuntimeError: no"))
+    tables.on_trial_end(COSINE, History("failed", error="RuntimeError: no"))
     (row,) = read_tables(tables.folder).trials.to_pylist()
     assert row["val_accuracy"] is None
     assert (row["status"], row["error"]) == ("failed", "RuntimeError: no")
 
 
 def test_no_half_written_table_is_ever_seen(tables: ResultTables, tmp_path: Path) -> None:
-    tables.add(COSINE, COMPLETED)
+    tables.on_trial_end(COSINE, COMPLETED)
     before = {path.name for path in tmp_path.iterdir()}
     content = (tmp_path / "schedules.parquet").read_bytes()
 
@@ -183,7 +183,7 @@ def test_what_is_no_study_is_refused(tmp_path: Path, content: str | None, messag
 
 
 def test_tables_of_a_newer_version_are_refused(tables: ResultTables) -> None:
-    tables.add(COSINE, COMPLETED)
+    tables.on_trial_end(COSINE, COMPLETED)
     path = tables.folder / "epochs.parquet"
     table = pq.read_table(path)
     assert table.schema.metadata == {b"version": b"2"}
@@ -195,7 +195,7 @@ def test_tables_of_a_newer_version_are_refused(tables: ResultTables) -> None:
 
 
 def test_tables_cut_short_are_refused(tables: ResultTables) -> None:
-    tables.add(COSINE, COMPLETED)
+    tables.on_trial_end(COSINE, COMPLETED)
     path = tables.folder / "epochs.parquet"
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InputError, match=r"epochs\.parquet' cannot be read"):
@@ -204,7 +204,7 @@ def test_tables_cut_short_are_refused(tables: ResultTables) -> None:
 
 def test_before_the_first_trial_the_tables_have_columns_and_no_rows(tables: ResultTables) -> None:
     empty = read_tables(tables.folder)
-    tables.add(COSINE, COMPLETED)
+    tables.on_trial_end(COSINE, COMPLETED)
     for before, after in zip(empty, read_tables(tables.folder), strict=True):
         assert before.num_rows == 0
         without = [name for name in after.column_names if not name.startswith("params.")]
@@ -212,7 +212,7 @@ def test_before_the_first_trial_the_tables_have_columns_and_no_rows(tables: Resu
 
 
 def test_a_table_of_the_first_version_is_read_without_what_it_lacks(tables: ResultTables) -> None:
-    tables.add(COSINE, COMPLETED)
+    tables.on_trial_end(COSINE, COMPLETED)
     path = tables.folder / "trials.parquet"
     first = pq.read_table(path).drop_columns(["sampler", "condemned"]).replace_schema_metadata({})
     pq.write_table(first, path)
@@ -220,7 +220,7 @@ def test_a_table_of_the_first_version_is_read_without_what_it_lacks(tables: Resu
 
 
 def test_a_table_of_something_else_is_refused(tables: ResultTables) -> None:
-    tables.add(COSINE, COMPLETED)
+    tables.on_trial_end(COSINE, COMPLETED)
     path = tables.folder / "trials.parquet"
     pq.write_table(pq.read_table(path).drop_columns(["val_loss"]), path)
     with pytest.raises(
@@ -233,7 +233,7 @@ def test_whatever_trial_a_reader_sees_its_epochs_and_its_curve_are_there(
     tables: ResultTables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A report may be made while the study runs: read after each single file is written."""
-    tables.add(COSINE, COMPLETED)
+    tables.on_trial_end(COSINE, COMPLETED)
     seen: list[Tables] = []
 
     def write_and_read(*arguments: Any) -> None:
@@ -242,7 +242,7 @@ def test_whatever_trial_a_reader_sees_its_epochs_and_its_curve_are_there(
 
     write = writer._write_table
     monkeypatch.setattr(writer, "_write_table", write_and_read)
-    tables.add(replace(COSINE, number=1), COMPLETED)
+    tables.on_trial_end(replace(COSINE, number=1), COMPLETED)
     tables.write()
     assert len(seen) >= 3
     for trials, epochs, schedules in seen:

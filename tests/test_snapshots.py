@@ -219,8 +219,8 @@ def test_the_table_has_what_all_snapshots_come_to(tmp_path: Path) -> None:
     table = FinalistTable(tmp_path, ACCURACY, {0: (3, 0), 1: (6, 0)})
     for number, family in enumerate(("snapshot", "constant")):
         run = finished(run_of(family))
-        table.add(Proposal(number, family, SHAPES[family], 5), run.history)
-    table.write_in_time()
+        table.on_trial_end(Proposal(number, family, SHAPES[family], 5), run.history)
+    table.on_idle()
     found = read_finalists(tmp_path, ACCURACY)
     assert found is not None
     assert found["snapshots"].to_pylist() == [3, None]
@@ -231,8 +231,10 @@ def test_the_table_has_what_all_snapshots_come_to(tmp_path: Path) -> None:
 
 def test_a_table_from_before_there_were_snapshots_is_read(tmp_path: Path) -> None:
     table = FinalistTable(tmp_path, ACCURACY, {0: (3, 0)})
-    table.add(Proposal(0, "snapshot", SHAPES["snapshot"], 5), finished(run_of("snapshot")).history)
-    table.write_in_time()
+    table.on_trial_end(
+        Proposal(0, "snapshot", SHAPES["snapshot"], 5), finished(run_of("snapshot")).history
+    )
+    table.on_idle()
     path = tmp_path / "finalists.parquet"
     earlier = pq.read_table(path).drop_columns(["ensemble_accuracy", "snapshots"])
     pq.write_table(earlier, path)

@@ -86,11 +86,13 @@ def test_trials_run_side_by_side_and_every_family_is_tried(
 ) -> None:
     running = []
 
-    def started(display: Display, proposal: Proposal, original: Any = Display.started) -> None:
+    def on_trial_start(
+        display: Display, proposal: Proposal, original: Any = Display.on_trial_start
+    ) -> None:
         original(display, proposal)
         running.append(len(display._running))
 
-    monkeypatch.setattr(Display, "started", started)
+    monkeypatch.setattr(Display, "on_trial_start", on_trial_start)
     # Long enough that the second worker is there before the first has done them all.
     results = study("--num-trials", 12, "--epochs", 20, "--max-concurrent", 2)
     trials = results.trials
@@ -109,11 +111,11 @@ def test_trials_run_side_by_side_and_every_family_is_tried(
 def test_one_at_a_time_is_one_at_a_time(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     running = []
 
-    def advanced(display: Display, samples: int, original: Any = Display.advanced) -> None:
-        original(display, samples)
+    def on_epoch(display: Display, *told: Any, original: Any = Display.on_epoch) -> None:
+        original(display, *told)
         running.append(len(display._running))
 
-    monkeypatch.setattr(Display, "advanced", advanced)
+    monkeypatch.setattr(Display, "on_epoch", on_epoch)
     study("--num-trials", 3, "--epochs", 2, "--max-concurrent", 1)
     assert running == [1] * 6
 

@@ -12,6 +12,7 @@ from search_spaces import SearchSpace
 from study.execution.active_trials import Execution
 from study.execution.job import Job
 from study.execution.trial_schedulers import SPARED, WithinFamily
+from study.search.interfaces import TrialObserver
 from study.search.optuna_trials import Ledger
 from study.search.proposal import Proposal
 from study.search.trial_plan import Plan
@@ -105,7 +106,7 @@ def test_a_resumed_study_stops_the_same_trials(tmp_path: Path) -> None:
     assert {epoch for epoch in whole if epoch} == {1}
 
 
-class Seen:
+class Seen(TrialObserver):
     """What a job tells, kept."""
 
     def __init__(self) -> None:
@@ -113,22 +114,14 @@ class Seen:
         self.adopted_epochs = 0
         self.notes: list[str] = []
 
-    def add(self, proposal: Proposal, history: History) -> None:
+    def on_trial_end(self, proposal: Proposal, history: History) -> None:
         self.histories[proposal.number] = history
 
-    def write_in_time(self) -> None: ...
-
-    def adopted(self, epochs: int) -> None:
+    def on_trial_resume(self, proposal: Proposal, epochs: int) -> None:
         self.adopted_epochs += epochs
 
-    def started(self, proposal: Proposal) -> None: ...
-
-    def note(self, line: str) -> None:
+    def on_message(self, line: str) -> None:
         self.notes.append(line)
-
-    def advanced(self, samples: int) -> None: ...
-
-    def finished(self, proposal: Proposal, history: History) -> None: ...
 
 
 def resumed(config: StudyConfig, ledger: Ledger) -> tuple[Execution, Seen]:
@@ -141,8 +134,7 @@ def resumed(config: StudyConfig, ledger: Ledger) -> tuple[Execution, Seen]:
         config.folder / "c",
         no_data,
         load_search_data,
-        seen,
-        seen,
+        (seen,),
         Mirror(config.folder, config.folder),
         ledger,
     )

@@ -55,8 +55,8 @@ def table_of(
             test_loss=1.0,
             ensembles=[value, ensembles[family][replicate]] if family in ensembles else [],
         )
-        table.add(Proposal(number, family, {"peak_lr": 0.1}, 0), history)
-    table.write_in_time()
+        table.on_trial_end(Proposal(number, family, {"peak_lr": 0.1}, 0), history)
+    table.on_idle()
     written = read_finalists(folder, ranking)
     assert written is not None
     frame: pd.DataFrame = written.to_pandas()

@@ -18,7 +18,7 @@ from study.storage.checkpoints import discard_superseded, find_checkpoint
 from study.storage.storage_path import Place, RemotePath, absolute
 from study.system.errors import CutShortError
 from study.system.interrupt import Interrupt
-from study.training.history import History
+from study.training.history import EpochRecord, History
 
 EQUAL_FAILURES = 3
 """So many equal ones, one after the other and before anything else, and the rest would fail too."""
@@ -37,9 +37,8 @@ class Execution:
         self.mirror = job.mirror
         # A storage is slow: nobody waits for what is deleted there.
         self.cleaner = ThreadPoolExecutor(8)
-        self.agenda, self.tables, self.progress = job.agenda, job.tables, job.progress
+        self.agenda, self._observers = job.agenda, job.observers
         self._total = job.total
-        self.callbacks = job.callbacks
         self.scheduler = WithinFamily(job.condemning, config) if job.condemning else None
         self.interrupt = interrupt
         self.nodes: Nodes | None = None
@@ -67,7 +66,8 @@ class Execution:
             found, _ = find_checkpoint(self.checkpoints, proposal.number, digest, to_go_on=True)
             if found and self.scheduler:
                 self.scheduler.recall(proposal, found.history)
-            self.progress.adopted(len(found.history.epochs) if found else 0)
+            for observer in self._observers:
+                observer.on_trial_resume(proposal, len(found.history.epochs) if found else 0)
             if found and found.history.ended:
                 self._record(proposal, found.history)
             else:
@@ -104,24 +104,30 @@ class Execution:
         """A worker has begun with a trial."""
         self._worker_due = math.inf
         self.running.add(number)
-        self.progress.started(self.proposals[number])
+        for observer in self._observers:
+            observer.on_trial_start(self.proposals[number])
+
+    def advanced(self, number: int, record: EpochRecord, samples: int) -> None:
+        """A worker has done one more epoch of a trial."""
+        for observer in self._observers:
+            observer.on_epoch(self.proposals[number], record, samples)
 
     def look_around(self) -> None:
-        """Prove nodes that have come, now and then, and write what came too soon after the last.
-
-        And say, once, that no worker comes.
-        """
+        """Prove nodes that have come, now and then; say, once, that no worker comes."""
         if self.connection and time.monotonic() >= self._worker_due:
             self._worker_due = math.inf
-            self.progress.note(
+            line = (
                 f"no worker has started after {WORKER_SECONDS} s: the machine is busy, or Ray "
                 f"cannot start one; its logs are in {self.connection.logs}"
                 + ("" if self.config.address == LOCAL else "; ray status says what it waits for")
             )
+            for observer in self._observers:
+                observer.on_message(line)
         if self.nodes and time.monotonic() >= self._next_look:
             self.nodes.prove(wait=False)
             self._next_look = time.monotonic() + 1
-        self.tables.write_in_time()
+        for observer in self._observers:
+            observer.on_idle()
 
     def finish(self, number: int, history: History) -> None:
         """Record the end of a trial. Ray would swallow an error: it ends the study instead."""
@@ -158,8 +164,8 @@ class Execution:
         self.mirror.check()
         self.agenda.finish(proposal.number, history)
         self._discard(proposal.number, self.digest(proposal))
-        self.tables.add(proposal, history)
-        self.progress.finished(proposal, history)
+        for observer in self._observers:
+            observer.on_trial_end(proposal, history)
 
     def _check_failures(self, history: History) -> None:
         """End the study where the first runs of this process have all failed, and all alike.

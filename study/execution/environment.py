@@ -18,10 +18,6 @@ ENVIRONMENT = {
     "TUNE_STATE_REFRESH_PERIOD": "1000000000",
     # CSV, JSON and TensorBoard files of every trial: the tables hold it all.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    # They would report home what is done with them; the loggers need it no more than Ray.
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "WANDB_ERROR_REPORTING": "false",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",  # it tells of every table of its database
     # Its old output is silent when told to be; the new one prints boxes all the same.
     "RAY_AIR_NEW_OUTPUT": "0",
     # Ctrl-C is ours to answer.

@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ray import tune
-
-from study.search.interfaces import Agenda, Progress, Tables
+from study.search.interfaces import Agenda, TrialObserver
 from study.search.optuna_trials import Ledger
 from study.storage.mirror import Mirror
 from study.storage.storage_path import Place
@@ -23,11 +21,8 @@ class Job:
     checkpoints: Place
     data: Sequence[Data]
     load: Load
-    tables: Tables
-    progress: Progress
+    observers: Sequence[TrialObserver]
     mirror: Mirror
     """Of the study: nothing is proposed or recorded for one that somebody else writes."""
     condemning: Ledger | None = None
     """Whose trials may be stopped early, by comparison within their family."""
-    callbacks: Sequence[tune.Callback] = ()
-    """Who else is told, by Ray."""

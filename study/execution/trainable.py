@@ -4,6 +4,7 @@ import platform
 import time
 import warnings
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from study.tasks.task import Data, SearchData, Split, Task
 from study.tasks.task_source import TaskSource
 from study.training.batches import on_device
 from study.training.check_task import refuse_difference
-from study.training.history import EpochRecord, History, RunConfig
+from study.training.history import History, RunConfig
 from study.training.training_run import TrainingRun
 
 
@@ -101,7 +102,7 @@ class ScheduleTrial(tune.Trainable):
             "metric": epochs[-1].val_metric if epochs else None,
             "status": history.status,
             "refused": self._refused,
-            "logged": _logged(epochs[-1], trained.task.metric.name) if trained else {},
+            "record": asdict(epochs[-1]) if trained else None,
             "done": history.ended or bool(self._refused),
         }
 
@@ -159,17 +160,6 @@ class ScheduleTrial(tune.Trainable):
         if self._resumed:
             run.load_state(*self._resumed)
         return run
-
-
-def _logged(record: EpochRecord, metric: str) -> dict[str, float]:
-    """What the loggers show of an epoch, by the names that people know."""
-    return {
-        "epoch": record.epoch,
-        "lr": record.lr,
-        "train_loss": record.train_loss,
-        "val_loss": record.val_loss,
-        f"val_{metric}": record.val_metric,
-    }
 
 
 def _node_lock() -> Path:

@@ -206,7 +206,7 @@ def _tuner(trainable: type[tune.Trainable], execution: Execution, num_trials: in
             # Ray's own num_to_keep writes a snapshot of the whole experiment at every checkpoint.
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, checkpoint_at_end=True),
             failure_config=tune.FailureConfig(max_failures=execution.config.max_failures),
-            callbacks=[LedgerCallback(execution), *execution.callbacks],
+            callbacks=[LedgerCallback(execution)],
             stop=InterruptStopper(execution),
             verbose=0,
         ),

@@ -15,7 +15,7 @@ from study.storage.checkpoint_files import CheckpointError, read_history
 from study.storage.checkpoints import delete
 from study.storage.storage_path import native
 from study.system.errors import ChangedTaskError
-from study.training.history import History
+from study.training.history import EpochRecord, History
 
 # A string, which Ray's annotation of suggest() leaves out.
 _NO_MORE: dict[str, Any] | None = Searcher.FINISHED  # type: ignore[assignment]
@@ -29,7 +29,7 @@ class LedgerSearcher(Searcher):
         self._execution = execution
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """The config of :class:`~study.trial.ScheduleTrial`, or that there is no more."""
+        """The config of a ScheduleTrial, or that there is no more."""
         if self._execution.stopping:
             return _NO_MORE
         try:
@@ -76,8 +76,9 @@ class LedgerCallback(tune.Callback):
         **info: Any,
     ) -> None:
         """Pass it on."""
-        if result["status"] != "failed":  # in the middle of an epoch
-            self._execution.progress.advanced(result["samples"])
+        if result["record"]:  # else it failed in the middle of an epoch
+            record = EpochRecord(**result["record"])
+            self._execution.advanced(trial_number(trial), record, result["samples"])
 
     def on_checkpoint(
         self,

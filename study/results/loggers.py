@@ -1,238 +1,273 @@
-"""The search's trials in TensorBoard, MLflow or Weights & Biases, by Ray Tune's own callbacks.
+"""The search's trials in TensorBoard, MLflow or Weights & Biases, while they run.
 
-Imported only where a logger was asked for. What is logged stands in the study's tables too: these
-are for watching, and a logger that fails does not end the study.
+What is logged stands in the study's tables too: these are for watching. A tool, or its server, that
+is slow is waited for by nobody but a thread of its own, and one that fails does not end the study.
 """
 
 import hashlib
-import io
 import math
 import os
+import queue
 import re
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping
-from contextlib import redirect_stderr
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self
 
-import ray
-from ray import tune
-from ray.air.integrations.mlflow import MLflowLoggerCallback
-from ray.tune.experiment import Trial as RayTrial
-from ray.tune.logger import TBXLoggerCallback
-
+from study.search.interfaces import TrialObserver
+from study.search.proposal import Proposal
 from study.settings.study_config import StudyConfig
 from study.storage.checkpoints import trial_folder
 from study.system.errors import InputError, said
+from study.training.history import EpochRecord, History, Status
 
 LOGS = "logs"
 """The folder of a study in which the loggers' own are."""
 UPLOAD_SECONDS = 60
-"""That the end of a search waits for W&B; Ray's own is half an hour. The files stay."""
+"""To wait at the end of a search for what is still being sent. The files stay."""
+_ENVIRONMENT = {
+    # They would report home what is done with them.
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "WANDB_ERROR_REPORTING": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",  # it tells of every table of its database
+}
 
 
+@dataclass(frozen=True)
 class LoggedTrial:
-    """What Ray's logger callbacks ask of a trial, with what people read instead of our plumbing."""
+    """A trial as people look for it."""
 
-    def __init__(self, config: StudyConfig, began: str, trial: RayTrial) -> None:
-        number, run = trial.config["trial"], dict(trial.config["run"])
-        self.number, self.family = number, run["family"]
-        parameters = run.pop("parameters")
-        head = {"trial": number, "task": config.task, "optimizer": config.optimizer}
-        self.config: dict[str, Any] = {**head, **run, **parameters}
-        self.evaluated_params = self.config
-        self.status = "running"
-        self.experiment_dir_name = self.family  # by which W&B groups its runs
-        # The same for the same trial of a resumed study, and for no trial of another study.
-        self.trial_id = hashlib.sha256(f"{began} {self}".encode()).hexdigest()[:16]
-        self.local_path = str(_folder(config))
-        if config.logger == "tensorboard":  # for which a folder is a run
-            self.local_path = str(_folder(config) / str(self))
-
-    def __str__(self) -> str:
-        return re.sub(r"[^\w.-]", "-", f"{trial_folder(self.number)}-{self.family}")
-
-    def init_local_path(self) -> None:
-        """Make the folder that the callback writes into."""
-        Path(self.local_path).mkdir(parents=True, exist_ok=True)
+    id: str
+    """The same for the same trial of a resumed study, and for no trial of another study."""
+    name: str
+    family: str
+    parameters: Mapping[str, Any] = field(compare=False)
 
 
-class TrialLogger(tune.Callback):
-    """Hands the trials to the callback that a study's ``--logger`` names.
+class Tool(Protocol):
+    """Where trials are logged. Methods may raise whatever the tool does."""
+
+    def begin(self, trial: LoggedTrial) -> None:
+        """Begin a run, or go on with the one that an earlier process began."""
+
+    def log(self, trial: LoggedTrial, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Log an epoch."""
+
+    def end(self, trial: LoggedTrial, status: Status) -> None:
+        """End a run; one whose status is ``running`` was interrupted."""
+
+
+class TrialLogger(TrialObserver):
+    """Tells trials to the tool that a study's ``--logger`` names; a context that sends all of it.
 
     Args:
         config: the study's.
         began: when it began, by which its trials are told from another study's of the same name.
+        metric: its name.
 
     Raises:
         InputError: the tool cannot be used.
     """
 
-    def __init__(self, config: StudyConfig, began: str) -> None:
-        self._config, self._began = config, began
-        self._trials: dict[int, LoggedTrial] = {}
-        self._failed = False
+    def __init__(self, config: StudyConfig, began: str, metric: str) -> None:
+        self._config, self._began, self._metric = config, began, metric
+        self._open: dict[int, LoggedTrial] = {}
+        self._calls: queue.SimpleQueue[tuple[Callable[..., None], tuple[Any, ...]] | None]
+        self._calls = queue.SimpleQueue()
+        # A daemon: what hangs in a tool must not keep the process.
+        self._thread = threading.Thread(target=self._tell, daemon=True)
+        for variable, setting in _ENVIRONMENT.items():
+            os.environ.setdefault(variable, setting)
         try:
-            _folder(config).mkdir(parents=True, exist_ok=True)
-            self._callback: Any = _CALLBACKS[config.logger](config)
-            # Here, not when Ray does it: before the first trial.
-            self._callback.setup()
+            self._folder = (config.folder / LOGS / config.logger).absolute()
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._tool = _TOOLS[config.logger](config.name, self._folder)
         except Exception as error:
             raise InputError(
                 f"--logger {config.logger} cannot be used: {said(error)}; mend that, or leave the "
                 "flag out" + _HINTS.get(config.logger, "")
             ) from error
 
-    def __reduce__(self) -> tuple[type[object], tuple[()]]:
-        return object, ()  # Ray pickles it, and nobody reads that
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
 
-    def on_trial_start(
-        self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
-    ) -> None:
-        """Begin a run, or go on with one that an earlier process began."""
-        self._safely(self._start, trial)
+    def __exit__(self, *exception: object) -> None:
+        for trial in self._open.values():
+            self._calls.put((self._tool.end, (trial, "running")))
+        self._calls.put(None)
+        self._thread.join(UPLOAD_SECONDS)
 
-    def on_trial_result(
-        self,
-        iteration: int,
-        trials: list[RayTrial],
-        trial: RayTrial,
-        result: dict[str, Any],
-        **info: Any,
-    ) -> None:
-        """Log an epoch; the result of a failure brings none."""
-        logged = self._trials.get(trial.config["trial"])
-        if not logged:
-            return
-        logged.status = result["status"]
-        if result["logged"]:
-            metrics = {_allowed(name): value for name, value in result["logged"].items()}
-            self._safely(self._callback.log_trial_result, iteration, logged, metrics)
+    def on_trial_start(self, proposal: Proposal) -> None:
+        """Begin a run, unless it is one whose worker has died."""
+        if proposal.number not in self._open:
+            self._open[proposal.number] = trial = self._logged(proposal)
+            self._calls.put((self._tool.begin, (trial,)))
 
-    def on_trial_complete(
-        self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
-    ) -> None:
-        """End a run."""
-        if logged := self._trials.get(trial.config["trial"]):
-            self._safely(self._callback.log_trial_end, logged)
+    def on_epoch(self, proposal: Proposal, record: EpochRecord, samples: int) -> None:
+        """Log it, by the names that people know."""
+        metrics = {
+            "epoch": record.epoch,
+            "lr": record.lr,
+            "train_loss": record.train_loss,
+            "val_loss": record.val_loss,
+            # In the letters that all three allow.
+            re.sub(r"[^\w./ -]", "_", f"val_{self._metric}"): record.val_metric,
+        }
+        if trial := self._open.get(proposal.number):
+            self._calls.put((self._tool.log, (trial, record.epoch, metrics)))
 
-    def on_trial_error(
-        self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
-    ) -> None:
-        """End the run of a trial whose worker died once too often; some never began."""
-        if logged := self._trials.get(trial.config["trial"]):
-            logged.status = "failed"
-            self._safely(self._callback.log_trial_end, logged, True)
+    def on_trial_end(self, proposal: Proposal, history: History) -> None:
+        """End its run, if it ever began."""
+        if trial := self._open.pop(proposal.number, None):
+            self._calls.put((self._tool.end, (trial, history.status)))
 
-    def on_experiment_end(self, trials: list[RayTrial], **info: Any) -> None:
-        """Wait for what is still being sent."""
-        self._safely(self._callback.on_experiment_end, trials)
+    def _logged(self, proposal: Proposal) -> LoggedTrial:
+        run = proposal.run_config(self._config)
+        parameters = {
+            "trial": proposal.number,
+            "task": self._config.task,
+            "optimizer": self._config.optimizer,
+            "family": run.family,
+            "seed": run.seed,
+            "epochs": run.epochs,
+            "batch_size": run.batch_size,
+            **run.parameters,
+        }
+        name = re.sub(r"[^\w.-]", "-", f"{trial_folder(proposal.number)}-{run.family}")
+        digest = hashlib.sha256(f"{self._began} {name}".encode()).hexdigest()
+        return LoggedTrial(digest[:16], name, run.family, parameters)
 
-    def _start(self, trial: RayTrial) -> None:
-        logged = LoggedTrial(self._config, self._began, trial)
-        logged.init_local_path()
-        # The same object if its worker died: by it, Ray's callbacks find its run again.
-        self._callback.log_trial_start(self._trials.setdefault(logged.number, logged))
-
-    def _safely(self, call: Callable[..., None], *arguments: Any) -> None:
-        """Ray would take an error for the trial's."""
-        if self._failed:
-            return
-        try:
-            call(*arguments)
-        except Exception as error:
-            self._failed = True
-            print(
-                f"--logger {self._config.logger} has failed and logs no more: {said(error)}; the "
-                "study goes on",
-                file=sys.stderr,
-            )
+    def _tell(self) -> None:
+        while call := self._calls.get():
+            function, arguments = call
+            try:
+                function(*arguments)
+            except Exception as error:
+                print(
+                    f"--logger {self._config.logger} has failed and logs no more: {said(error)}; "
+                    "the study goes on",
+                    file=sys.stderr,
+                )
+                return
 
 
-class TensorBoard(TBXLoggerCallback):
-    """Ray's, with the metrics under their own names, which Ray begins with ``ray/tune/``."""
+class TensorBoard:
+    """A folder for each trial, with its hyperparameters."""
 
-    def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
-        """Write an epoch."""
-        finite = {name: value for name, value in result.items() if math.isfinite(value)}
+    def __init__(self, name: str, folder: Path) -> None:
+        import tensorboardX  # which comes with Ray Tune
+
+        self._package, self._folder = tensorboardX, folder
+        self._writers: dict[LoggedTrial, Any] = {}
+        self._last: dict[LoggedTrial, Mapping[str, float]] = {}
+
+    def begin(self, trial: LoggedTrial) -> None:
+        """Open the trial's folder."""
+        self._writers[trial] = self._package.SummaryWriter(str(self._folder / trial.name))
+
+    def log(self, trial: LoggedTrial, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Write scalars, of what is finite."""
+        finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
         for name, value in finite.items():
-            self._trial_writer[trial].add_scalar(name, value, global_step=result["epoch"])
-        self._trial_writer[trial].flush()
-        self._trial_result[trial] = finite  # from which Ray writes the hyperparameters' page
+            self._writers[trial].add_scalar(name, value, global_step=epoch)
+        self._writers[trial].flush()
+        self._last[trial] = finite
+
+    def end(self, trial: LoggedTrial, status: Status) -> None:
+        """Write what the page of hyperparameters shows, and close the folder."""
+        with self._writers.pop(trial) as writer:
+            # SummaryWriter.add_hparams would make a folder, and a run, of its own for them.
+            metrics = self._last.pop(trial, {})
+            for summary in self._package.summary.hparams(dict(trial.parameters), metrics):
+                writer.file_writer.add_summary(summary)
 
 
-class MLflow(MLflowLoggerCallback):
-    """Ray's, with a run for each trial, which Ray begins anew in each process."""
+class MLflow:
+    """A run for each trial, in the study's experiment."""
 
-    def log_trial_start(self, trial: Any) -> None:
-        """Go on with the run that there is, or begin one."""
-        client = self.mlflow_util._get_client()
-        experiments = [str(self.mlflow_util.experiment_id)]
-        runs = client.search_runs(experiments, f"tags.trial_id = '{trial.trial_id}'")
-        if runs:
-            self._trial_runs[trial] = runs[0].info.run_id
-            client.update_run(runs[0].info.run_id, status="RUNNING")
-        else:
-            self.tags = {"trial_id": trial.trial_id}
-        super().log_trial_start(trial)
+    def __init__(self, name: str, folder: Path) -> None:
+        from mlflow import MlflowClient
+        from mlflow.entities import Metric, Param
 
-    def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
-        """By the epoch, which Ray counts as training_iteration and logs as a metric of its own."""
-        self.mlflow_util.log_metrics(
-            run_id=self._trial_runs[trial], metrics_to_log=result, step=result["epoch"]
+        self._metric, self._param = Metric, Param
+        uri = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        self._client = MlflowClient(uri)
+        experiment = self._client.get_experiment_by_name(name)
+        self._experiment = (
+            experiment.experiment_id if experiment else self._client.create_experiment(name)
+        )
+        self._runs: dict[LoggedTrial, str] = {}
+
+    def begin(self, trial: LoggedTrial) -> None:
+        """Make the trial's run, or set it to running again."""
+        found = self._client.search_runs([self._experiment], f"tags.trial_id = '{trial.id}'")
+        if found:
+            self._runs[trial] = found[0].info.run_id
+            self._client.update_run(self._runs[trial], status="RUNNING")
+            return
+        run = self._client.create_run(
+            self._experiment, tags={"trial_id": trial.id}, run_name=trial.name
+        )
+        self._runs[trial] = run.info.run_id
+        params = [self._param(name, str(value)) for name, value in trial.parameters.items()]
+        self._client.log_batch(run.info.run_id, params=params)
+
+    def log(self, trial: LoggedTrial, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Log by the epoch."""
+        now = int(1000 * time.time())
+        each = [self._metric(name, value, now, epoch) for name, value in metrics.items()]
+        self._client.log_batch(self._runs[trial], metrics=each)
+
+    def end(self, trial: LoggedTrial, status: Status) -> None:
+        """FINISHED are those that count as results."""
+        ended = {"completed": "FINISHED", "diverged": "FAILED", "failed": "FAILED"}
+        self._client.set_terminated(self._runs.pop(trial), ended.get(status, "KILLED"))
+
+
+class WandB:
+    """A run for each trial, all of them in this process, grouped by family."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        import wandb
+
+        self._wandb, self._folder = wandb, folder
+        self._project = os.environ.get("WANDB_PROJECT", name)
+        self._runs: dict[LoggedTrial, Any] = {}
+        if wandb.setup().settings.mode == "online" and not wandb.login(prompt=False):
+            raise ValueError("no API key is configured")
+
+    def begin(self, trial: LoggedTrial) -> None:
+        """Begin a run, beside those that there are; that of a resumed trial goes on."""
+        self._runs[trial] = self._wandb.init(
+            project=self._project,
+            dir=str(self._folder),
+            id=trial.id,
+            name=trial.name,
+            group=trial.family,
+            config=dict(trial.parameters),
+            resume="allow",
+            reinit="create_new",
+            settings=self._wandb.Settings(
+                console="off", silent=True, finish_timeout=float(UPLOAD_SECONDS)
+            ),
         )
 
-    def log_trial_end(self, trial: Any, failed: bool = False) -> None:
-        """FINISHED are those that count as results; Ray knows no other ends than errors."""
-        ended = {"completed": "FINISHED", "diverged": "FAILED", "failed": "FAILED"}
-        status = ended.get(trial.status, "KILLED")
-        self.mlflow_util.end_run(run_id=self._trial_runs[trial], status=status)
+    def log(self, trial: LoggedTrial, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Log by the epoch."""
+        self._runs[trial].log(dict(metrics), step=epoch)
+
+    def end(self, trial: LoggedTrial, status: Status) -> None:
+        """Send what is left of a run; only one that completed has not failed."""
+        self._runs.pop(trial).finish(exit_code=int(status != "completed"))
 
 
-def _mlflow(config: StudyConfig) -> MLflow:
-    uri = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{_folder(config) / 'mlflow.db'}")
-    return MLflow(uri, experiment_name=config.name)
-
-
-def _wandb(config: StudyConfig) -> tune.Callback:
-    from ray.air.integrations.wandb import WandbLoggerCallback  # which imports wandb, if it can
-
-    class WandB(WandbLoggerCallback):
-        """Ray's, with the epoch for the step, which it looks for as ``training_iteration``."""
-
-        def setup(self, *arguments: Any, **keywords: Any) -> None:
-            with redirect_stderr(io.StringIO()):  # W&B warns of how Ray looks for the user's key
-                super().setup(*arguments, **keywords)  # type: ignore[no-untyped-call]
-            # As Ray's, but without restarts, against which Ray itself warns on the terminal.
-            self._remote_logger_class: Any = ray.remote(num_cpus=0)(self._logger_actor_cls)
-
-        def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
-            step = {"training_iteration": result["epoch"]}
-            super().log_trial_result(iteration, trial, {**result, **step})
-
-        def _cleanup_logging_actor(self, trial: Any) -> None:
-            future = self._trial_logging_futures[trial]
-            super()._cleanup_logging_actor(trial)
-            ray.get(future, timeout=0)  # raises what Ray does not look at: how the process ended
-
-    project = os.environ.get("WANDB_PROJECT", config.name)
-    # With resume, the run of a resumed trial goes on.
-    return WandB(project, resume="allow", upload_timeout=UPLOAD_SECONDS)
-
-
-_CALLBACKS: Mapping[str, Callable[[StudyConfig], tune.Callback]] = {
-    "tensorboard": lambda _: TensorBoard(),  # type: ignore[no-untyped-call]
-    "mlflow": _mlflow,
-    "wandb": _wandb,
+_TOOLS: Mapping[str, Callable[[str, Path], Tool]] = {
+    "tensorboard": TensorBoard,
+    "mlflow": MLflow,
+    "wandb": WandB,
 }
 _HINTS = {"wandb": "; with WANDB_MODE=offline it needs no key, and wandb sync sends later"}
-
-
-def _folder(config: StudyConfig) -> Path:
-    # Absolute, since W&B's processes run in another folder.
-    return (config.folder / LOGS / config.logger).absolute()
-
-
-def _allowed(name: str) -> str:
-    """The name of a metric in the letters that all three allow."""
-    return re.sub(r"[^\w./ -]", "_", name)

@@ -21,6 +21,7 @@ from study.results.schema import (
     as_table,
     named,
 )
+from study.search.interfaces import TrialObserver
 from study.search.proposal import Proposal
 from study.system.atomic_files import replacing
 from study.tasks.metric import ACCURACY, Ranking
@@ -28,7 +29,7 @@ from study.training.history import History
 
 
 @dataclass
-class ResultTables:
+class ResultTables(TrialObserver):
     """Collects finished trials and writes them to ``<folder>/*.parquet``.
 
     A write costs as much as there are trials, so with many of them not every trial is followed by
@@ -61,12 +62,12 @@ class ResultTables:
         )
         return min(completed, key=lambda pair: self.ranking.cost(pair[0]), default=None)
 
-    def add(self, proposal: Proposal, history: History) -> None:
+    def on_trial_end(self, proposal: Proposal, history: History) -> None:
         """Take a finished trial in."""
         self._finished[proposal.number] = (proposal, history)
-        self.write_in_time()
+        self.on_idle()
 
-    def write_in_time(self) -> None:
+    def on_idle(self) -> None:
         """Write the tables if they lack a trial and the last write is long enough ago."""
         if self._written < len(self._finished) and time.monotonic() >= self._next_write:
             self.write()
@@ -122,7 +123,7 @@ class ResultTables:
         return row
 
 
-class FinalistTable:
+class FinalistTable(TrialObserver):
     """Collects replicates of finalists and writes them to ``<folder>/finalists.parquet``.
 
     Args:
@@ -143,7 +144,7 @@ class FinalistTable:
         self._rows: dict[int, dict[str, Any]] = {}
         self._written = 0
 
-    def add(self, proposal: Proposal, history: History) -> None:
+    def on_trial_end(self, proposal: Proposal, history: History) -> None:
         """Take a replicate in."""
         trial, replicate = self._places[proposal.number]
         row = {"family": proposal.family, "trial": trial, "replicate": replicate}
@@ -158,7 +159,7 @@ class FinalistTable:
             row |= {"ensemble_metric": history.ensembles[-1], "snapshots": len(history.ensembles)}
         self._rows[proposal.number] = row
 
-    def write_in_time(self) -> None:
+    def on_idle(self) -> None:
         """Write the table if it lacks a replicate; they are few."""
         if self._written < len(self._rows):
             rows = [self._rows[number] for number in sorted(self._rows)]

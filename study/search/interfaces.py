@@ -1,29 +1,10 @@
-"""Who takes part in a search."""
+"""Who takes part in a search: what gives trials, and what is told of them."""
 
 from collections.abc import Iterator
 from typing import Protocol
 
 from study.search.proposal import Proposal
-from study.training.history import History
-
-
-class Progress(Protocol):
-    """Whoever wants to know how the search goes."""
-
-    def adopted(self, epochs: int) -> None:
-        """So many epochs of a trial were done by an earlier process."""
-
-    def started(self, proposal: Proposal) -> None:
-        """A trial has begun, or goes on."""
-
-    def note(self, line: str) -> None:
-        """Something else has to be said."""
-
-    def advanced(self, samples: int) -> None:
-        """A trial has done one more epoch, of so many samples."""
-
-    def finished(self, proposal: Proposal, history: History) -> None:
-        """A trial has ended."""
+from study.training.history import EpochRecord, History
 
 
 class Agenda(Protocol):
@@ -43,11 +24,27 @@ class Agenda(Protocol):
         """Record how one ended."""
 
 
-class Tables(Protocol):
-    """Where results go."""
+class TrialObserver:
+    """Hooks that a runner calls as trials go on: tables, displays and loggers override some.
 
-    def add(self, proposal: Proposal, history: History) -> None:
-        """Take in what has ended."""
+    They are called one after the other, in the process that runs the study; an exception in one
+    ends the study.
+    """
 
-    def write_in_time(self) -> None:
-        """Write what came too soon after the last write."""
+    def on_trial_resume(self, proposal: Proposal, epochs: int) -> None:
+        """An earlier process has begun a trial, and done so many of its epochs."""
+
+    def on_trial_start(self, proposal: Proposal) -> None:
+        """A worker has begun with a trial, or resumes it."""
+
+    def on_epoch(self, proposal: Proposal, record: EpochRecord, samples: int) -> None:
+        """A trial has done one more epoch, of so many samples."""
+
+    def on_trial_end(self, proposal: Proposal, history: History) -> None:
+        """A trial has ended, and is recorded; an interrupted one has not."""
+
+    def on_idle(self) -> None:
+        """All trials are as they were; called many times a second."""
+
+    def on_message(self, line: str) -> None:
+        """The user should know something else."""

@@ -200,12 +200,12 @@ class Confirmation:
         agenda, total = Planned(runs, folder), len(runs)
         table = FinalistTable(config.folder, self.ranking, places, mirror.push)
         display = Display(total, 0, None, config.epochs, self.ranking, console, "run")
-        job = Job(agenda, total, folder, every, load_all_data, table, display, mirror)
+        job = Job(agenda, total, folder, every, load_all_data, (table, display), mirror)
         with display:
             try:
                 machine.run(job)
             finally:
-                table.write_in_time()
+                table.on_idle()
         self.left = total - agenda.finished_count
 
     def _record_opening(self) -> None:

@@ -9,12 +9,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from study.search.interfaces import TrialObserver
 from study.search.proposal import Proposal
 from study.tasks.metric import Ranking
-from study.training.history import History
+from study.training.history import EpochRecord, History
 
 
-class Display:
+class Display(TrialObserver):
     """One calm live display on a terminal; elsewhere, a plain line for each finished trial.
 
     Args:
@@ -57,26 +58,26 @@ class Display:
     def __exit__(self, *exception: object) -> None:
         self._live.stop()
 
-    def adopted(self, epochs: int) -> None:
-        """So many epochs of a trial were done by an earlier process."""
+    def on_trial_resume(self, proposal: Proposal, epochs: int) -> None:
+        """These are no epochs to wait for."""
         self._epochs_left -= epochs
 
-    def started(self, proposal: Proposal) -> None:
-        """A trial has begun, or goes on."""
+    def on_trial_start(self, proposal: Proposal) -> None:
+        """Count it among those that run."""
         self._began = self._began or time.monotonic()
         self._running.add(proposal.number)
 
-    def note(self, line: str) -> None:
-        """Something else has to be said."""
+    def on_message(self, line: str) -> None:
+        """Print it, above the live display."""
         self._console.print(line, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
-    def advanced(self, samples: int) -> None:
-        """A trial has done one more epoch, of so many samples."""
+    def on_epoch(self, proposal: Proposal, record: EpochRecord, samples: int) -> None:
+        """Count it, for the time that is left."""
         self._epochs_done += 1
         self._samples += samples
 
-    def finished(self, proposal: Proposal, history: History) -> None:
-        """A trial has ended."""
+    def on_trial_end(self, proposal: Proposal, history: History) -> None:
+        """Count it, and print its line where there is no live display."""
         self._done += 1
         self._running.discard(proposal.number)
         self._epochs_left -= self._epochs - len(history.epochs)  # of a trial that ended early
@@ -85,7 +86,7 @@ class Display:
             results = [self._best, result] if self._best else [result]
             self._best = min(results, key=lambda pair: self._ranking.cost(pair[0]))
         if not self._console.is_terminal:
-            self.note(self._line(proposal, history))
+            self.on_message(self._line(proposal, history))
 
     def _line(self, proposal: Proposal, history: History) -> str:
         outcome: str = history.status

@@ -1,6 +1,7 @@
 """A study from its beginning to its report."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,6 +11,7 @@ import torch
 from rich.console import Console
 
 from search_spaces import FAMILIES, SearchSpace
+from study.results.loggers import TrialLogger
 from study.results.study_json import is_searched, read_ranking, write_study_json
 from study.results.study_record import describe, stored_space
 from study.results.writer import ResultTables
@@ -44,7 +46,6 @@ from study.training.history import History
 
 if TYPE_CHECKING:
     from study.execution.trial_runner import Machine
-    from study.results.loggers import TrialLogger
 
 
 def carry_out(
@@ -126,15 +127,11 @@ def _carry_out(
             return _run(config, machine, interrupt, *parts)
 
 
-def _loggers(config: StudyConfig, description: Mapping[str, Any]) -> "Sequence[TrialLogger]":
-    """Who logs what is left of the search."""
+def _loggers(config: StudyConfig, description: Mapping[str, Any]) -> list[TrialLogger]:
+    """What logs the rest of the search."""
     if config.logger == "none" or is_searched(description):
-        return ()
-    from study.results.loggers import (
-        TrialLogger,  # which imports Ray and, with it, what is installed
-    )
-
-    return (TrialLogger(config, description["began"]),)
+        return []
+    return [TrialLogger(config, description["began"], description["metric"]["name"])]
 
 
 def _run(
@@ -173,11 +170,12 @@ def _run(
     total, checkpoints = config.num_trials, config.place / CHECKPOINTS
     display = Display(total, len(before), tables.best(), config.epochs, ranking, console)
     with interrupt.listening():
-        with display:
+        with display, ExitStack() as stack:
+            observers = [tables, display, *map(stack.enter_context, loggers)]
             try:
                 load, stops = load_search_data, config.trial_scheduler != "fifo"
-                parts = (ledger, total, checkpoints, data, load, tables, display, mirror)
-                machine.run(Job(*parts, ledger if stops else None, loggers))
+                parts = (ledger, total, checkpoints, data, load, observers, mirror)
+                machine.run(Job(*parts, ledger if stops else None))
             finally:
                 tables.write()
         done = ledger.finished_count
