@@ -71,9 +71,7 @@ def _searched(
     The table has a value for each trial of what a family has, and none for what it has not.
     """
     ranges = stored_ranges(search_space, family)
-    # A grid of an older study may have gone beyond what it recorded.
-    tried = [*stored_peak_range(search_space, family), *own["peak_lr"]]
-    ranges["peak_lr"] = FloatDistribution(min(tried), max(tried), log=True)
+    ranges["peak_lr"] = FloatDistribution(*stored_peak_range(search_space, family), log=True)
     return {
         name: range_
         for name, range_ in ranges.items()

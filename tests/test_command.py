@@ -4,14 +4,17 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from search_spaces import FAMILIES, GROUPS
 from study.results.study_json import STUDY_JSON, write_study_json
 from study.run import main
+from study.settings.choices import CHOICES
 from study.settings.study_config import StudyConfig
 from study.stages.reporting import resume_command
+from study.system.errors import InputError
 from study.system.interrupt import Interrupt
 from tests.conftest import run_command
 
@@ -71,6 +74,14 @@ BAD_FLAGS = [
     ("--data-dir /dev/null/x", r"data folder '/dev/null/x' cannot be written"),
     ("--out /dev/null/x", r"--out '/dev/null/x' cannot be written"),
 ]
+
+
+@pytest.mark.parametrize("option", CHOICES)
+def test_a_choice_that_is_none_any_more_is_refused_wherever_it_stands(option: str) -> None:
+    choice: dict[str, Any] = {option: "grid-of-defaults"}
+    flag = f"--{option.replace('_', '-')}"
+    with pytest.raises(InputError, match=f"{flag} must be one of .*, not 'grid-of-defaults'"):
+        StudyConfig(**choice)
 
 
 @pytest.mark.parametrize(("flags", "message"), BAD_FLAGS, ids=[flags for flags, _ in BAD_FLAGS])

@@ -26,7 +26,7 @@ from study.search.journal_file import JOURNAL, Records
 from study.search.optuna_trials import Ledger
 from study.search.proposal import Proposal
 from study.search.sampler import GOOD, REMEMBERED, View
-from study.search.trial_plan import STARTUP_TRIALS, Plan
+from study.search.trial_plan import STARTUP_TRIALS, Plan, middle
 from study.settings.choices import Allocation, Sampler
 from study.system.errors import InputError
 from study.tasks.metric import ACCURACY, RMSE, Ranking
@@ -292,7 +292,7 @@ def families_of(ledger: Ledger) -> Counter[str]:
 
 
 @only_a_journal
-@pytest.mark.parametrize("sampler", ["tpe", "random", "grid-of-defaults"])
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_a_balanced_study_is_balanced_wherever_it_is_cut(tmp_path: Path, sampler: Sampler) -> None:
     """After every line of the journal, trials that had only been begun included."""
     whole = folder(tmp_path, "whole")
@@ -363,25 +363,8 @@ def test_it_is_recorded_how_a_trial_came_about(tmp_path: Path) -> None:
     assert drawn == ["fixed"] * 2 + ["random"] * (STARTUP_TRIALS - 2) + ["tpe"] * 4
 
 
-@only_a_journal
-def test_the_grid_is_the_middle_of_each_shape_at_ever_more_rates(tmp_path: Path) -> None:
-    ledger = open_ledger(tmp_path, "constant,one_cycle", sampler="grid-of-defaults")
-    proposals = propose_and_finish(ledger, 8)
-    assert [one.family for one in proposals] == ["constant", "one_cycle"] * 4
-    rates = [float(one.parameters["peak_lr"]) for one in proposals]
-    assert rates[::2] == rates[1::2]
-    low, high = PEAK
-    shares = [math.log(rate / low) / math.log(high / low) for rate in rates[::2]]
-    assert shares == pytest.approx([1 / 2, 1 / 4, 3 / 4, 1 / 8])
-    shapes = [{**one.parameters, "peak_lr": 0} for one in proposals[1::2]]
-    assert shapes == [shapes[0]] * 4
-    assert shapes[0]["rise_fraction"] == pytest.approx((0.1 + 0.45) / 2)
-    assert shapes[0]["end_ratio"] == pytest.approx(math.sqrt(1e-5 * 1e-2))
-    assert shapes[0]["anneal"] == "cos"
-
-
-@only_a_journal
 @pytest.mark.parametrize("name", FAMILIES)
-def test_every_family_has_a_middle_that_can_be_drawn(name: str, tmp_path: Path) -> None:
-    proposal = open_ledger(tmp_path, name, sampler="grid-of-defaults").propose()
-    assert draw(FAMILIES[name], proposal.parameters, 100)[:, 0].max() > 0
+def test_every_family_has_a_middle_that_can_be_drawn(name: str) -> None:
+    family = FAMILIES[name]
+    parameters = {name: middle(range_) for name, range_ in family.searched(PEAK).items()}
+    assert draw(family, parameters, 100)[:, 0].max() > 0

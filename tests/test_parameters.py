@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -214,7 +213,7 @@ EXTRAS = [
 def test_a_family_samples_from_its_ranges(
     family: ScheduleFamily, settings: dict[str, str], tmp_path: Path
 ) -> None:
-    """By which the sampler goes, the grid, the controls' first trial and the report."""
+    """By which the sampler goes, the controls' first trial and the report."""
     extras = StudyConfig(**settings).extras()  # type: ignore[arg-type]
     ranges = family.ranges(PEAK, extras)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
@@ -223,13 +222,12 @@ def test_a_family_samples_from_its_ranges(
         family.suggest(trial, PEAK, extras)
         assert trial.distributions == ranges
     space = SearchSpace((family.name,), PEAK, extras)
-    for sampler in ("tpe", "grid-of-defaults"):
-        plan = Plan(space, sampler=sampler)
-        for number in range(5):
-            settled = plan.settled(number)
-            for name in settled.keys() - {"family"}:
-                inner = ranges[name].to_internal_repr(settled[name])
-                assert ranges[name]._contains(inner), (name, settled[name])
+    plan = Plan(space)
+    for number in range(5):
+        settled = plan.settled(number)
+        for name in settled.keys() - {"family"}:
+            inner = ranges[name].to_internal_repr(settled[name])
+            assert ranges[name]._contains(inner), (name, settled[name])
     described(tmp_path, space)
     stored = json.loads((tmp_path / "study.json").read_text())["search_space"]
     named = {
@@ -250,18 +248,15 @@ def test_the_sampler_never_leaves_what_is_recorded(tmp_path: Path) -> None:
     """schedule_free's rates are ten times the task's, in the start-up and after it."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # Optuna's, of a value that is out of its range
-        for sampler in ("tpe", "grid-of-defaults"):
-            folder = tmp_path / sampler
-            folder.mkdir()
-            space = SearchSpace(("constant", "schedule_free"), (1e-3, 1e-1))
-            ledger = Ledger(folder, Plan(space, sampler=sampler), ACCURACY, 0)
-            for _ in range(24):
-                proposal = ledger.propose()
-                rate = float(proposal.parameters["peak_lr"])
-                low, high = FAMILIES[proposal.family].peak_range(space.peak_lr)
-                assert low <= rate <= high
-                record = EpochRecord(1, 9, rate, 1.0, 1.0, 0.9, 1.0)
-                ledger.finish(proposal.number, History("completed", [record]))
+        space = SearchSpace(("constant", "schedule_free"), (1e-3, 1e-1))
+        ledger = Ledger(tmp_path, Plan(space), ACCURACY, 0)
+        for _ in range(24):
+            proposal = ledger.propose()
+            rate = float(proposal.parameters["peak_lr"])
+            low, high = FAMILIES[proposal.family].peak_range(space.peak_lr)
+            assert low <= rate <= high
+            record = EpochRecord(1, 9, rate, 1.0, 1.0, 0.9, 1.0)
+            ledger.finish(proposal.number, History("completed", [record]))
 
 
 def test_a_changed_range_of_peak_rates_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,24 +268,6 @@ def test_a_changed_range_of_peak_rates_is_noticed(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(type(family), "peak_range", lambda self, peak_lr: peak_lr)
     with pytest.raises(InputError, match="ranges of schedule family 'schedule_free' have changed"):
         stored_space(description)
-
-
-def test_a_report_of_an_older_study_on_a_grid_is_made() -> None:
-    """Whose grid laid schedule_free's rates at a tenth of those that were sampled elsewhere."""
-    family = FAMILIES["schedule_free"]
-    content = {"families": [family.name], "peak_lr": [0.003, 0.3], "extras": {}}
-    space = content | {"parameters": {family.name: as_json(family.space)}}
-    trials = pd.DataFrame(
-        {
-            "trial": range(12),
-            "family": family.name,
-            "status": "completed",
-            "peak_lr": [0.003 * 1.5**k for k in range(12)],
-            "params.warmup_fraction": 0.05,
-            "val_accuracy": [0.9 + k / 100 for k in range(12)],
-        }
-    )
-    assert set(importances(trials, space, Scale())["parameter"]) == {"peak_lr", "warmup_fraction"}
 
 
 @fast

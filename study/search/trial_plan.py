@@ -1,7 +1,6 @@
 """What of a trial is settled before the sampler is asked: a function of the trial's number."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from optuna.distributions import (
@@ -38,16 +37,13 @@ class Plan:
 
     def drawn_by(self, number: int) -> DrawnBy:
         """How a trial's parameters come about. Only those of ``random`` are independent draws."""
-        if self.sampler == "grid-of-defaults":
-            return "grid"
         if number < len(self._controls):
             return "fixed"
         return "random" if self.sampler == "random" or number < self.startup else "tpe"
 
     def family(self, number: int) -> str | None:
         """The family whose turn it is, or None where the sampler chooses one."""
-        in_turn = self.sampler == "grid-of-defaults" or self.allocation == "balanced"
-        if not in_turn and number >= self.startup:
+        if self.allocation != "balanced" and number >= self.startup:
             return None
         families = (*self._controls, *self._others)
         return families[number % len(families)]
@@ -56,26 +52,15 @@ class Plan:
         """What is not left to the sampler, as Optuna names it; nothing, if it may choose all.
 
         The families take turns, controls first, so that a study cut short at any trial has the same
-        number of each but for one: in the start-up, or throughout with ``balanced`` and on a grid.
+        number of each but for one: in the start-up, or throughout with ``balanced``.
         """
         family, drawn_by = self.family(number), self.drawn_by(number)
         if family is None:
             return {}
-        if drawn_by == "grid":
-            return {"family": family, **self._on_grid(family, number // len(self.space.families))}
         if drawn_by == "fixed":
             rates = FAMILIES[family].searched(self.space.peak_lr)["peak_lr"]
             return {"family": family, f"{family}.peak_lr": middle(rates)}
         return {"family": family}
-
-    def _on_grid(self, family: str, turn: int) -> Mapping[str, ParameterValue]:
-        """The middle of every range, at a peak rate that halves the widest gap left."""
-        shape = FAMILIES[family]
-        low, high = shape.peak_range(self.space.peak_lr)
-        ranges = shape.searched(self.space.peak_lr, self.space.extras)
-        values = {name: middle(range_) for name, range_ in ranges.items()}
-        values["peak_lr"] = low * (high / low) ** _share(turn)
-        return {f"{shape.name}.{name}": value for name, value in values.items()}
 
     @property
     def _controls(self) -> list[str]:
@@ -104,9 +89,3 @@ def middle(range_: BaseDistribution) -> ParameterValue:
         case CategoricalDistribution(choices=(str() | int() | float() as first, *_)):
             return first
     raise TypeError(f"a range is a Float-, Int- or CategoricalDistribution, not {range_!r}")
-
-
-def _share(turn: int) -> float:
-    """1/2, 1/4, 3/4, 1/8, ...: each next one where the gap is widest (van der Corput)."""
-    bits = f"{turn + 1:b}"
-    return int(bits[::-1], 2) / (1 << len(bits))

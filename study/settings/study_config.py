@@ -4,13 +4,13 @@ import datetime as dt
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import tyro
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
 from search_spaces import GROUPS, PeakRange, select
-from study.settings.choices import Allocation, Logger, Sampler, TrialScheduler
+from study.settings.choices import CHOICES, Allocation, Logger, Optimizer, Sampler, TrialScheduler
 from study.settings.database_url import check_url
 from study.storage.storage_path import Place, place
 from study.storage.urls import below, is_url
@@ -59,7 +59,7 @@ class StudyConfig:
     allocation: Allocation = "joint"
     """Who gets the trials: the families that the sampler likes, or all the same number."""
     sampler: Sampler = "tpe"
-    """Optuna's TPE, random draws, or the middle of every range at a grid of peak rates."""
+    """Optuna's TPE, or random draws."""
     trial_scheduler: TrialScheduler = "fifo"
     """Let every trial end, or stop those that fall behind their own family's."""
     finalists: int = 4
@@ -68,7 +68,7 @@ class StudyConfig:
     """Fresh seeds for each finalist."""
     warmup: str = "none"
     """Warm-up before families that have none: search, none, or a fraction of the run."""
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Optimizer = "sgd"
     """SGD with Nesterov momentum, or AdamW."""
     momentum: str = "0.9"
     """Momentum, or the first beta of AdamW: search, or a number."""
@@ -127,6 +127,7 @@ class StudyConfig:
             object.__setattr__(self, "name", f"{kind}-{time}")
         if Path(self.name).name != self.name or self.name.startswith("."):
             raise InputError(f"--name must be a plain folder name, not {self.name!r}")
+        self._check_choices()
         for flag in ("num_trials", "epochs", "batch_size", "max_concurrent", "cpus_per_trial"):
             _at_least(flag, getattr(self, flag), 1)
         _at_least("replicates", self.replicates, 2)
@@ -153,6 +154,15 @@ class StudyConfig:
             select(self.families)
         except ValueError as error:
             raise InputError(str(error)) from error
+
+    def _check_choices(self) -> None:
+        """As a command line does; a file may hold what an older version took."""
+        for flag, choices in CHOICES.items():
+            if getattr(self, flag) not in get_args(choices):
+                raise InputError(
+                    f"--{flag.replace('_', '-')} must be one of {', '.join(get_args(choices))}, "
+                    f"not {getattr(self, flag)!r}"
+                )
 
     def _settle_machines(self) -> None:
         if self.storage is not None and not is_url(self.storage):
