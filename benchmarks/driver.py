@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import torch
 import tyro
 
 # First, since it sets what Ray's processes inherit.
@@ -38,6 +39,7 @@ from study.storage.mirror import Mirror
 from study.storage.storage_path import CHECKPOINTS, RemotePath
 from study.system.interrupt import Interrupt
 from study.tasks.metric import ACCURACY
+from study.tasks.task import SearchData, Split, TrialData
 from study.tasks.task_source import TaskSource
 from study.training.history import History
 
@@ -221,7 +223,8 @@ def _search(machine: Machine, config: StudyConfig, watch: Watch) -> None:
     tables = ResultTables(config.folder, SPACE, push=mirror.push)
     checkpoints = config.place / CHECKPOINTS
     observers = (tables, watch)
-    parts = (ledger, config.num_trials, checkpoints, (), lambda task, folder: (), observers)
+    nothing = TrialData(SearchData(*[Split(torch.empty(0), torch.empty(0))] * 2))
+    parts = (ledger, config.num_trials, checkpoints, nothing, lambda *_: nothing, observers)
     machine.run(Job(*parts, mirror))
 
 

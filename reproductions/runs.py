@@ -40,6 +40,7 @@ from study.system.hardware import describe_versions
 from study.system.interrupt import Interrupt
 from study.task import Split, Task
 from study.tasks.check_data import load_search_data
+from study.tasks.task import TrialData
 from study.tasks.task_source import TaskSource
 from study.training.batches import batches
 from study.training.ensemble import ensemble_metrics, outputs
@@ -206,7 +207,7 @@ def _trained(config: StudyConfig, runs: Sequence[Run]) -> list[Outcome]:
     table = FinalistTable(config.folder, task.metric, places)
     console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     display = Display(total, 0, None, config.epochs, task.metric, console, "run")
-    every = (*data, open_test_split(task, config.data_dir, data))
+    every = TrialData(data, open_test_split(task, config.data_dir, data))
     job = Job(agenda, total, checkpoints, every, load_all_data, (table, display), mirror)
     interrupt = Interrupt()
     with Machine(config, source, interrupt) as machine, interrupt.listening(), display:

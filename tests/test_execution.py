@@ -37,7 +37,8 @@ SIZES = "RuntimeError: size {0} of <X object at 0x7f{0}a> of pid={0}"
 
 def begun(folder: Path, total: int = len(RUNS)) -> tuple[Execution, Seen]:
     """A job of six runs, of which an earlier process may have left some in the folder."""
-    seen, nothing, mirror = Seen(), (), Mirror(folder, folder)
+    seen, mirror = Seen(), Mirror(folder, folder)
+    nothing: Any = None
     agenda = Planned(RUNS[:total], folder)
     job = Job(agenda, total, folder, nothing, lambda *_: nothing, (seen,), mirror)
     execution = Execution(CONFIG, job, Interrupt())

@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -16,9 +16,10 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader
 
 from search_spaces import FAMILIES
-from study.execution.trainable import ScheduleTrial
+from study.execution.trainable import ScheduleTrial, WorkerSetup
 from study.task import Data, SearchData, Split, Task
 from study.tasks.builtin.lenet import LeNet
+from study.tasks.check_data import load_for_search
 from study.tasks.task_source import TaskSource
 from study.training import steps
 from study.training.batches import TensorBatches, batches, on_device
@@ -491,9 +492,8 @@ def test_an_actor_moves_its_data_for_all_trials(
     monkeypatch.setattr("study.execution.trainable.ray.get", lambda arrays: arrays)
     for shared in (None, [[part.numpy() for part in tensors(split)] for split in small_mnist]):
         trial = ScheduleTrial.__new__(ScheduleTrial)
-        trial._source, trial._device = TaskSource.read("digits", ()), "meta"
-        trial._shared, trial._data_dir = shared, Path()  # type: ignore[assignment]
-        trial._load = lambda task, data_dir: task.load_search_data(data_dir)
+        source, references = TaskSource.read("digits", ()), cast("Any", shared)
+        trial._worker = WorkerSetup(source, references, load_for_search, Path(), 1, "meta", None)
         _, data = trial._task_and_data
-        assert {part.device.type for split in data for part in tensors(split)} == {"meta"}
+        assert {part.device.type for split in data.splits for part in tensors(split)} == {"meta"}
         assert trial._task_and_data[1] is data

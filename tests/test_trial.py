@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from study.execution.trainable import ScheduleTrial
+from study.execution.trainable import ScheduleTrial, WorkerSetup
 from study.storage.checkpoint_files import read_history
 from study.task import SearchData
+from study.tasks.task import TrialData
 from study.tasks.task_source import TaskSource
 from study.training.check_task import check_task
 from study.training.history import RunConfig
@@ -22,16 +23,16 @@ def started(checkpoint: Path | None, trace: Any = None) -> ScheduleTrial:
     trial = ScheduleTrial.__new__(ScheduleTrial)
     config: dict[str, Any] = {"trial": 0, "run": asdict(RUN)}
     config["checkpoint"] = str(checkpoint) if checkpoint else None
-    trial.setup(
-        config,
+    worker = WorkerSetup(
         source=replace(TaskSource.read(SMALL, ()), trace=trace),
-        data=None,
-        load=lambda task, folder: load_excerpt(folder),
+        shared=None,
+        load=lambda task, folder: TrialData(load_excerpt(folder)),
         data_dir=Path(),
         threads=1,
         device="cpu",
         storage=None,
     )
+    trial.setup(config, worker=worker)
     return trial
 
 

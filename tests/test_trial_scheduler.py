@@ -21,7 +21,7 @@ from study.storage.checkpoint_files import write_checkpoint
 from study.storage.checkpoints import trial_folder
 from study.storage.mirror import Mirror
 from study.system.interrupt import Interrupt
-from study.tasks.check_data import load_search_data
+from study.tasks.check_data import load_for_search
 from study.tasks.metric import ACCURACY, RMSE, Ranking
 from study.training.history import EpochRecord, History
 from tests.test_study import Study, journal, study
@@ -133,7 +133,7 @@ def resumed(config: StudyConfig, ledger: Ledger) -> tuple[Execution, Seen]:
         9,
         config.folder / "c",
         no_data,
-        load_search_data,
+        load_for_search,
         (seen,),
         Mirror(config.folder, config.folder),
         ledger,

@@ -8,7 +8,7 @@ from study.search.optuna_trials import Ledger
 from study.storage.mirror import Mirror
 from study.storage.storage_path import Place
 from study.tasks.check_data import Load
-from study.tasks.task import Data
+from study.tasks.task import TrialData
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Job:
     total: int
     """Runs in all, those of earlier processes included."""
     checkpoints: Place
-    data: Sequence[Data]
+    data: TrialData
     load: Load
     observers: Sequence[TrialObserver]
     mirror: Mirror

@@ -4,7 +4,7 @@ import platform
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,28 @@ from study.system.atomic_files import locked
 from study.system.errors import ChangedTaskError
 from study.system.user_folders import private_folder
 from study.tasks.check_data import Load
-from study.tasks.task import Data, SearchData, Split, Task
+from study.tasks.task import Split, Task, TrialData
 from study.tasks.task_source import TaskSource
 from study.training.batches import on_device
 from study.training.check_task import refuse_difference
 from study.training.history import History, RunConfig
 from study.training.training_run import TrainingRun
+
+
+@dataclass(frozen=True)
+class WorkerSetup:
+    """What all trials of a worker share."""
+
+    source: TaskSource
+    shared: "Sequence[ObjectRef[Any]] | None"
+    """Splits that lie in the node's object store, by :func:`share`; without them, the task loads
+    its data in the worker by ``load``, as much of it at a time as it likes."""
+    load: Load
+    data_dir: Path
+    threads: int
+    device: str
+    storage: RemotePath | None
+    """Where the study lives, if that is no folder."""
 
 
 class ScheduleTrial(tune.Trainable):
@@ -39,26 +55,11 @@ class ScheduleTrial(tune.Trainable):
     """
 
     def setup(  # type: ignore[override]  # the rest comes by tune.with_parameters
-        self,
-        config: dict[str, Any],
-        *,
-        source: TaskSource,
-        data: Sequence[ObjectRef[Any]] | None,
-        load: Load,
-        data_dir: Path,
-        threads: int,
-        device: str,
-        storage: RemotePath | None,
+        self, config: dict[str, Any], *, worker: WorkerSetup
     ) -> None:
-        """Keep what all trials of this actor share.
-
-        ``data`` are splits that lie in the node's object store, by :func:`share`; without them, the
-        task loads its data here by ``load``, as much of it at a time as it likes. ``storage`` is
-        where the study lives, if that is no folder.
-        """
-        torch.set_num_threads(threads)
-        self._source, self._shared, self._load, self._data_dir = source, data, load, data_dir
-        self._device, self._remote = device, storage
+        """Keep what all trials of this actor share."""
+        torch.set_num_threads(worker.threads)
+        self._worker = worker
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -73,8 +74,9 @@ class ScheduleTrial(tune.Trainable):
         self._refused = ""
         self._seconds_before = 0.0
         self._config = RunConfig(**new_config["run"])
+        storage = self._worker.storage
         if checkpoint := new_config["checkpoint"]:
-            self._adopted = self._remote.at(checkpoint) if self._remote else Path(checkpoint)
+            self._adopted = storage.at(checkpoint) if storage else Path(checkpoint)
         return True
 
     def step(self) -> dict[str, Any]:
@@ -127,36 +129,34 @@ class ScheduleTrial(tune.Trainable):
 
     @cached_property
     def _device_name(self) -> str:
-        there = self._device == "cuda" and torch.cuda.is_available()
-        return torch.cuda.get_device_name() if there else self._device
+        there = self._worker.device == "cuda" and torch.cuda.is_available()
+        return torch.cuda.get_device_name() if there else self._worker.device
 
     @cached_property
-    def _task_and_data(self) -> tuple[Task, Sequence[Data]]:
+    def _task_and_data(self) -> tuple[Task, TrialData]:
         """Made by the first trial, in :meth:`step`, where an exception is a trial's failure.
 
         Tensors go to the device here, once for all trials of this actor.
         """
-        task = self._source.make()
-        data: Sequence[Data]
-        if self._shared is None:
+        worker = self._worker
+        task = worker.source.make()
+        if worker.shared is None:
             # One actor of a node after the other, so that what is fetched is fetched once.
             with locked(_node_lock()):
-                data = self._load(task, self._data_dir)
+                data = worker.load(task, worker.data_dir)
         else:
-            data = [_shared_split(reference) for reference in self._shared]
-        data = [on_device(split, self._device) for split in data]
-        if self._source.trace:
-            here = SearchData(*data[:2])
-            batch_size, trace = self._config.batch_size, self._source.trace
-            refuse_difference(task, here, batch_size, self._device, trace)
+            data = TrialData.of([_shared_split(reference) for reference in worker.shared])
+        data = TrialData.of([on_device(split, worker.device) for split in data.splits])
+        if worker.source.trace:
+            size, trace = self._config.batch_size, worker.source.trace
+            refuse_difference(task, data.search, size, worker.device, trace)
         return task, data
 
     def _build(self) -> TrainingRun:
-        task, (train, validation, *test) = self._task_and_data
-        data = SearchData(train, validation)
+        task, data = self._task_and_data
         if self._adopted:
             self._resume_from(self._adopted)
-        run = TrainingRun(task, data, self._config, self._device, *test)
+        run = TrainingRun(task, data.search, self._config, self._worker.device, data.test)
         if self._resumed:
             run.load_state(*self._resumed)
         return run

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any, Self
@@ -17,7 +17,7 @@ from study.execution.environment import OF_WORKERS
 from study.execution.job import Job
 from study.execution.node_checks import Nodes
 from study.execution.ray_session import Connection, RayLost, connect
-from study.execution.trainable import ScheduleTrial, share
+from study.execution.trainable import ScheduleTrial, WorkerSetup, share
 from study.execution.trial_schedulers import FirstComeFirstServed, trial_name
 from study.execution.tune_adapters import InterruptStopper, LedgerCallback, LedgerSearcher
 from study.settings.study_config import StudyConfig
@@ -25,7 +25,7 @@ from study.storage.checkpoints import attempts
 from study.storage.storage_path import RemotePath, absolute, native
 from study.system.errors import CutShortError, StudyError
 from study.system.interrupt import Interrupt
-from study.tasks.task import Data, Split
+from study.tasks.task import Split, TrialData
 from study.tasks.task_source import TaskSource
 
 STUCK_SECONDS = 10
@@ -158,24 +158,24 @@ class Machine:
 
     def _trainable(self, job: Job) -> type[tune.Trainable]:
         config = self._config
-        trainable = tune.with_parameters(
-            ScheduleTrial,
+        worker = WorkerSetup(
             source=self._source,
-            data=self._references(job.data),
+            shared=self._references(job.data),
             load=job.load,
             data_dir=config.data_dir.absolute(),
             threads=config.cpus_per_trial,
             device=config.device,
             storage=job.checkpoints if isinstance(job.checkpoints, RemotePath) else None,
         )
+        trainable = tune.with_parameters(ScheduleTrial, worker=worker)
         resources = {"cpu": config.cpus_per_trial, "gpu": config.gpu_share}
         with_resources: type[tune.Trainable] = tune.with_resources(trainable, resources)
         return with_resources
 
-    def _references(self, data: Sequence[Data]) -> list[ray.ObjectRef[Any]] | None:
+    def _references(self, data: TrialData) -> list[ray.ObjectRef[Any]] | None:
         """The splits in the object store, where each is put once; None if one is no tensors."""
-        splits = [split for split in data if isinstance(split, Split)]
-        if len(splits) < len(data):
+        splits = [split for split in data.splits if isinstance(split, Split)]
+        if len(splits) < len(data.splits):
             return None
         for split in splits:
             if split not in self._shared:

@@ -33,7 +33,7 @@ from study.system.hardware import now
 from study.system.interrupt import Interrupt
 from study.tasks.check_data import load_search_data, load_test_split
 from study.tasks.metric import Ranking
-from study.tasks.task import Data, SearchData, Task
+from study.tasks.task import Data, SearchData, Task, TrialData
 from study.training.check_task import check_test_split
 from study.training.history import History
 
@@ -55,9 +55,9 @@ def open_test_split(task: Task, data_dir: Path, data: SearchData | None = None) 
     return load_test_split(task, lambda: task.load_test_data(data_dir), data)
 
 
-def load_all_data(task: Task, data_dir: Path) -> Sequence[Data]:
-    """What a worker loads that is not handed tensors: training, validation and test split."""
-    return *load_search_data(task, data_dir), open_test_split(task, data_dir)
+def load_all_data(task: Task, data_dir: Path) -> TrialData:
+    """What a worker of the finalists loads that is not handed tensors."""
+    return TrialData(load_search_data(task, data_dir), open_test_split(task, data_dir))
 
 
 def choose(finished: Finished, ranking: Ranking, count: int) -> list[Proposal]:
@@ -185,8 +185,8 @@ class Confirmation:
         self._record_opening()
         mirror.push()
         try:
-            every = (*data, open_test_split(task, config.data_dir, data))
-            check_test_split(task, every[-1], config.batch_size, config.device_here)
+            test = open_test_split(task, config.data_dir, data)
+            check_test_split(task, test, config.batch_size, config.device_here)
         except InputError as error:  # which nobody could know before
             report = f"python -m analysis.report {shlex.quote(config.location)}"
             raise InputError(
@@ -200,7 +200,9 @@ class Confirmation:
         agenda, total = Planned(runs, folder), len(runs)
         table = FinalistTable(config.folder, self.ranking, places, mirror.push)
         display = Display(total, 0, None, config.epochs, self.ranking, console, "run")
-        job = Job(agenda, total, folder, every, load_all_data, (table, display), mirror)
+        job = Job(
+            agenda, total, folder, TrialData(data, test), load_all_data, (table, display), mirror
+        )
         with display:
             try:
                 machine.run(job)

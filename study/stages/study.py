@@ -38,8 +38,8 @@ from study.storage.storage_path import CHECKPOINTS
 from study.system.errors import StudyError
 from study.system.hardware import now
 from study.system.interrupt import Interrupt
-from study.tasks.check_data import load_search_data
-from study.tasks.task import SearchData, Task
+from study.tasks.check_data import load_for_search, load_search_data
+from study.tasks.task import SearchData, Task, TrialData
 from study.tasks.task_source import TaskSource
 from study.training.check_task import check_resume, check_task, refuse_other
 from study.training.history import History
@@ -173,8 +173,8 @@ def _run(
         with display, ExitStack() as stack:
             observers = [tables, display, *map(stack.enter_context, loggers)]
             try:
-                load, stops = load_search_data, config.trial_scheduler != "fifo"
-                parts = (ledger, total, checkpoints, data, load, observers, mirror)
+                load, stops = load_for_search, config.trial_scheduler != "fifo"
+                parts = (ledger, total, checkpoints, TrialData(data), load, observers, mirror)
                 machine.run(Job(*parts, ledger if stops else None))
             finally:
                 tables.write()

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, Subset
 
 from study.system.errors import InputError, blamed
-from study.tasks.task import Data, SearchData, Split, Task
+from study.tasks.task import Data, SearchData, Split, Task, TrialData
 
 SHARED = 0.1
 """Of a split's samples: more than this also in another one is no accident, where none recur."""
@@ -39,6 +39,11 @@ def load_search_data(task: Task, data_dir: Path) -> SearchData:
         _check_split(task, name, split)
     _check_apart(task, data.train, "training", data.validation, "validation")
     return data
+
+
+def load_for_search(task: Task, data_dir: Path) -> TrialData:
+    """What a worker of a search loads that is not handed tensors."""
+    return TrialData(load_search_data(task, data_dir))
 
 
 def load_test_split(task: Task, load: Callable[[], Data], data: SearchData | None = None) -> Data:
@@ -181,5 +186,5 @@ def wrong(task: Task, what: str) -> InputError:
     return InputError(f"task {task.name!r}: {what}")
 
 
-Load = Callable[[Task, Path], Sequence[Data]]
+Load = Callable[[Task, Path], TrialData]
 """Gives the training and the validation split, and the test split where it is to be opened."""

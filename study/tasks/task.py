@@ -1,6 +1,6 @@
 """What is trained: data, model, loss and metric, behind one small seam."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +38,24 @@ class SearchData(NamedTuple):
 
     train: Data
     validation: Data
+
+
+class TrialData(NamedTuple):
+    """All that a training run is given: no search has a test split."""
+
+    search: SearchData
+    test: Data | None = None
+
+    @classmethod
+    def of(cls, splits: Sequence[Data]) -> "TrialData":
+        """The data of training, validation and perhaps test split, in this order."""
+        train, validation, *test = splits
+        return cls(SearchData(train, validation), *test)
+
+    @property
+    def splits(self) -> tuple[Data, ...]:
+        """All of them, in the same order."""
+        return self.search if self.test is None else (*self.search, self.test)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from study.system.seeding import seed_everything
 from study.tasks.task import Data, SearchData, Task
 from study.training.batches import Batches, batches
 from study.training.ensemble import Weights, ensemble_metrics, outputs
-from study.training.evaluation import Evaluation, evaluation_batch, is_constant
+from study.training.evaluation import Evaluation, evaluate, evaluation_batch
 from study.training.history import EpochRecord, History, RunConfig
 from study.training.steps import training_steps
 
@@ -180,32 +180,11 @@ class TrainingRun:
                 self.snapshots.append(copy.deepcopy(self.model.state_dict()))
             yield loss, lr
 
-    @torch.no_grad()  # not inference_mode(), which TorchScript's functions do not survive
     def _evaluate(self, split: Batches) -> list[Tensor]:
-        """The fields of an :class:`Evaluation`, on the device, as numbers of one type.
-
-        It has where it puts out the same for every input, as too high a rate leaves it. Its loss is
-        finite then, so that no check for NaN finds it, and about that of a network which has not
-        begun to learn: of the two, only the collapsed one's outputs do not differ at all.
-        """
+        """The fields of an :class:`Evaluation`, on the device."""
         self.model.eval()
         switch(self.optimizer, "eval")
-        pairs, losses, lowest, highest = [], [], [], []
-        for inputs, targets in split:
-            outputs = self.model(inputs)
-            pairs.append((outputs, targets))
-            losses.append(self.task.loss(outputs, targets).double() * len(targets))
-            lowest.append(outputs.amin(0))
-            highest.append(outputs.amax(0))
-        low, high = torch.stack(lowest).amin(0), torch.stack(highest).amax(0)
-        # The metric is of the whole split at once, since few are means over batches.
-        outputs, targets = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-        metric = self.task.metric.compute(outputs, targets)
-        if not isinstance(metric, Tensor):
-            metric = torch.tensor(float(metric), dtype=torch.float64)
-        collapsed = is_constant(low, high) & (len(outputs) > 1)
-        loss = torch.stack(losses).sum() / len(targets)
-        return [value.to(low.device, torch.float64).view(()) for value in (loss, metric, collapsed)]
+        return evaluate(self.task, self.model, split)
 
     def state(self) -> dict[str, Any]:
         """All that a run needs to go on, besides its history: tensors and plain values only."""
