@@ -28,7 +28,7 @@ from study.results.writer import FinalistTable
 from study.search.proposal import Proposal
 from study.settings.study_config import StudyConfig
 from study.stages.confirming import Planned, load_all_data, open_test_split
-from study.stages.display import Display
+from study.stages.display import Display, Workload
 from study.storage.checkpoint_files import read_checkpoint
 from study.storage.checkpoints import find_checkpoint
 from study.storage.mirror import Mirror
@@ -206,7 +206,7 @@ def _trained(config: StudyConfig, runs: Sequence[Run]) -> list[Outcome]:
     places = {number: (number, run.seed) for number, run in enumerate(runs)}
     table = FinalistTable(config.folder, task.metric, places)
     console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
-    display = Display(total, 0, None, config.epochs, task.metric, console, "run")
+    display = Display(Workload(total, config.epochs, kind="run"), task.metric, console)
     every = TrialData(data, open_test_split(task, config.data_dir, data))
     job = Job(agenda, total, checkpoints, every, load_all_data, (table, display), mirror)
     interrupt = Interrupt()

@@ -26,13 +26,8 @@ from study.system.errors import InputError
 from study.tasks.check_data import load_search_data, load_test_split
 from study.tasks.metric import ACCURACY
 from study.tasks.task_source import TaskSource
-from study.training.check_task import (
-    check_resume,
-    check_task,
-    check_test_split,
-    refuse_other,
-    steps_per_epoch,
-)
+from study.training.check_resume import check_resume
+from study.training.check_task import check_task, check_test_split, refuse_other, steps_per_epoch
 from study.training.history import History, RunConfig
 from study.training.training_run import TrainingRun
 from tests.awkward import FORMATS, KINDS, LOSSES, METRICS, MODELS, TARGETS, TRANSFORMS, Parts

@@ -20,7 +20,8 @@ import pytest
 
 import analysis
 from study import run
-from study.results.loggers import LoggedTrial, TensorBoard, TrialLogger
+from study.results.loggers import TrialLogger
+from study.results.logging_tools import LoggedTrial, TensorBoard
 from study.search.proposal import Proposal
 from study.settings.study_config import StudyConfig
 from study.stages.display import Display

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from study.search.proposal import Proposal
-from study.stages.display import Display, _clock
+from study.stages.display import Display, Workload, _clock
 from study.tasks.metric import ACCURACY, RMSE
 from study.training.history import EpochRecord, History
 
@@ -21,7 +21,7 @@ def proposal(number: int, family: str = "cosine") -> Proposal:
 
 def test_elsewhere_a_plain_line_for_each_finished_trial() -> None:
     file = io.StringIO()
-    with Display(3, 0, None, 1, ACCURACY, Console(file=file)) as display:
+    with Display(Workload(3, 1), ACCURACY, Console(file=file)) as display:
         display.on_trial_start(proposal(0))
         display.on_epoch(proposal(1), RECORD, 500)
         display.on_trial_end(proposal(0), History("completed", [RECORD], wall_seconds=2.5))
@@ -40,7 +40,7 @@ def test_elsewhere_a_plain_line_for_each_finished_trial() -> None:
 
 def test_lower_may_be_better_and_has_no_percent() -> None:
     file = io.StringIO()
-    with Display(3, 1, (0.9, "step"), 1, RMSE, Console(file=file)) as display:
+    with Display(Workload(3, 1, 1, (0.9, "step")), RMSE, Console(file=file)) as display:
         for number, value in ((1, 0.71), (2, 0.8)):
             record = replace(RECORD, val_metric=value)
             display.on_trial_end(proposal(number), History("completed", [record]))
@@ -53,7 +53,7 @@ def test_lower_may_be_better_and_has_no_percent() -> None:
 def test_on_a_terminal_one_live_display() -> None:
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, width=80, color_system=None)
-    with Display(40, 10, (0.98, "step"), 2, ACCURACY, console) as display:
+    with Display(Workload(40, 2, 10, (0.98, "step")), ACCURACY, console) as display:
         display.on_trial_start(proposal(10))
         display.on_trial_start(proposal(11))
         display.on_epoch(proposal(1), RECORD, 50_000)
@@ -70,7 +70,7 @@ def test_only_epochs_that_are_left_take_time(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("time.monotonic", lambda: clock)
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, width=80, color_system=None)
-    display = Display(4, 0, None, 10, ACCURACY, console, "run")
+    display = Display(Workload(4, 10, kind="run"), ACCURACY, console)
     display.on_trial_resume(proposal(0), 10)
     display.on_trial_end(proposal(0), History("completed", [RECORD] * 10))
     display.on_trial_resume(proposal(0), 8)

@@ -14,7 +14,12 @@ from torch.utils.data import DataLoader
 from study.system.errors import InputError
 from study.task import RMSE, SearchData, Split, Task
 from study.training.batches import endless
+from study.training.history import RunConfig
 from study.training.lr_finder import RUNS, STEPS, range_test
+
+
+def run(optimizer: str, seed: int) -> RunConfig:
+    return RunConfig("constant", {"optimizer": optimizer}, seed, epochs=1, batch_size=128)
 
 
 def least_squares(curvature: float, **changes: object) -> tuple[Task, SearchData]:
@@ -41,7 +46,7 @@ def least_squares(curvature: float, **changes: object) -> tuple[Task, SearchData
 def test_the_highest_rate_is_just_below_where_sgd_diverges(curvature: float) -> None:
     """With Nesterov momentum m that is 2 (1 + m) / (curvature (1 + 2 m))."""
     task, data = least_squares(curvature)
-    tested = range_test(task, data, 128, "sgd", seed=0, device="cpu")
+    tested = range_test(task, data, run("sgd", 0), "cpu")
     edge = 2 * 1.9 / (curvature * 2.8)
     low, high = tested.peak_lr
     assert edge / 10 < high < edge
@@ -51,9 +56,9 @@ def test_the_highest_rate_is_just_below_where_sgd_diverges(curvature: float) -> 
 
 def test_it_repeats_under_its_seed() -> None:
     task, data = least_squares(1.0)
-    first, again = (range_test(task, data, 128, "adamw", seed=3, device="cpu") for _ in range(2))
+    first, again = (range_test(task, data, run("adamw", 3), "cpu") for _ in range(2))
     assert first == again
-    assert first.curves != range_test(task, data, 128, "adamw", seed=9, device="cpu").curves
+    assert first.curves != range_test(task, data, run("adamw", 9), "cpu").curves
 
 
 def test_a_loss_that_never_falls_is_refused() -> None:
@@ -61,7 +66,7 @@ def test_a_loss_that_never_falls_is_refused() -> None:
     with pytest.raises(
         InputError, match=r"does not fall between 1e-06 and 10; .*--peak-lr LOW,HIGH"
     ):
-        range_test(task, data, 128, "sgd", seed=0, device="cpu")
+        range_test(task, data, run("sgd", 0), "cpu")
 
 
 @pytest.mark.parametrize("seed", [0, 2**32 - 1])
@@ -77,7 +82,7 @@ def test_every_run_has_a_seed_of_its_own(seed: int) -> None:
     drawn: list[tuple[float, ...]] = []
     task, data = least_squares(1.0, make_model=make_model)
     for study_seed in (seed, seed + 1 if seed == 0 else seed - 1):
-        range_test(task, data, 128, "sgd", study_seed, "cpu")
+        range_test(task, data, run("sgd", study_seed), "cpu")
     assert len(set(given)) == len(set(drawn)) == 2 * RUNS
 
 
@@ -107,7 +112,7 @@ def of_batches(task: Task, data: SearchData, *counts: int) -> tuple[Task, Search
 
 def test_one_batch_is_gone_through_again_and_again() -> None:
     task, data = of_batches(*least_squares(1.0), 1)
-    tested = range_test(task, data, 128, "sgd", seed=0, device="cpu")
+    tested = range_test(task, data, run("sgd", 0), "cpu")
     assert min(map(len, tested.curves)) > STEPS / 2
 
 
@@ -153,13 +158,13 @@ def strict(outputs: Tensor, targets: Tensor) -> Tensor:
 def test_what_goes_wrong_is_one_line(make: object, counts: tuple[int, ...], message: str) -> None:
     task, data = of_batches(*least_squares(1.0, make_model=make), *counts)
     with pytest.raises(InputError, match=message):
-        range_test(task, data, 128, "sgd", seed=0, device="cpu")
+        range_test(task, data, run("sgd", 0), "cpu")
 
 
 def test_outputs_that_are_no_numbers_any_more_end_a_run_as_such_a_loss_does() -> None:
     """Since some losses refuse them."""
     task, data = least_squares(1.0, make_model=lambda seed: AtStep(150, "nan"), loss=strict)
-    tested = range_test(task, data, 128, "sgd", seed=0, device="cpu")
+    tested = range_test(task, data, run("sgd", 0), "cpu")
     assert {len(curve) for curve in tested.curves} == {150}
 
 

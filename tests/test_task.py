@@ -21,7 +21,8 @@ from study.tasks.check_data import load_search_data
 from study.tasks.metric import RMSE, Metric, rmse
 from study.tasks.task_source import TaskSource
 from study.training.batches import batches
-from study.training.check_task import check_resume, check_task, refuse_other
+from study.training.check_resume import check_resume
+from study.training.check_task import check_task, refuse_other
 from tests.tasks import TRIAL, Samples, tensors
 
 HEAD = """

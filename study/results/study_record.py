@@ -19,6 +19,7 @@ from study.system.errors import InputError
 from study.system.hardware import describe_hardware, describe_versions, now
 from study.tasks.task import SearchData, Task
 from study.tasks.task_source import TaskSource
+from study.training.history import RunConfig
 from study.training.lr_finder import range_test
 
 COMMAND = "python -m study.run"
@@ -67,9 +68,14 @@ def _space(config: StudyConfig, task: Task, data: SearchData) -> dict[str, Any]:
     peak_lr = config.peak_range()
     tested = None
     if config.peak_lr == "auto":
-        tested = range_test(
-            task, data, config.batch_size, config.optimizer, config.seed, config.device_here
+        run = RunConfig(
+            "constant",
+            {"optimizer": config.optimizer},
+            config.seed,
+            config.epochs,
+            config.batch_size,
         )
+        tested = range_test(task, data, run, config.device_here)
         peak_lr = tested.peak_lr
     elif peak_lr is None:
         peak_lr = task.adamw_peak_lr if config.optimizer == "adamw" else task.peak_lr

@@ -24,7 +24,7 @@ from study.results.study_json import write_study_json
 from study.results.writer import FinalistTable
 from study.search.proposal import Proposal
 from study.settings.study_config import StudyConfig
-from study.stages.display import Display
+from study.stages.display import Display, Workload
 from study.storage.checkpoints import trials_with_folders
 from study.storage.mirror import Mirror
 from study.storage.storage_path import FINALISTS, Place
@@ -199,7 +199,7 @@ class Confirmation:
         runs, places = replicates_of(self.finalists, self.replicates, config.seed)
         agenda, total = Planned(runs, folder), len(runs)
         table = FinalistTable(config.folder, self.ranking, places, mirror.push)
-        display = Display(total, 0, None, config.epochs, self.ranking, console, "run")
+        display = Display(Workload(total, config.epochs, kind="run"), self.ranking, console)
         job = Job(
             agenda, total, folder, TrialData(data, test), load_all_data, (table, display), mirror
         )

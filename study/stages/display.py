@@ -1,6 +1,7 @@
 """What the terminal shows while a study runs."""
 
 import time
+from dataclasses import dataclass
 from typing import Literal, Self
 
 from rich.console import Console, Group
@@ -15,36 +16,39 @@ from study.tasks.metric import Ranking
 from study.training.history import EpochRecord, History
 
 
+@dataclass(frozen=True)
+class Workload:
+    """How much is to be shown."""
+
+    total: int
+    """Trials of the whole study."""
+    epochs: int
+    """Of each."""
+    done: int = 0
+    """Trials that an earlier process finished."""
+    best: tuple[float, str] | None = None
+    """Metric and family of the best of those."""
+    kind: Literal["trial", "run"] = "trial"
+    """What they are called. Of runs that repeat each other, none is the best."""
+
+
 class Display(TrialObserver):
     """One calm live display on a terminal; elsewhere, a plain line for each finished trial.
 
     Args:
-        num_trials: of the whole study.
-        done: those that an earlier process finished.
-        best: metric and family of the best of those.
-        epochs: a trial.
-        ranking: what makes one the best.
+        workload: how much there is.
+        ranking: what makes a trial the best.
         console: where to write.
-        kind: what they are called. Of runs that repeat each other, none is the best.
     """
 
-    def __init__(
-        self,
-        num_trials: int,
-        done: int,
-        best: tuple[float, str] | None,
-        epochs: int,
-        ranking: Ranking,
-        console: Console,
-        kind: Literal["trial", "run"] = "trial",
-    ) -> None:
-        self._kind = kind
-        self._num_trials, self._done, self._epochs = num_trials, done, epochs
-        self._best, self._ranking = best, ranking
+    def __init__(self, workload: Workload, ranking: Ranking, console: Console) -> None:
+        self._kind, self._best, self._ranking = workload.kind, workload.best, ranking
+        self._num_trials, self._done = workload.total, workload.done
+        self._epochs = workload.epochs
         self._console = console
         self._running: set[int] = set()
         self._epochs_done = self._samples = 0
-        self._epochs_left = (num_trials - done) * epochs
+        self._epochs_left = (workload.total - workload.done) * workload.epochs
         self._began: float | None = None
         self._live = Live(
             get_renderable=self._render, console=console, transient=True, refresh_per_second=4

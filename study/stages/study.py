@@ -21,7 +21,7 @@ from study.search.optuna_trials import Ledger, records_of
 from study.search.proposal import Proposal
 from study.search.trial_plan import Plan
 from study.settings.study_config import StudyConfig
-from study.stages.display import Display
+from study.stages.display import Display, Workload
 from study.stages.preparation import (
     check_families,
     check_logger,
@@ -41,7 +41,8 @@ from study.system.interrupt import Interrupt
 from study.tasks.check_data import load_for_search, load_search_data
 from study.tasks.task import SearchData, Task, TrialData
 from study.tasks.task_source import TaskSource
-from study.training.check_task import check_resume, check_task, refuse_other
+from study.training.check_resume import check_resume
+from study.training.check_task import check_task, refuse_other
 from study.training.history import History
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def _run(
     mirror.push()
     tables = ResultTables(config.folder, space, ranking, before, mirror.push)
     total, checkpoints = config.num_trials, config.place / CHECKPOINTS
-    display = Display(total, len(before), tables.best(), config.epochs, ranking, console)
+    display = Display(Workload(total, config.epochs, len(before), tables.best()), ranking, console)
     with interrupt.listening():
         with display, ExitStack() as stack:
             observers = [tables, display, *map(stack.enter_context, loggers)]

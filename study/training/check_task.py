@@ -3,8 +3,6 @@
 Whatever is wrong is said in one line that names the function of the user's in which it is.
 """
 
-import io
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -23,18 +21,16 @@ from study.training.check_functions import (
     MODEL,
     as_pair,
     backward,
-    check_pairing,
     check_targets,
     each_batch,
     fresh_model,
     gradient_of,
     measured,
     outputs_of,
-    same,
     transformed,
 )
-from study.training.history import History, RunConfig
-from study.training.training_run import TrainingRun
+from study.training.check_metric import check_pairing, same
+from study.training.check_resume import tolerance
 
 
 class FirstBatch(NamedTuple):
@@ -78,7 +74,7 @@ def check_task(task: Task, data: SearchData, batch_size: int, device: str) -> di
     first = _first_batch(task, data, batch_size, device)
     again = _first_batch(task, data, batch_size, device)
     for part, other in zip(first[1:], again[1:], strict=True):
-        _check_repeats(task, part, other, _tolerance(device))
+        _check_repeats(task, part, other, tolerance(device))
     _check_last_batch(task, again.model, data.train, batch_size, device)
     targets, results = measured(task, again.model, "validation", data.validation, batch_size)
     splits = {"training": data.train, "validation": data.validation}
@@ -89,47 +85,6 @@ def check_task(task: Task, data: SearchData, batch_size: int, device: str) -> di
         for part, values in split._asdict().items()
     ]
     return first.describe([*given, ("the validation targets", targets)], results, device)
-
-
-def check_resume(task: Task, data: SearchData, config: RunConfig, device: str) -> None:
-    """Take two steps of a training run, and the second again after a resume from a checkpoint.
-
-    Args:
-        task: once :func:`check_task` has passed it.
-        data: its training and validation split.
-        config: of a run as a trial's.
-        device: where to try.
-
-    Raises:
-        InputError: something raises, as the optimizer's step may; or the step after the resume is
-            not the one that comes without an interruption.
-    """
-    first, second = "the first training step", "the second training step"
-    run = call(task, "a training run", TrainingRun, task, data, config, device)
-    try:
-        call(task, first, next, run.steps())
-    except InputError as error:
-        if any(w.grad is not None and w.grad.is_sparse for w in run.model.parameters()):
-            raise wrong(
-                task,
-                f"{MODEL} gives sparse gradients, which the optimizer does not take ({error}); "
-                "make its layers with sparse=False",
-            ) from error
-        raise
-    state = _through_a_file(task, run)
-    loss, _ = call(task, second, next, run.steps())
-    resumed = call(task, "a training run", TrainingRun, task, data, config, device)
-    call(task, "load_state_dict(state)", resumed.load_state, state, History())
-    again, _ = call(task, f"{second}, after a resume,", next, resumed.steps())
-    pairs = [(loss, again), *zip(run.model.parameters(), resumed.model.parameters(), strict=True)]
-    if not all(same(one, other, _tolerance(device)) for one, other in pairs):
-        raise wrong(
-            task,
-            f"{second} is another one after a resume (loss {again.item():.6g}, and "
-            f"{loss.item():.6g} without an interruption): something is kept between steps that no "
-            "checkpoint holds; keep it in a buffer of the model, and make loaders without "
-            "persistent_workers",
-        )
 
 
 def check_test_split(task: Task, split: Data, batch_size: int, device: str) -> None:
@@ -172,12 +127,6 @@ def refuse_other(task: Task, before: Mapping[str, Any], now: Mapping[str, Any]) 
             "data and the modules that it imports back (and let nothing follow from the order of "
             "a set), or start another study with another --name"
         )
-
-
-def _tolerance(device: str) -> float:
-    """Relative differences of what is computed twice, here and now."""
-    # Elsewhere, sums may come in another order.
-    return 0.0 if device == "cpu" and torch.get_num_threads() == 1 else 1e-3
 
 
 def _check_repeats(task: Task, first: Trace, again: Trace, tolerance: float) -> None:
@@ -235,21 +184,3 @@ def _check_last_batch(
             f"{error}, with the training split's last batch (samples: {len(targets)}); "
             "drop_last=True leaves an incomplete one out"
         ) from error
-
-
-def _through_a_file(task: Task, run: TrainingRun) -> dict[str, Any]:
-    """The state of a run, written and read as a checkpoint is."""
-    file = io.BytesIO()
-    call(task, "saving a checkpoint", torch.save, call(task, "state_dict()", run.state), file)
-    file.seek(0)
-    try:
-        state: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
-    except Exception as error:  # torch raises what its parts happen to raise
-        held = re.search(r"GLOBAL (\S+)", str(error))
-        raise wrong(
-            task,
-            f"state_dict() of {MODEL}'s model holds {held[1] if held else said(error)}, which "
-            "torch.load(weights_only=True) refuses; let get_extra_state() return tensors, numbers, "
-            "strings, lists and dicts",
-        ) from error
-    return state

@@ -14,6 +14,7 @@ from study.system.errors import InputError, blamed
 from study.system.seeding import seed_everything
 from study.tasks.task import SearchData, Task
 from study.training.batches import Batches, Pair, batches, endless
+from study.training.history import RunConfig
 
 STEPS = 200
 LOWEST, HIGHEST = 1e-6, 10.0
@@ -44,26 +45,30 @@ class RangeTest(NamedTuple):
         ]
 
 
-def range_test(
-    task: Task, data: SearchData, batch_size: int, optimizer: str, seed: int, device: str
-) -> RangeTest:
+def range_test(task: Task, data: SearchData, config: RunConfig, device: str) -> RangeTest:
     """Raise the rate exponentially, step by step, and watch the loss (Smith, arXiv 1506.01186).
 
     The highest rate worth searching is where the smoothed loss is lowest, before it rises again;
     the lowest is two decades below.
 
+    Args:
+        task: what is trained.
+        data: of which the training split is used.
+        config: whose seed, batch size and optimizer count.
+        device: where to try.
+
     Raises:
         InputError: the loss never fell, or was no number from the beginning, or the task raised.
     """
     curves = []
-    for own_seed in _seeds(seed):
+    for own_seed in _seeds(config.seed):
         seed_everything(own_seed)
         order = Generator().manual_seed(own_seed)
         with blamed(f"task {task.name!r}: making a model and a loader for --peak-lr auto"):
             model = task.make_model(own_seed).to(device)
-            train = batches(data.train, batch_size, order, device)
+            train = batches(data.train, config.batch_size, order, device)
         model.train()
-        curves.append(_one_run(task, model, train, optimizer))
+        curves.append(_one_run(task, model, train, config.parameters))
     if not all(curves):
         raise InputError(
             f"--peak-lr auto: the loss of task {task.name!r} is no finite number at the first "
@@ -86,8 +91,8 @@ def _seeds(study_seed: int) -> list[int]:
     return [int(seed) for seed in np.random.SeedSequence(entropy).generate_state(RUNS)]
 
 
-def _one_run(task: Task, model: nn.Module, train: Batches, optimizer: str) -> Curve:
-    parameters: Parameters = {"peak_lr": LOWEST, "optimizer": optimizer}
+def _one_run(task: Task, model: nn.Module, train: Batches, given: Parameters) -> Curve:
+    parameters: Parameters = {**given, "peak_lr": LOWEST}
     weights = FAMILIES["constant"].make_optimizer(model.parameters(), parameters, STEPS)
     curve: Curve = []
     mean, repeated = 0.0, endless(train.__iter__)
