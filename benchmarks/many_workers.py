@@ -80,7 +80,7 @@ def _rows(name: str, workers: int, trial: float, found: Found) -> list[Row]:
 
 
 def _with_database(workers: int, scale: Scale) -> list[Row]:
-    from tests.test_database import PASSWORD, Server, programs
+    from tests.study.search.test_database import PASSWORD, Server, programs
 
     found = programs()
     if found is None:

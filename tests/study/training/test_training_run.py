@@ -20,8 +20,8 @@ from study.tasks.builtin.lenet import LeNet
 from study.tasks.metric import RMSE, Metric
 from study.training.history import History, RunConfig
 from study.training.training_run import TrainingRun
+from tests.search_spaces.test_families import WITH_WARMUP, curve, every_family, sampled
 from tests.tasks import Constant, Samples, WithDropout, small_task, tensors
-from tests.test_families import WITH_WARMUP, curve, every_family, sampled
 
 CONFIG = RunConfig("constant", {"peak_lr": 0.05}, seed=1, epochs=3, batch_size=50)
 

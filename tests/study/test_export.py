@@ -20,7 +20,7 @@ from study.search.proposal import Proposal
 from study.system.errors import InputError
 from study.tasks.metric import ACCURACY
 from study.training.history import EpochRecord, History, Status
-from tests.test_families import PEAK, WITH_WARMUP, every_family
+from tests.search_spaces.test_families import PEAK, WITH_WARMUP, every_family
 
 SPACE = SearchSpace(tuple(FAMILIES), PEAK)
 

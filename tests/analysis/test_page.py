@@ -17,7 +17,7 @@ from analysis.curves import log_rates
 from analysis.report import write_report
 from study.export import ExportConfig, export
 from study.tasks.metric import RMSE
-from tests.test_figures import STUDY, Outcome, write_study
+from tests.analysis.test_figures import STUDY, Outcome, write_study
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 MARKUP = (

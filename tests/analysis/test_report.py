@@ -17,8 +17,8 @@ from benchmarks.report import made_up_study
 from search_spaces import FAMILIES
 from study.results.study_json import write_study_json
 from study.system.errors import InputError, StudyError
+from tests.analysis.test_figures import MIXED, STUDY, Outcome, page_of, write_study
 from tests.conftest import run_command
-from tests.test_figures import MIXED, STUDY, Outcome, page_of, write_study
 
 
 def test_of_a_study_that_has_only_begun_the_page_says_so(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from study.system.interrupt import Interrupt
 from study.tasks.check_data import load_for_search
 from study.tasks.metric import ACCURACY, RMSE, Ranking
 from study.training.history import EpochRecord, History
-from tests.test_study import Study, journal, study
+from tests.study.test_study import Study, journal, study
 
 __all__ = ["study"]
 EPOCHS = 9

@@ -27,8 +27,8 @@ from study.training.cuda_graph import CapturedSteps
 from study.training.history import History, RunConfig
 from study.training.steps import EagerSteps
 from study.training.training_run import TrainingRun
+from tests.search_spaces.test_families import sampled
 from tests.tasks import Samples, WithDropout, small_task, tensors
-from tests.test_families import sampled
 
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
 every_device = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NO_GPU)])

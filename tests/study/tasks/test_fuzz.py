@@ -31,7 +31,7 @@ from study.training.check_task import check_task, check_test_split, refuse_other
 from study.training.history import History, RunConfig
 from study.training.training_run import TrainingRun
 from tests.awkward import FORMATS, KINDS, LOSSES, METRICS, MODELS, TARGETS, TRANSFORMS, Parts
-from tests.test_results import COMPLETED, COSINE, SPACE
+from tests.study.results.test_result_tables import COMPLETED, COSINE, SPACE
 
 FLAGS = [f"--{name.replace('_', '-')}" for name in StudyConfig.__dataclass_fields__]
 WORDS = st.one_of(

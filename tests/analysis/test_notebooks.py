@@ -10,7 +10,7 @@ import pytest
 from study.results.study_json import read_study_json, write_study_json
 from tests.test_imports import imported
 
-NOTEBOOKS = sorted((Path(__file__).parent.parent / "analysis" / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "analysis" / "notebooks").glob("*.ipynb"))
 MAY_IMPORT = {"analysis", "itertools", "matplotlib", "pandas", "pathlib", "scipy"}
 PICTURES = {"first_look": 5, "families": 2, "budgets": 3}
 

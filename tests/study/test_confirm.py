@@ -37,7 +37,7 @@ from study.tasks.builtin import digits
 from study.tasks.metric import ACCURACY, RMSE
 from study.training.history import EpochRecord, History, RunConfig, Status
 from study.training.training_run import TrainingRun
-from tests.test_study import Study, command, study
+from tests.study.test_study import Study, command, study
 
 __all__ = ["study"]
 

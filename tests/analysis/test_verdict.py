@@ -22,7 +22,7 @@ from study.results.writer import FinalistTable
 from study.search.proposal import Proposal
 from study.tasks.metric import ACCURACY, RMSE, Ranking
 from study.training.history import EpochRecord, History, Status
-from tests.test_figures import STUDY, page_of, write_study
+from tests.analysis.test_figures import STUDY, page_of, write_study
 
 FAMILIES = ("one_cycle", "cosine", "step", "constant")
 REPLICATES = 10

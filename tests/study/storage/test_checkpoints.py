@@ -25,8 +25,8 @@ from study.storage.checkpoints import (
 from study.task import SearchData
 from study.training.history import History
 from study.training.training_run import TrainingRun
+from tests.study.training.test_training_run import CONFIG
 from tests.tasks import small_task
-from tests.test_training import CONFIG
 
 
 @pytest.fixture

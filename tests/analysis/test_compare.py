@@ -12,8 +12,8 @@ from analysis.report import write_report
 from analysis.studies import load_studies, rank_by_study, winning_curves
 from study.system.errors import InputError
 from study.tasks.metric import RMSE
+from tests.analysis.test_figures import STUDY, Outcome, write_study
 from tests.conftest import run_command
-from tests.test_figures import STUDY, Outcome, write_study
 
 WELL, BADLY = 0.95, 0.9
 

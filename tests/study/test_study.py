@@ -437,7 +437,7 @@ def test_a_search_never_opens_the_test_files(data_dir: Path, tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_the_readmes_own_family_works_as_written(tmp_path: Path) -> None:
-    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
     (source,) = re.findall(r"```python\n(from optuna.*?)```", readme, flags=re.DOTALL)
     assert "my_schedules:HalfAndHalf" in readme
     (tmp_path / "my_schedules.py").write_text(source)

@@ -25,7 +25,7 @@ from tests.hosts import PLACE, SHARED, Host, lab, missing
 
 Config = dict[str, Any]
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 FILES = sorted(path.name for path in ROOT.glob("cluster*.yaml"))
 
 

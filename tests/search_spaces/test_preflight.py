@@ -13,7 +13,7 @@ from search_spaces import FAMILIES, Parameters, ScheduleFamily
 from search_spaces.family import Recipe
 from search_spaces.preflight import PreflightError, check, draw, samples
 from study.system.errors import InputError
-from tests.test_families import PEAK, every_family
+from tests.search_spaces.test_families import PEAK, every_family
 
 
 class Custom(ScheduleFamily):

@@ -38,7 +38,7 @@ from study.settings.study_config import StudyConfig
 from study.system.errors import InputError
 from study.tasks.metric import ACCURACY
 from study.training.history import EpochRecord, History
-from tests.test_families import PEAK, every_family
+from tests.search_spaces.test_families import PEAK, every_family
 
 CHOICES: st.SearchStrategy[Any] = st.one_of(
     st.booleans(),

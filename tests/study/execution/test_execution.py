@@ -27,7 +27,7 @@ from study.storage.mirror import Mirror
 from study.system.errors import CutShortError
 from study.system.interrupt import Interrupt
 from study.training.history import EpochRecord, History, Status
-from tests.test_trial_scheduler import Seen
+from tests.study.execution.test_trial_schedulers import Seen
 
 RECORD = EpochRecord(1, 10, 0.1, 1.0, 1.0, 0.5, 1.0)
 CONFIG = StudyConfig(epochs=3)
@@ -212,7 +212,7 @@ def printed_under_uv(folder: Path, code: str) -> list[str]:
     environment = {**os.environ, "PYTHON": sys.executable, "CODE": code}
     for name in ENVIRONMENT:
         environment.pop(name, None)
-    environment["PYTHONPATH"] = str(Path(__file__).parent.parent)
+    environment["PYTHONPATH"] = str(Path(__file__).parents[3])
     done = subprocess.run(
         ["uv", "run"],
         executable="/bin/sh",

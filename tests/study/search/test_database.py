@@ -34,10 +34,9 @@ from study.settings.study_config import StudyConfig
 from study.stages.recovery import finished_before
 from study.system.errors import InputError
 from study.tasks.metric import ACCURACY
-from tests import test_ledger, test_recovery
 from tests.conftest import run_command
-from tests.test_faults import started
-from tests.test_ledger import (
+from tests.study.search import test_optuna_trials
+from tests.study.search.test_optuna_trials import (
     ended,
     test_a_proposal_cut_short_is_completed_as_it_would_have_been,
     test_a_renamed_folder_holds_the_same_study,
@@ -48,7 +47,8 @@ from tests.test_ledger import (
     test_unfinished_proposals_come_back,
     test_what_diverged_ranks_behind_what_was_stopped,
 )
-from tests.test_recovery import (
+from tests.study.stages import test_recovery
+from tests.study.stages.test_recovery import (
     SPACE,
     config,
     opened,
@@ -61,7 +61,8 @@ from tests.test_recovery import (
     test_optuna_is_told_of_no_trial_twice,
     test_the_manifest_is_what_makes_a_checkpoint,
 )
-from tests.test_study import TIMINGS, command
+from tests.study.test_faults import started
+from tests.study.test_study import TIMINGS, command
 
 __all__ = [  # the laws of a ledger, which hold here too
     "config",
@@ -174,7 +175,7 @@ def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     if request.function.__module__ == __name__:
         return
     url: str = request.getfixturevalue("url")
-    test_ledger.in_database(url, monkeypatch)
+    test_optuna_trials.in_database(url, monkeypatch)
 
     def opened_there(folder: Path, resuming: bool = True) -> Ledger:
         return ledger_in(url, folder, resuming)

@@ -16,7 +16,7 @@ import pytest
 
 import analysis
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 # With the environment that the tests run in, whether it is up to date or not.
 MAKE = ["make", "--no-print-directory", "--assume-old=setup", f"BIN={Path(sys.executable).parent}"]
 
