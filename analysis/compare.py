@@ -16,7 +16,7 @@ from analysis.page import Output, Style, render, run_and_exit, table, tell, type
 from analysis.sections import intervals
 from analysis.studies import Study, load_studies, rank_by_study, winning_curves
 from analysis.verdict import verdict
-from study.storage.mirror import copied
+from study.storage.mirror import local_copy
 from study.storage.urls import is_url
 from study.system.command_line import Folder, Location, parse
 from study.system.errors import InputError
@@ -120,7 +120,7 @@ def main(arguments: Sequence[str]) -> int:
     if len(locations) < 2:
         raise InputError(f"it takes two studies or more to compare, not {len(locations)}")
     with ExitStack() as copies:
-        folders = [copies.enter_context(copied(one)) for one in locations]
+        folders = [copies.enter_context(local_copy(one)) for one in locations]
         studies = load_studies(folders, locations)
     command = typed(COMMAND, *locations, "--out", config.out)
     output = Output(config.out, config.style, command)

@@ -8,7 +8,7 @@ import pandas as pd
 from analysis.scale import Scale
 from study.results.reader import read_finalists, read_tables
 from study.results.study_json import read_ranking, read_study_json
-from study.storage.mirror import copied
+from study.storage.mirror import local_copy
 
 
 class Results(NamedTuple):
@@ -36,7 +36,7 @@ def load(location: str | Path) -> Results:
     Raises:
         InputError: there is no study, or a file is damaged.
     """
-    with copied(location) as folder:
+    with local_copy(location) as folder:
         return _load(folder)
 
 

@@ -18,11 +18,11 @@ from analysis.sections import SECTIONS, Section
 from analysis.studies import is_sweep, load_studies, sweep_folders
 from analysis.verdict import verdict
 from study.export import ExportConfig, export
-from study.storage.mirror import copied, push
+from study.storage.mirror import local_copy, push
 from study.storage.storage_path import RemotePath, place
 from study.storage.urls import below, is_url
 from study.system.command_line import Folder, Location, parse
-from study.system.errors import InputError, StudyError, said
+from study.system.errors import InputError, StudyError, summary
 
 COMMAND = "python -m analysis.report"
 REPORT = "report"
@@ -192,7 +192,7 @@ def main(arguments: Sequence[str]) -> int:
     """Write a report and say where it is."""
     mpl.use("agg")
     config = parse(ReportConfig, COMMAND, arguments)
-    with copied(config.folder) as folder:
+    with local_copy(config.folder) as folder:
         page, lines = write_report(folder, config.style, config.out, config.folder)
         if is_url(config.folder) and not config.out:
             _push(folder / REPORT, config.folder)
@@ -209,7 +209,7 @@ def _push(report: Path, url: str) -> None:
         push(report, target)
     except OSError as error:
         raise StudyError(
-            f"the report cannot be written to {target}: {said(error)}; keep it here by --out DIR"
+            f"the report cannot be written to {target}: {summary(error)}; keep it here by --out DIR"
         ) from error
 
 

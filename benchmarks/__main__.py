@@ -16,7 +16,7 @@ from benchmarks.measure import FULL, QUICK, Row, Scale
 from study.settings.study_config import StudyConfig
 from study.system.atomic_files import write_atomically
 from study.system.command_line import Folder, exit_status, parse
-from study.system.errors import InputError, said
+from study.system.errors import InputError, summary
 from study.system.hardware import describe_hardware, describe_versions, now
 from study.tasks.builtin.mnist import load_search_data
 
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str]) -> int:
             if letter == "a":
                 content["profile"] = importlib.import_module("benchmarks.throughput").shares(scale)
         except Exception as error:  # whatever it is, the other sections are worth having
-            rows.append(Row(letter, "not measured", detail=said(error)))
+            rows.append(Row(letter, "not measured", detail=summary(error)))
             failed |= not isinstance(error, ModuleNotFoundError)
         # After each, since all of them take half an hour.
         content |= {"ended": now(), "rows": [row.to_json() for row in rows]}

@@ -20,18 +20,18 @@ import torch
 import tyro
 
 # First, since it sets what Ray's processes inherit.
-from study.execution.trial_runner import Machine  # isort: skip
+from study.execution.trial_runner import TrialRunner  # isort: skip
 from ray import tune
 from ray.cluster_utils import Cluster
 
 from benchmarks.sleeper import Sleeper
 from search_spaces import GROUPS, SearchSpace
-from study.execution.job import Job
+from study.execution.trial_set import TrialSet
 from study.results.study_json import write_study_json
 from study.results.writer import ResultTables
 from study.search.interfaces import TrialObserver
 from study.search.journal_file import JOURNAL
-from study.search.optuna_trials import Ledger, records_of
+from study.search.optuna_trials import OptunaTrials, records_of
 from study.search.proposal import Proposal
 from study.search.trial_plan import Plan
 from study.settings.study_config import StudyConfig
@@ -48,12 +48,12 @@ MEGABYTE = 2**20
 SPACE = SearchSpace(GROUPS["classic"], (3e-3, 0.3), {})
 
 
-class Sleepers(Machine):
+class Sleepers(TrialRunner):
     """The study's machine, whose workers sleep."""
 
     parameters: dict[str, Any]
 
-    def _trainable(self, job: Job) -> type[tune.Trainable]:
+    def _trainable(self, trial_set: TrialSet) -> type[tune.Trainable]:
         trainable = tune.with_parameters(Sleeper, **self.parameters)
         with_resources: type[tune.Trainable] = tune.with_resources(trainable, {"cpu": 1})
         return with_resources
@@ -204,28 +204,28 @@ def main(
             watch = Watch(config, waiting, requests)
             _count_waiting()
             _count_statements(watch)
-            with Sleepers(config, TaskSource.read("digits", ()), watch.interrupt) as machine:
-                machine.parameters = {"workers": workers, "seconds": seconds, "meeting": meeting}
-                _search(machine, machine.join(), watch)
+            with Sleepers(config, TaskSource.read("digits", ()), watch.interrupt) as runner:
+                runner.parameters = {"workers": workers, "seconds": seconds, "meeting": meeting}
+                _search(runner, runner.join(), watch)
     first, last = watch.looks
     found = {name: _between(first[name], last[name]) for name in first}
     found |= {name: last[name] for name in ("memory", "journal", "tables")}
     print(json.dumps({**found, "all trials": last["trials"]}))
 
 
-def _search(machine: Machine, config: StudyConfig, watch: Watch) -> None:
+def _search(runner: TrialRunner, config: StudyConfig, watch: Watch) -> None:
     """As :mod:`study.run` does."""
     write_study_json(config.folder, {})
     mirror = Mirror(config.folder, config.place)
     mirror.pull(to_write=True)
     mirror.push()
-    ledger = Ledger(records_of(config), Plan(SPACE), ACCURACY, config.seed)
+    optuna_trials = OptunaTrials(records_of(config), Plan(SPACE), ACCURACY, config.seed)
     tables = ResultTables(config.folder, SPACE, push=mirror.push)
     checkpoints = config.place / CHECKPOINTS
     observers = (tables, watch)
     nothing = TrialData(SearchData(*[Split(torch.empty(0), torch.empty(0))] * 2))
-    parts = (ledger, config.num_trials, checkpoints, nothing, lambda *_: nothing, observers)
-    machine.run(Job(*parts, mirror))
+    parts = (optuna_trials, config.num_trials, checkpoints, nothing, lambda *_: nothing, observers)
+    runner.run(TrialSet(*parts, mirror))
 
 
 def _between(first: Any, last: Any) -> Any:

@@ -15,7 +15,7 @@ from benchmarks.measure import Row, Scale
 from benchmarks.processes import on_cores, run
 from benchmarks.storage_server import BUCKET, counting_server
 from search_spaces import GROUPS, SearchSpace
-from study.search.optuna_trials import Ledger
+from study.search.optuna_trials import OptunaTrials
 from study.search.trial_plan import Plan
 from study.tasks.metric import ACCURACY
 from study.training.history import EpochRecord, History
@@ -127,13 +127,13 @@ def _proposals(scale: Scale) -> Iterator[Row]:
     for running in scale.running:
         with tempfile.TemporaryDirectory() as folder:
             space = SearchSpace(GROUPS["classic"], (3e-3, 0.3), {})
-            filling = Ledger(Path(folder), Plan(space, sampler="random"), ACCURACY, seed=0)
+            filling = OptunaTrials(Path(folder), Plan(space, sampler="random"), ACCURACY, seed=0)
             for _ in range(100):
                 history = EpochRecord(1, 390, 0.01, 0.1, 0.1, random.random(), 2.7)
                 filling.finish(filling.propose().number, History("completed", [history]))
             for _ in range(running):
                 filling.propose()
-            asking = Ledger(Path(folder), Plan(space), ACCURACY, seed=0, resuming=True)
+            asking = OptunaTrials(Path(folder), Plan(space), ACCURACY, seed=0, resuming=True)
             asking.propose()
             began = time.process_time()
             for _ in range(BATCH):

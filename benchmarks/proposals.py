@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.measure import Row, Scale
 from search_spaces import GROUPS, SearchSpace
-from study.search.optuna_trials import Ledger
+from study.search.optuna_trials import OptunaTrials
 from study.search.trial_plan import Plan
 from study.tasks.metric import ACCURACY
 from study.training.history import EpochRecord, History
@@ -24,28 +24,28 @@ def proposals(scale: Scale) -> list[Row]:
     chance = random.Random(0)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        filling = Ledger(Path(folder), Plan(SPACE, sampler="random"), ACCURACY, seed=0)
+        filling = OptunaTrials(Path(folder), Plan(SPACE, sampler="random"), ACCURACY, seed=0)
         for count in scale.counts:
             while filling.proposed_count < count:
                 filling.finish(filling.propose().number, _history(chance))
-            asking = Ledger(Path(folder), Plan(SPACE), ACCURACY, seed=0, resuming=True)
+            asking = OptunaTrials(Path(folder), Plan(SPACE), ACCURACY, seed=0, resuming=True)
             values = [_seconds(asking, scale.proposals, chance) for _ in range(scale.repeats)]
             milliseconds = tuple(1000 * value for value in values)
             rows.append(Row("h", f"ask and tell after {count:,} trials", "ms", milliseconds))
     return rows
 
 
-def _seconds(ledger: Ledger, count: int, chance: random.Random) -> float:
+def _seconds(optuna_trials: OptunaTrials, count: int, chance: random.Random) -> float:
     seconds = []
-    running = ledger.propose()
+    running = optuna_trials.propose()
     for _ in range(count):
         history = _history(chance)
         started = time.perf_counter()
-        proposal = ledger.propose()
-        ledger.finish(running.number, history)
+        proposal = optuna_trials.propose()
+        optuna_trials.finish(running.number, history)
         seconds.append(time.perf_counter() - started)
         running = proposal
-    ledger.finish(running.number, _history(chance))
+    optuna_trials.finish(running.number, _history(chance))
     return statistics.median(seconds)
 
 

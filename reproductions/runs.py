@@ -22,8 +22,8 @@ from torch import Tensor
 from analysis.statistics import mean_interval
 from analysis.style import house_style, save
 from search_spaces import Parameters
-from study.execution.job import Job
-from study.execution.trial_runner import Machine
+from study.execution.trial_runner import TrialRunner
+from study.execution.trial_set import TrialSet
 from study.results.writer import FinalistTable
 from study.search.proposal import Proposal
 from study.settings.study_config import StudyConfig
@@ -202,17 +202,17 @@ def _trained(config: StudyConfig, runs: Sequence[Run]) -> list[Outcome]:
         Proposal(number, run.family, run.parameters, run.seed) for number, run in enumerate(runs)
     ]
     checkpoints, total = absolute(config.place) / FINALISTS, len(runs)
-    agenda, mirror = Planned(planned, checkpoints), Mirror(config.folder, config.place)
+    fixed, mirror = Planned(planned, checkpoints), Mirror(config.folder, config.place)
     places = {number: (number, run.seed) for number, run in enumerate(runs)}
     table = FinalistTable(config.folder, task.metric, places)
     console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     display = Display(Workload(total, config.epochs, kind="run"), task.metric, console)
     every = TrialData(data, open_test_split(task, config.data_dir, data))
-    job = Job(agenda, total, checkpoints, every, load_all_data, (table, display), mirror)
+    trial_set = TrialSet(fixed, total, checkpoints, every, load_all_data, (table, display), mirror)
     interrupt = Interrupt()
-    with Machine(config, source, interrupt) as machine, interrupt.listening(), display:
+    with TrialRunner(config, source, interrupt) as runner, interrupt.listening(), display:
         try:
-            machine.run(job)
+            runner.run(trial_set)
         finally:
             table.on_idle()
     if interrupt.count:

@@ -13,7 +13,7 @@ from study.results.study_record import stored_config
 from study.settings.study_config import StudyConfig
 from study.stages.confirming import ASKED, COMMAND, DEFAULT_FINALISTS
 from study.stages.study import carry_out
-from study.storage.mirror import copied
+from study.storage.mirror import local_copy
 from study.storage.storage_path import place
 from study.system.command_line import Location, exit_status, parse
 from study.system.errors import InputError
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
             f"more once the test split is open; go on with it by: python -m study.run --resume "
             f"{shlex.quote(asked.folder)}"
         )
-    with copied(asked.folder) as folder:
+    with local_copy(asked.folder) as folder:
         if "completed" not in read_tables(folder).trials["status"].to_pylist():
             raise InputError(f"{asked.folder!r} has no completed trial to train again")
     config = replace(

@@ -16,9 +16,9 @@ from search_spaces.family import MIN_STEPS
 from study.results.parameters import PREFIX, proposed
 from study.results.reader import Tables, read_finalists, read_ranges, read_tables, read_total_steps
 from study.results.study_json import read_ranking, read_study_json
-from study.storage.mirror import copied
+from study.storage.mirror import local_copy
 from study.system.command_line import Location, exit_status, parse
-from study.system.errors import InputError, said
+from study.system.errors import InputError, summary
 from study.tasks.metric import Ranking
 
 COMMAND = "python -m study.export"
@@ -121,7 +121,7 @@ def export(config: ExportConfig) -> Exported:
     Raises:
         InputError: no such study or trial, a family that cannot be imported, or too short a run.
     """
-    with copied(config.folder) as folder:
+    with local_copy(config.folder) as folder:
         tables, study = read_tables(folder), read_study_json(folder)
         ranking = read_ranking(study)
         row = _chosen(tables.trials.to_pylist(), config, folder, ranking)
@@ -142,7 +142,7 @@ def export(config: ExportConfig) -> Exported:
     try:
         snippet = code(family, parameters, total_steps)
     except Exception as error:  # whatever a family of the user's own does
-        raise InputError(f"the code of {family} cannot be written: {said(error)}") from error
+        raise InputError(f"the code of {family} cannot be written: {summary(error)}") from error
     return Exported(trial, parameters, total_steps, snippet)
 
 

@@ -11,7 +11,7 @@ from study.settings.study_config import StudyConfig
 from study.stages.reporting import finish_report, start_report
 from study.stages.resuming import refuse_differences
 from study.stages.study import carry_out
-from study.storage.storage_path import place, prove
+from study.storage.storage_path import check_usable, place
 from study.system.command_line import exit_status, parse
 from study.system.errors import InputError
 
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
             raise InputError(f"--{flag} is of one study; a sweep goes on by its --name")
     config = replace(config, out=config.out.resolve())
     if config.storage:
-        prove(place(config.storage))
+        check_usable(place(config.storage))
     if (config.place / STUDY_JSON).exists():
         raise InputError(f"{config.location!r} holds one study; choose another --name")
     for epochs in budgets:

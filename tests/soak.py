@@ -23,7 +23,7 @@ import tyro
 import analysis
 from study.results.study_json import read_ranking, read_study_json
 from study.results.study_record import stored_space
-from study.search.optuna_trials import Ledger
+from study.search.optuna_trials import OptunaTrials
 from study.search.trial_plan import Plan
 from study.settings.study_config import StudyConfig
 from study.storage.checkpoint_files import read_checkpoint
@@ -110,14 +110,14 @@ def look(folder: Path, count: int) -> None:
     description = read_study_json(folder)
     config = StudyConfig(out=folder.parent, name=folder.name, epochs=24, batch_size=8)
     ranking, space = read_ranking(description), stored_space(description)
-    ledger = Ledger(
+    optuna_trials = OptunaTrials(
         folder, Plan(space, config.allocation, config.sampler), ranking, config.seed, resuming=True
     )
     task = make_task()
     data = task.load_search_data(folder)
     rows = {row["trial"]: row for row in analysis.load(folder).trials.to_dict("records")}
     lost = []
-    finished = list(ledger.finished())
+    finished = list(optuna_trials.finished())
     for proposal, history in finished[:: max(1, len(finished) // count)]:
         run = TrainingRun(task, data, proposal.run_config(config))
         while not run.history.ended:
@@ -135,7 +135,7 @@ def look(folder: Path, count: int) -> None:
             lost.append(proposal.number)
     statuses = Counter(row["status"] for row in rows.values())
     print(f"finished: {len(rows)} trials, numbers {min(rows)} to {max(rows)}, {dict(statuses)}")
-    print(f"still open in Optuna: {len(ledger.open_proposals())}")
+    print(f"still open in Optuna: {len(optuna_trials.open_proposals())}")
     print(f"not as if undisturbed: {lost or 'none'}")
 
 

@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from study.execution.capacity import LOCAL
-from study.execution.job import Job
 from study.execution.node_checks import Nodes
 from study.execution.ray_session import Connection, RayLost
 from study.execution.trial_schedulers import WithinFamily
+from study.execution.trial_set import TrialSet
 from study.search.proposal import Proposal
 from study.settings.study_config import StudyConfig
 from study.storage.checkpoint_files import MANIFEST
@@ -23,30 +23,32 @@ from study.training.history import EpochRecord, History
 EQUAL_FAILURES = 3
 """So many equal ones, one after the other and before anything else, and the rest would fail too."""
 WORKER_SECONDS = 60
-"""That a job waits for its first worker before it says so."""
+"""To wait for the first worker before it is said that none comes."""
 
 
-class Execution:
+class ActiveTrials:
     """What the three parts that Ray calls share. Ray pickles them; of this, nothing is pickled."""
 
-    def __init__(self, config: StudyConfig, job: Job, interrupt: Interrupt) -> None:
+    def __init__(self, config: StudyConfig, trial_set: TrialSet, interrupt: Interrupt) -> None:
         self.config = config
-        self.checkpoints = absolute(job.checkpoints)
+        self.checkpoints = absolute(trial_set.checkpoints)
         if isinstance(self.checkpoints, Path):
             self.checkpoints.mkdir(exist_ok=True)
-        self.mirror = job.mirror
+        self.mirror = trial_set.mirror
         # A storage is slow: nobody waits for what is deleted there.
         self.cleaner = ThreadPoolExecutor(8)
-        self.agenda, self._observers = job.agenda, job.observers
-        self._total = job.total
-        self.scheduler = WithinFamily(job.condemning, config) if job.condemning else None
+        self.source, self._observers = trial_set.source, trial_set.observers
+        self._total = trial_set.total
+        self.scheduler = (
+            WithinFamily(trial_set.condemning, config) if trial_set.condemning else None
+        )
         self.interrupt = interrupt
         self.nodes: Nodes | None = None
         self.connection: Connection | None = None
         self._next_look = 0.0
         self._worker_due = math.inf
         self._failures: list[str] | None = []
-        self.adopted: list[tuple[Proposal, Place | None]] = []
+        self.resumed: list[tuple[Proposal, Place | None]] = []
         self.proposals: dict[int, Proposal] = {}
         self.running: set[int] = set()
         self.error: Exception | None = None
@@ -59,9 +61,9 @@ class Execution:
         """Whether no trial is to begin any more."""
         return self.interrupt.stopping or self.error is not None
 
-    def adopt_unfinished(self) -> None:
+    def resume_unfinished(self) -> None:
         """Queue the trials that an earlier process left, but those whose checkpoint is the last."""
-        for proposal in self.agenda.unfinished():
+        for proposal in self.source.unfinished():
             digest = self.digest(proposal)
             found, _ = find_checkpoint(self.checkpoints, proposal.number, digest, to_go_on=True)
             if found and self.scheduler:
@@ -71,12 +73,12 @@ class Execution:
             if found and found.history.ended:
                 self._record(proposal, found.history)
             else:
-                self.adopted.append((proposal, found.folder if found else None))
+                self.resumed.append((proposal, found.folder if found else None))
 
     def next_trial(self) -> tuple[Proposal, Place | None]:
-        """A proposal and the checkpoint to go on from; adopted ones go first."""
+        """A proposal and the checkpoint to go on from; resumed ones go first."""
         self.mirror.check()
-        proposal, found = self.adopted.pop(0) if self.adopted else (self.agenda.propose(), None)
+        proposal, found = self.resumed.pop(0) if self.resumed else (self.source.propose(), None)
         self.mirror.upload()
         if not self.proposals:
             self._worker_due = time.monotonic() + WORKER_SECONDS
@@ -124,7 +126,7 @@ class Execution:
             for observer in self._observers:
                 observer.on_message(line)
         if self.nodes and time.monotonic() >= self._next_look:
-            self.nodes.prove(wait=False)
+            self.nodes.check(wait=False)
             self._next_look = time.monotonic() + 1
         for observer in self._observers:
             observer.on_idle()
@@ -162,7 +164,7 @@ class Execution:
 
     def _record(self, proposal: Proposal, history: History) -> None:
         self.mirror.check()
-        self.agenda.finish(proposal.number, history)
+        self.source.finish(proposal.number, history)
         self._discard(proposal.number, self.digest(proposal))
         for observer in self._observers:
             observer.on_trial_end(proposal, history)
@@ -179,7 +181,7 @@ class Execution:
         # What may differ from one to the next: numbers, addresses, processes.
         reason = re.sub(r"\w*\d\w*", "#", history.error)
         self._failures = [one for one in self._failures if one == reason] + [reason]
-        if len(self._failures) >= EQUAL_FAILURES and self.agenda.finished_count < self._total:
+        if len(self._failures) >= EQUAL_FAILURES and self.source.finished_count < self._total:
             raise CutShortError(
                 f"the first {EQUAL_FAILURES} failed alike, with: {history.error}; mend that (a "
                 "change of the task's own file needs another study, by another --name)"

@@ -12,7 +12,7 @@ from study.system.hardware import GPU_SHARE, usable_cpus, usable_gpus
 LOCAL = StudyConfig.address
 
 
-def fitted(config: StudyConfig) -> StudyConfig:
+def fit_to_cluster(config: StudyConfig) -> StudyConfig:
     """The configuration with the share of a GPU that trials get on the cluster that was joined.
 
     Raises:
@@ -22,7 +22,7 @@ def fitted(config: StudyConfig) -> StudyConfig:
     if config.gpus_per_trial is None:
         gpus = config.require_gpu or any(room.get("GPU") for room in nodes)
         config = replace(config, gpus_per_trial=GPU_SHARE if gpus else 0.0)
-    if not config.max_concurrent and not slots(config):
+    if not config.max_concurrent and not max_parallel(config):
         raise InputError(
             f"no node of the cluster has room for a trial of {config.cpus_per_trial} CPUs and "
             f"{config.gpu_share:g} GPUs; ask for less, or give --max-concurrent to wait for nodes "
@@ -31,10 +31,10 @@ def fitted(config: StudyConfig) -> StudyConfig:
     return config
 
 
-def slots(config: StudyConfig) -> int:
+def max_parallel(config: StudyConfig) -> int:
     """Trials side by side. On a cluster, ``--max-concurrent`` is what nodes are started for.
 
-    On a machine of our own, more at a time would only wait for room, and begin at a stop.
+    On a machine of our own, more at a time would only wait for room, and start at an interruption.
     """
     asked = config.max_concurrent
     if config.address != LOCAL and asked:

@@ -22,7 +22,7 @@ ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     # Ctrl-C is ours to answer.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    # Ray's own snapshots of the experiment: the ledger is the truth, and they are never read.
+    # Ray's own snapshots of the experiment: the Optuna study is the truth, and they are never read.
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     # glibc otherwise maps and unmaps every large activation: 5-15% of a training step.
     "MALLOC_MMAP_THRESHOLD_": str(2**30),

@@ -9,8 +9,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.execution.capacity import ray_nodes
 from study.results.study_json import STUDY_JSON
-from study.storage.storage_path import Place, prove
-from study.system.errors import InputError, StudyError, said
+from study.storage.storage_path import Place, check_usable
+from study.system.errors import InputError, StudyError, summary
 from study.system.hardware import describe_versions
 
 PROOF_SECONDS = 120
@@ -35,7 +35,7 @@ class Nodes:
         self._known: set[str] = set()
         self._asked: dict[Any, dict[str, Any]] = {}
 
-    def prove(self, wait: bool) -> None:
+    def check(self, wait: bool) -> None:
         """Ask the nodes that have come since the last time, and hear those that have answered.
 
         Args:
@@ -67,7 +67,7 @@ class Nodes:
             gone = {one["NodeID"] for one in ray_nodes() if not one["Alive"]}
             if node["NodeID"] in gone:  # it may come and go
                 return
-            raise _unfit(node, said(error)) from error
+            raise _unfit(node, summary(error)) from error
         if isinstance(answer, str):
             raise _unfit(node, answer)
         for package, name in COMPARED.items():
@@ -84,7 +84,7 @@ def _proof(place: Place) -> dict[str, str] | str:
             return (
                 f"it does not see the study in {str(place)!r}; --storage must be one for all nodes"
             )
-        prove(place)
+        check_usable(place)
     except (InputError, OSError) as error:
         return str(error)
     return describe_versions()

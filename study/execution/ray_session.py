@@ -21,7 +21,7 @@ import ray
 from ray.job_config import JobConfig
 
 from study.execution.capacity import LOCAL
-from study.system.errors import CutShortError, InputError, StudyError, failed, said
+from study.system.errors import CutShortError, InputError, StudyError, failed, summary
 from study.system.hardware import usable_cpus, usable_gpus
 from study.system.module import ROOT
 from study.system.user_folders import may_be_made, private_folder
@@ -76,8 +76,8 @@ def connect(address: str, environment: Mapping[str, str]) -> Connection:
         context = ray.init(address=address, runtime_env={"env_vars": dict(environment)}, **quiet)
     except Exception as error:  # whatever a Ray of another version, or one with a token, does
         raise InputError(
-            f"--address {address}: no Ray cluster takes this process in ({said(error)}); start one "
-            "by ray up or ray start --head, with the same token if it has one, or leave it out"
+            f"--address {address}: no Ray cluster takes this process in ({summary(error)}); start "
+            "one by ray up or ray start --head, with the same token if it has one, or leave it out"
         ) from error
     return Connection(_logs(context))
 
@@ -109,7 +109,7 @@ def _start(options: Mapping[str, Any]) -> Any:
     try:
         return ray.init(address=LOCAL, include_dashboard=False, _temp_dir=_folder(), **options)
     except Exception as error:  # whatever Ray makes of a machine that refuses it something
-        reason = failed(error) if isinstance(error, OSError) else f"{said(error)}; {_remedy()}"
+        reason = failed(error) if isinstance(error, OSError) else f"{summary(error)}; {_remedy()}"
         raise CutShortError(f"Ray cannot start on this machine: {reason}") from error
 
 

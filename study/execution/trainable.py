@@ -69,14 +69,14 @@ class ScheduleTrial(tune.Trainable):
         self._resumed: tuple[dict[str, Any], History] | None = None
         # Read in the first step: where a worker has died since, it is gone, and Ray restores a
         # later one.
-        self._adopted: Place | None = None
+        self._resume_point: Place | None = None
         self._failure: History | None = None
         self._refused = ""
         self._seconds_before = 0.0
         self._config = RunConfig(**new_config["run"])
         storage = self._worker.storage
         if checkpoint := new_config["checkpoint"]:
-            self._adopted = storage.at(checkpoint) if storage else Path(checkpoint)
+            self._resume_point = storage.at(checkpoint) if storage else Path(checkpoint)
         return True
 
     def step(self) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class ScheduleTrial(tune.Trainable):
         self._resume_from(Path(checkpoint))
 
     def _resume_from(self, checkpoint: Place) -> None:
-        self._resumed, self._adopted = read_checkpoint(checkpoint), None
+        self._resumed, self._resume_point = read_checkpoint(checkpoint), None
         self._seconds_before = self._resumed[1].wall_seconds
 
     @cached_property
@@ -154,8 +154,8 @@ class ScheduleTrial(tune.Trainable):
 
     def _build(self) -> TrainingRun:
         task, data = self._task_and_data
-        if self._adopted:
-            self._resume_from(self._adopted)
+        if self._resume_point:
+            self._resume_from(self._resume_point)
         run = TrainingRun(task, data.search, self._config, self._worker.device, data.test)
         if self._resumed:
             run.load_state(*self._resumed)

@@ -11,15 +11,15 @@ import ray
 from ray import tune
 from rich.console import Console
 
-from study.execution.active_trials import Execution
-from study.execution.capacity import LOCAL, fitted, slots
+from study.execution.active_trials import ActiveTrials
+from study.execution.capacity import LOCAL, fit_to_cluster, max_parallel
 from study.execution.environment import OF_WORKERS
-from study.execution.job import Job
 from study.execution.node_checks import Nodes
 from study.execution.ray_session import Connection, RayLost, connect
 from study.execution.trainable import ScheduleTrial, WorkerSetup, share
 from study.execution.trial_schedulers import FirstComeFirstServed, trial_name
-from study.execution.tune_adapters import InterruptStopper, LedgerCallback, LedgerSearcher
+from study.execution.trial_set import TrialSet
+from study.execution.tune_adapters import InterruptStopper, TuneCallback, TuneSearcher
 from study.settings.study_config import StudyConfig
 from study.storage.checkpoints import attempts
 from study.storage.storage_path import RemotePath, absolute, native
@@ -32,8 +32,8 @@ STUCK_SECONDS = 10
 """That the main thread has to see that Ray has died."""
 
 
-class Machine:
-    """Executes jobs, on a Ray of our own or on a cluster.
+class TrialRunner:
+    """Runs sets of trials, on a Ray of our own or on a cluster.
 
     Args:
         config: the study's.
@@ -78,7 +78,7 @@ class Machine:
         self.start()
         assert self._started
         self._started.result()
-        self._config = fitted(self._config)
+        self._config = fit_to_cluster(self._config)
         return self._config
 
     def stop(self) -> None:
@@ -89,8 +89,8 @@ class Machine:
         self._started = None
         self._thread.shutdown()
 
-    def run(self, job: Job) -> None:
-        """Run a job until it is done or interrupted.
+    def run(self, trial_set: TrialSet) -> None:
+        """Run a set of trials until it is done or interrupted.
 
         What an earlier process left unfinished goes on from its newest checkpoint.
 
@@ -99,50 +99,50 @@ class Machine:
                 rest would; or a node is not fit, or somebody else has taken the study over.
         """
         try:
-            self._run(job)
+            self._run(trial_set)
         except CutShortError as error:
             raise StudyError(f"{error}; go on with: {self._again}") from error
 
-    def _run(self, job: Job) -> None:
-        execution = Execution(self._config, job, self._interrupt)
-        with execution.cleaner:
-            execution.adopt_unfinished()
-            left = job.total - job.agenda.finished_count
+    def _run(self, trial_set: TrialSet) -> None:
+        active = ActiveTrials(self._config, trial_set, self._interrupt)
+        with active.cleaner:
+            active.resume_unfinished()
+            left = trial_set.total - trial_set.source.finished_count
             if left > 0 and not self._interrupt.stopping:
-                self._execute(job, execution, left)
-        if execution.error:
-            raise execution.error
+                self._execute(trial_set, active, left)
+        if active.error:
+            raise active.error
 
-    def _execute(self, job: Job, execution: "Execution", left: int) -> None:
+    def _execute(self, trial_set: TrialSet, active: "ActiveTrials", left: int) -> None:
         self.start()
         assert self._started
-        execution.connection = self._started.result()
+        active.connection = self._started.result()
         if self._config.address != LOCAL:
-            execution.config = self.join()
+            active.config = self.join()
         if self._config.address != LOCAL or self._config.storage:
             self._nodes = self._nodes or Nodes(absolute(self._config.place))
-            self._nodes.prove(wait=True)
-            execution.nodes = self._nodes
+            self._nodes.check(wait=True)
+            active.nodes = self._nodes
         # Listening anew, since Ray's core has put its own handler of SIGTERM into our place.
-        with self._interrupt.listening(), self._watching(execution):
+        with self._interrupt.listening(), self._watching(active):
             try:
-                _tuner(self._trainable(job), execution, left).fit()
+                _tuner(self._trainable(trial_set), active, left).fit()
             except RayLost as lost:
                 raise CutShortError(str(lost)) from lost
 
     @contextmanager
-    def _watching(self, execution: "Execution") -> Iterator[None]:
+    def _watching(self, active: "ActiveTrials") -> Iterator[None]:
         """End this process where Ray has died and its core waits for it, in the main thread.
 
         Nothing can interrupt that. After a minute the core itself would end the process, in words
-        of its own. Nothing is lost: a resume writes the tables from the ledger.
+        of its own. Nothing is lost: a resume writes the tables from the Optuna study.
         """
         left = threading.Event()
 
         def watch() -> None:
             while not left.wait(1):
                 try:
-                    execution.check_ray()
+                    active.check_ray()
                 except RayLost as lost:
                     if not left.wait(STUCK_SECONDS):
                         console = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -156,16 +156,18 @@ class Machine:
         finally:
             left.set()
 
-    def _trainable(self, job: Job) -> type[tune.Trainable]:
+    def _trainable(self, trial_set: TrialSet) -> type[tune.Trainable]:
         config = self._config
         worker = WorkerSetup(
             source=self._source,
-            shared=self._references(job.data),
-            load=job.load,
+            shared=self._references(trial_set.data),
+            load=trial_set.load,
             data_dir=config.data_dir.absolute(),
             threads=config.cpus_per_trial,
             device=config.device,
-            storage=job.checkpoints if isinstance(job.checkpoints, RemotePath) else None,
+            storage=trial_set.checkpoints
+            if isinstance(trial_set.checkpoints, RemotePath)
+            else None,
         )
         trainable = tune.with_parameters(ScheduleTrial, worker=worker)
         resources = {"cpu": config.cpus_per_trial, "gpu": config.gpu_share}
@@ -183,18 +185,18 @@ class Machine:
         return [self._shared[split] for split in splits]
 
 
-def _tuner(trainable: type[tune.Trainable], execution: Execution, num_trials: int) -> tune.Tuner:
-    checkpoints = execution.checkpoints
+def _tuner(trainable: type[tune.Trainable], active: ActiveTrials, num_trials: int) -> tune.Tuner:
+    checkpoints = active.checkpoints
     before = [int(folder.name.removeprefix("attempt-")) for folder in attempts(checkpoints)]
     filesystem = checkpoints.filesystem if isinstance(checkpoints, RemotePath) else None
     return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=LedgerSearcher(execution),
+            search_alg=TuneSearcher(active),
             num_samples=num_trials,
             # Without a limit, Ray asks a searcher of one's own for one trial at a time.
-            max_concurrent_trials=slots(execution.config),
-            scheduler=execution.scheduler or FirstComeFirstServed(),  # type: ignore[no-untyped-call]
+            max_concurrent_trials=max_parallel(active.config),
+            scheduler=active.scheduler or FirstComeFirstServed(),  # type: ignore[no-untyped-call]
             reuse_actors=True,
             trial_name_creator=trial_name,
             trial_dirname_creator=trial_name,
@@ -205,9 +207,9 @@ def _tuner(trainable: type[tune.Trainable], execution: Execution, num_trials: in
             name=f"attempt-{max(before, default=0) + 1:03d}",
             # Ray's own num_to_keep writes a snapshot of the whole experiment at every checkpoint.
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, checkpoint_at_end=True),
-            failure_config=tune.FailureConfig(max_failures=execution.config.max_failures),
-            callbacks=[LedgerCallback(execution)],
-            stop=InterruptStopper(execution),
+            failure_config=tune.FailureConfig(max_failures=active.config.max_failures),
+            callbacks=[TuneCallback(active)],
+            stop=InterruptStopper(active),
             verbose=0,
         ),
     )

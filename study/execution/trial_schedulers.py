@@ -8,7 +8,7 @@ import numpy as np
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
-from study.search.optuna_trials import Ledger
+from study.search.optuna_trials import OptunaTrials
 from study.search.proposal import Proposal
 from study.settings.study_config import StudyConfig
 from study.storage.checkpoints import trial_folder
@@ -38,16 +38,17 @@ class WithinFamily(FirstComeFirstServed):
 
     Among all families, schedules that anneal late would be stopped while those that anneal early
     shine (arXiv 1803.02021, 2405.18392). Ray neither saves its rungs nor knows what an earlier
-    process saw, so they are filled from the ledger; that a trial was condemned is on record there
-    before it is stopped. One in ten goes on all the same, to see how many were condemned wrongly.
+    process saw, so they are filled from the Optuna study; that a trial was condemned is on record
+    there before it is stopped. One in ten goes on all the same, to see how many were condemned
+    wrongly.
     """
 
-    def __init__(self, ledger: Ledger, config: StudyConfig) -> None:
+    def __init__(self, optuna_trials: OptunaTrials, config: StudyConfig) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._ledger, self._config = ledger, config
-        self._condemned = ledger.condemned()
+        self._optuna_trials, self._config = optuna_trials, config
+        self._condemned = optuna_trials.condemned()
         self._families: dict[str, Any] = {}
-        for proposal, history in ledger.finished():
+        for proposal, history in optuna_trials.finished():
             self.recall(proposal, history)
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
@@ -71,7 +72,7 @@ class WithinFamily(FirstComeFirstServed):
         family = trial.config["run"]["family"]
         behind = self._falls_behind(family, number, epoch, result["metric"])
         if behind and number not in self._condemned:
-            self._ledger.condemn(number, epoch)
+            self._optuna_trials.condemn(number, epoch)
             self._condemned[number] = epoch
         stop = number in self._condemned and not self._spared(number)
         return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
@@ -90,7 +91,7 @@ class WithinFamily(FirstComeFirstServed):
             self._families[family] = AsyncHyperBandScheduler(
                 time_attr="epoch",
                 metric="metric",
-                mode="max" if self._ledger.ranking.direction == "maximize" else "min",
+                mode="max" if self._optuna_trials.ranking.direction == "maximize" else "min",
                 grace_period=max(1, round(self._config.epochs / KEPT**2)),
                 reduction_factor=KEPT,
                 max_t=self._config.epochs,

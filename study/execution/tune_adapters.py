@@ -9,7 +9,7 @@ from ray.tune.experiment import Trial as RayTrial
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from study.execution.active_trials import Execution
+from study.execution.active_trials import ActiveTrials
 from study.execution.trial_schedulers import trial_number
 from study.storage.checkpoint_files import CheckpointError, read_history
 from study.storage.checkpoints import delete
@@ -21,51 +21,51 @@ from study.training.history import EpochRecord, History
 _NO_MORE: dict[str, Any] | None = Searcher.FINISHED  # type: ignore[assignment]
 
 
-class LedgerSearcher(Searcher):
+class TuneSearcher(Searcher):
     """Ray's way to ask for the next trial."""
 
-    def __init__(self, execution: Execution) -> None:
+    def __init__(self, active: ActiveTrials) -> None:
         super().__init__()
-        self._execution = execution
+        self._active = active
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """The config of a ScheduleTrial, or that there is no more."""
-        if self._execution.stopping:
+        if self._active.stopping:
             return _NO_MORE
         try:
-            proposal, checkpoint = self._execution.next_trial()
+            proposal, checkpoint = self._active.next_trial()
         except Exception as error:  # Ray would swallow it: it ends the study instead
-            self._execution.fail(error)
+            self._active.fail(error)
             return _NO_MORE
         return {
             "trial": proposal.number,
-            "run": asdict(proposal.run_config(self._execution.config)),
+            "run": asdict(proposal.run_config(self._active.config)),
             "checkpoint": native(checkpoint) if checkpoint else None,
         }
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Nothing: the callback, which knows the checkpoint, tells the ledger."""
+        """Nothing: the callback, which knows the checkpoint, tells the Optuna study."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the ledger is on disk already."""
+        """Nothing: the Optuna study is on disk already."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: a resumed study reads the ledger."""
+        """Nothing: a resumed study reads the Optuna study."""
 
 
-class LedgerCallback(tune.Callback):
+class TuneCallback(tune.Callback):
     """Ray's way to say how trials go."""
 
-    def __init__(self, execution: Execution) -> None:
-        self._execution = execution
+    def __init__(self, active: ActiveTrials) -> None:
+        self._active = active
 
     def on_trial_start(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
     ) -> None:
         """Pass it on."""
-        self._execution.started(trial_number(trial))
+        self._active.started(trial_number(trial))
 
     def on_trial_result(
         self,
@@ -78,7 +78,7 @@ class LedgerCallback(tune.Callback):
         """Pass it on."""
         if result["record"]:  # else it failed in the middle of an epoch
             record = EpochRecord(**result["record"])
-            self._execution.advanced(trial_number(trial), record, result["samples"])
+            self._active.advanced(trial_number(trial), record, result["samples"])
 
     def on_checkpoint(
         self,
@@ -89,71 +89,71 @@ class LedgerCallback(tune.Callback):
         **info: Any,
     ) -> None:
         """Keep only the newest."""
-        self._execution.keep_newest(trial_number(trial), self._execution.at(checkpoint.path))
+        self._active.keep_newest(trial_number(trial), self._active.at(checkpoint.path))
 
     def on_step_end(self, iteration: int, trials: list[RayTrial], **info: Any) -> None:
         """Look at what has come."""
-        self._execution.check_ray()
+        self._active.check_ray()
         try:
-            self._execution.look_around()
+            self._active.look_around()
         except Exception as error:  # Ray would cut the running epochs off
-            self._execution.fail(error)
+            self._active.fail(error)
 
     def on_trial_complete(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
     ) -> None:
         """Record how the trial ended, unless it was only interrupted, or has not even begun."""
-        self._execution.running.discard(trial_number(trial))
+        self._active.running.discard(trial_number(trial))
         if refused := trial.last_result.get("refused"):
-            self._execution.fail(ChangedTaskError(refused))
+            self._active.fail(ChangedTaskError(refused))
             if trial.checkpoint:  # of a run without an epoch, which nothing could go on from
-                delete(self._execution.at(trial.checkpoint.path))
+                delete(self._active.at(trial.checkpoint.path))
             return
         try:
             if trial.checkpoint is None:
                 raise CheckpointError("it was never written")
-            history = read_history(self._execution.at(trial.checkpoint.path))
+            history = read_history(self._active.at(trial.checkpoint.path))
         except CheckpointError as error:
             history = History(status="failed", error=f"its last checkpoint is lost: {error}")
         except OSError as error:  # a storage that does not answer says nothing of the trial
-            self._execution.fail(error)
+            self._active.fail(error)
             return
-        if self._execution.scheduler:
-            self._execution.scheduler.mark(trial_number(trial), history)
+        if self._active.scheduler:
+            self._active.scheduler.mark(trial_number(trial), history)
         if history.ended:
-            self._execution.finish(trial_number(trial), history)
+            self._active.finish(trial_number(trial), history)
 
     def on_trial_error(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
     ) -> None:
         """Record a trial whose worker died once too often."""
-        self._execution.check_ray()  # whose end says nothing of the trial
-        self._execution.running.discard(trial_number(trial))
+        self._active.check_ray()  # whose end says nothing of the trial
+        self._active.running.discard(trial_number(trial))
         try:
-            history = self._execution.history_of(trial_number(trial))
+            history = self._active.history_of(trial_number(trial))
         except OSError as error:
-            self._execution.fail(error)
+            self._active.fail(error)
             return
         history.status = "failed"
         history.error = _last_line(trial.error_file) or "its worker died"
-        self._execution.finish(trial_number(trial), history)
+        self._active.finish(trial_number(trial), history)
 
 
 class InterruptStopper(Stopper):
     """Ray's way to ask whether to go on."""
 
-    def __init__(self, execution: Execution) -> None:
-        self._execution = execution
+    def __init__(self, active: ActiveTrials) -> None:
+        self._active = active
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Whether to stop this trial, after its checkpoint."""
-        return self._execution.stopping
+        return self._active.stopping
 
     def stop_all(self) -> bool:
         """Whether to stop everything at once."""
-        execution = self._execution
+        active = self._active
         # A trial that waits for an actor when the interruption comes would be waited for.
-        return execution.interrupt.count > 1 or (execution.stopping and not execution.running)
+        return active.interrupt.count > 1 or (active.stopping and not active.running)
 
 
 def _last_line(file: str | None) -> str:

@@ -18,7 +18,7 @@ from study.search.interfaces import TrialObserver
 from study.search.proposal import Proposal
 from study.settings.study_config import StudyConfig
 from study.storage.checkpoints import trial_folder
-from study.system.errors import InputError, said
+from study.system.errors import InputError, summary
 from study.training.history import EpochRecord, History
 
 LOGS = "logs"
@@ -58,8 +58,8 @@ class TrialLogger(TrialObserver):
             self._tool = TOOLS[config.logger](config.name, self._folder)
         except Exception as error:
             raise InputError(
-                f"--logger {config.logger} cannot be used: {said(error)}; mend that, or leave the "
-                "flag out" + HINTS.get(config.logger, "")
+                f"--logger {config.logger} cannot be used: {summary(error)}; mend that, or leave "
+                "the flag out" + HINTS.get(config.logger, "")
             ) from error
 
     def __enter__(self) -> Self:
@@ -119,8 +119,8 @@ class TrialLogger(TrialObserver):
                 function(*arguments)
             except Exception as error:
                 print(
-                    f"--logger {self._config.logger} has failed and logs no more: {said(error)}; "
-                    "the study goes on",
+                    f"--logger {self._config.logger} has failed and logs no more: "
+                    f"{summary(error)}; the study goes on",
                     file=sys.stderr,
                 )
                 return

@@ -1,6 +1,6 @@
 """The result tables as they are read.
 
-The tables follow from the ledger and the checkpoints, and can be written again from them.
+The tables follow from the Optuna study and the checkpoints, and can be written again from them.
 """
 
 import contextlib

@@ -7,8 +7,8 @@ from study.search.proposal import Proposal
 from study.training.history import EpochRecord, History
 
 
-class Agenda(Protocol):
-    """What is to be run, and who is told how it ended: the ledger, or the finalists' replicates."""
+class TrialSource(Protocol):
+    """What gives trials, and is told how they ended: the Optuna study, or the replicates."""
 
     @property
     def finished_count(self) -> int:

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 
 from study.search.database import Database
 from study.system.atomic_files import where_known
-from study.system.errors import InputError, said
+from study.system.errors import InputError, summary
 from study.tasks.metric import Ranking
 
 JOURNAL = "optuna.journal"
@@ -40,7 +40,7 @@ def refuse_trials_without_description(folder: Path) -> None:
         )
 
 
-class Lines(JournalFileBackend):
+class SyncedJournal(JournalFileBackend):
     """A journal on any file system, be it one without links, or that cannot be told to sync."""
 
     def __init__(self, journal: Path) -> None:
@@ -82,7 +82,7 @@ def prepared(folder: Path, ranking: Ranking, resuming: bool, sampler: TPESampler
 def _of_journal(journal: Path, ranking: Ranking | None, sampler: TPESampler | None) -> Study:
     """The one study in a journal, made if there is none yet and a ranking is given."""
     try:
-        storage = JournalStorage(Lines(journal))
+        storage = JournalStorage(SyncedJournal(journal))
         # Under the name that the folder had when it began.
         names = optuna.get_all_study_names(storage)
         if names:
@@ -101,7 +101,7 @@ def _of_journal(journal: Path, ranking: Ranking | None, sampler: TPESampler | No
     except OSError:
         raise
     except Exception as error:  # whatever Optuna makes of lines that are not its own
-        raise _damaged(journal, said(error)) from error
+        raise _damaged(journal, summary(error)) from error
     _check_version(version, repr(str(journal)))
     return study
 

@@ -30,14 +30,14 @@ from study.search.proposal import Proposal, seeds_of
 from study.search.sampler import ResumableTPE
 from study.search.trial_plan import Plan
 from study.settings.study_config import StudyConfig
-from study.system.errors import InputError, said
+from study.system.errors import InputError, summary
 from study.tasks.metric import Ranking
 from study.training.history import History
 
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
-class Ledger:
+class OptunaTrials:
     """Proposes trials, and is told how they ended.
 
     Args:
@@ -151,8 +151,8 @@ class Ledger:
                 history = History.from_json(frozen.user_attrs["history"])
             except (KeyError, TypeError, AttributeError) as error:
                 raise InputError(
-                    f"{self.where}: trial {frozen.number} has ended, but not how ({said(error)}); "
-                    "was it written by another tool? Put a copy of it back"
+                    f"{self.where}: trial {frozen.number} has ended, but not how "
+                    f"({summary(error)}); was it written by another tool? Put a copy of it back"
                 ) from error
             yield self._proposal(frozen), history
 
@@ -188,7 +188,7 @@ def records_of(config: StudyConfig, study: str | None = None) -> Records:
 
 
 def recorded_proposals(records: Records, space: SearchSpace) -> list[dict[str, Any]]:
-    """What :meth:`Ledger.replay` takes: the proposals of a study that may even be running.
+    """What :meth:`OptunaTrials.replay` takes: the proposals of a study that may even be running.
 
     Raises:
         InputError: its journal or database cannot be read.

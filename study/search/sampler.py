@@ -47,7 +47,7 @@ class ResumableTPE(TPESampler):
                 seed=seed,
             )
         self._seed, self._plan = seed, plan
-        self._view: View | None = None
+        self._view: VisibleTrials | None = None
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Give the trial its own random stream."""
@@ -88,7 +88,7 @@ class ResumableTPE(TPESampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """From the trials of one family where it is given; Optuna would rank it among all."""
-        self._view = self._view or View(study, self._plan.family(trial.number))
+        self._view = self._view or VisibleTrials(study, self._plan.family(trial.number))
         return super()._sample(self._view, trial, search_space)
 
     def sample_independent(
@@ -108,7 +108,7 @@ class ResumableTPE(TPESampler):
         return sample(study, trial, param_name, param_distribution)
 
 
-class View(Study):
+class VisibleTrials(Study):
     """A study as its sampler sees it: one family's trials, if it is given; of many, a part.
 
     As it is when it is first looked at: a proposal is sampled in two parts from the same trials.

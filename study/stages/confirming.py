@@ -17,8 +17,8 @@ import numpy as np
 from rich.console import Console
 
 from search_spaces import CONTROLS
-from study.execution.job import Job
-from study.execution.trial_runner import Machine
+from study.execution.trial_runner import TrialRunner
+from study.execution.trial_set import TrialSet
 from study.results.reader import read_finalists
 from study.results.study_json import write_study_json
 from study.results.writer import FinalistTable
@@ -79,7 +79,7 @@ def choose(finished: Finished, ranking: Ranking, count: int) -> list[Proposal]:
 
 
 class Planned:
-    """Runs that are all known before the first of them begins: an agenda of :class:`Job`.
+    """Runs that are all known before the first of them begins: a :class:`TrialSource`.
 
     Args:
         runs: in their order.
@@ -164,7 +164,7 @@ class Confirmation:
 
     def run(
         self,
-        machine: Machine,
+        runner: TrialRunner,
         task: Task,
         data: SearchData,
         interrupt: Interrupt,
@@ -197,18 +197,18 @@ class Confirmation:
         mirror.push()
         folder = config.place / FINALISTS
         runs, places = replicates_of(self.finalists, self.replicates, config.seed)
-        agenda, total = Planned(runs, folder), len(runs)
+        source, total = Planned(runs, folder), len(runs)
         table = FinalistTable(config.folder, self.ranking, places, mirror.push)
         display = Display(Workload(total, config.epochs, kind="run"), self.ranking, console)
-        job = Job(
-            agenda, total, folder, TrialData(data, test), load_all_data, (table, display), mirror
+        trial_set = TrialSet(
+            source, total, folder, TrialData(data, test), load_all_data, (table, display), mirror
         )
         with display:
             try:
-                machine.run(job)
+                runner.run(trial_set)
             finally:
                 table.on_idle()
-        self.left = total - agenda.finished_count
+        self.left = total - source.finished_count
 
     def _record_opening(self) -> None:
         """Before it is done: an opening that was killed is one too."""

@@ -12,7 +12,7 @@ from study.results.study_record import stored_config
 from study.search.optuna_trials import recorded_proposals, records_of
 from study.search.trial_plan import middle
 from study.settings.study_config import StudyConfig
-from study.storage.mirror import copied
+from study.storage.mirror import local_copy
 from study.system.errors import InputError
 from study.system.hardware import usable_cpus, usable_gpus
 from study.tasks.task import SearchData, Task
@@ -27,7 +27,7 @@ def to_replay(
     """The proposals of the study that is to be replayed, if one is."""
     if not (config.replay and before):
         return []
-    with copied(config.replay) as folder:
+    with local_copy(config.replay) as folder:
         stored = stored_config(folder, before)
         return recorded_proposals(records_of(stored, before.get("optuna_study")), space)
 

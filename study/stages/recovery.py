@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from study.results.reader import read_curves
-from study.search.optuna_trials import Ledger
+from study.search.optuna_trials import OptunaTrials
 from study.search.proposal import Proposal
 from study.settings.study_config import StudyConfig
 from study.storage.checkpoints import find_checkpoint, find_history, trials_with_folders
@@ -14,24 +14,26 @@ from study.system.errors import InputError
 from study.training.history import History
 
 
-def finished_before(config: StudyConfig, ledger: Ledger) -> Iterator[tuple[Proposal, History]]:
-    """How each finished trial ended, from the ledger, and its curve, from the table of them.
+def finished_before(
+    config: StudyConfig, optuna_trials: OptunaTrials
+) -> Iterator[tuple[Proposal, History]]:
+    """How each finished trial ended, from the Optuna study, and its curve, from the table of them.
 
     Or from its checkpoint, where a kill came before the table was written.
 
     Raises:
-        InputError: the ledger lacks trials that have checkpoints, or is damaged.
+        InputError: the Optuna study lacks trials that have checkpoints, or is damaged.
     """
-    checkpoints, count = config.place / CHECKPOINTS, ledger.proposed_count
+    checkpoints, count = config.place / CHECKPOINTS, optuna_trials.proposed_count
     lost = [number for number in trials_with_folders(checkpoints) if number >= count]
     if lost:
         raise InputError(
-            f"{ledger.where} has been cut short: it lacks trial {min(lost)}, "
+            f"{optuna_trials.where} has been cut short: it lacks trial {min(lost)}, "
             "which has a checkpoint; put a copy of it back, or start another study with another "
             "--name"
         )
     table = read_curves(config.folder)
-    for proposal, history in ledger.finished():
+    for proposal, history in optuna_trials.finished():
         digest = proposal.run_config(config).digest()
         curve = table.get(proposal.number, [])
         if not curve and (found := find_history(checkpoints, proposal.number, digest)):
@@ -40,7 +42,7 @@ def finished_before(config: StudyConfig, ledger: Ledger) -> Iterator[tuple[Propo
 
 
 def what_was_found(
-    config: StudyConfig, ledger: Ledger, finished: Sequence[tuple[Proposal, History]]
+    config: StudyConfig, optuna_trials: OptunaTrials, finished: Sequence[tuple[Proposal, History]]
 ) -> list[str]:
     """Three lines: what has finished, what goes on and from where, and what is damaged."""
     statuses = Counter(history.status for _, history in finished)
@@ -51,7 +53,7 @@ def what_was_found(
         for proposal, history in finished
         if history.epochs and not history.curve
     ]
-    for number, proposal in ledger.open_proposals().items():
+    for number, proposal in optuna_trials.open_proposals().items():
         epoch = 0
         if proposal:
             digest = proposal.run_config(config).digest()

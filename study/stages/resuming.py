@@ -11,7 +11,7 @@ from typing import Any
 from study.results.study_json import STUDY_JSON, read_study_json
 from study.results.study_record import COMMAND, stored_config
 from study.settings.study_config import MACHINE, OF_ONE_RUN, StudyConfig
-from study.storage.storage_path import place, prove
+from study.storage.storage_path import check_usable, place
 from study.system import command_line
 from study.system.errors import InputError
 
@@ -46,7 +46,7 @@ def _holds_study(config: StudyConfig) -> bool:
     where = config.place
     if isinstance(where, Path):
         return os.path.lexists(where / STUDY_JSON)  # Path.exists() raises where it may not look
-    prove(place(config.storage or ""))
+    check_usable(place(config.storage or ""))
     return (where / STUDY_JSON).exists()
 
 

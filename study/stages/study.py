@@ -17,7 +17,7 @@ from study.results.study_record import describe, stored_space
 from study.results.writer import ResultTables
 from study.search.database import Database
 from study.search.journal_file import refuse_trials_without_description
-from study.search.optuna_trials import Ledger, records_of
+from study.search.optuna_trials import OptunaTrials, records_of
 from study.search.proposal import Proposal
 from study.search.trial_plan import Plan
 from study.settings.study_config import StudyConfig
@@ -33,7 +33,7 @@ from study.stages.preparation import (
 from study.stages.recovery import finished_before, what_was_found
 from study.stages.reporting import finish_report, resume_command, start_report
 from study.stages.session import catch_up, locked_folder
-from study.storage.mirror import Mirror, naming
+from study.storage.mirror import Mirror, reported_as
 from study.storage.storage_path import CHECKPOINTS
 from study.system.errors import StudyError
 from study.system.hardware import now
@@ -46,7 +46,7 @@ from study.training.check_task import check_task, refuse_other
 from study.training.history import History
 
 if TYPE_CHECKING:
-    from study.execution.trial_runner import Machine
+    from study.execution.trial_runner import TrialRunner
 
 
 def carry_out(
@@ -64,7 +64,7 @@ def carry_out(
         return _carry_out(config, config, before, optuna_study)
     with TemporaryDirectory(prefix="lr-schedule-study-") as out:
         here = replace(config, out=Path(out))
-        with naming(here.folder, here.location):
+        with reported_as(here.folder, here.location):
             return _carry_out(config, here, before, optuna_study)
 
 
@@ -105,16 +105,16 @@ def _carry_out(
     description.setdefault("trace", trace)
     space = stored_space(description)
     # Here, not above: Ray takes seconds to import, and bad input should not wait for it.
-    from study.execution.trial_runner import Machine
+    from study.execution.trial_runner import TrialRunner
 
     interrupt = Interrupt(config.budget_seconds())
-    with Machine(config, source, interrupt, resume_command(config)) as machine:
+    with TrialRunner(config, source, interrupt, resume_command(config)) as runner:
         if not (config.dry_run or description["ended"]):
-            machine.start()  # while optimizers are made, for which torch imports a good deal
+            runner.start()  # while optimizers are made, for which torch imports a good deal
         check_resume(task, data, trial_run(config, task), config.device_here)
         check_families(space, horizon)
         if config.address != "local" and not (config.dry_run or description["ended"]):
-            config = machine.join()
+            config = runner.join()
         recorded = to_replay(config, before, space)
         if config.dry_run and not config.resume:
             refuse_trials_without_description(config.folder)
@@ -125,7 +125,7 @@ def _carry_out(
             mirror.pull(to_write=not config.dry_run)
             proposals = recorded[: config.num_trials]
             parts = (task, data, space, description, proposals, mirror)
-            return _run(config, machine, interrupt, *parts)
+            return _run(config, runner, interrupt, *parts)
 
 
 def _loggers(config: StudyConfig, description: Mapping[str, Any]) -> list[TrialLogger]:
@@ -137,7 +137,7 @@ def _loggers(config: StudyConfig, description: Mapping[str, Any]) -> list[TrialL
 
 def _run(
     config: StudyConfig,
-    machine: "Machine",
+    runner: "TrialRunner",
     interrupt: Interrupt,
     task: Task,
     data: SearchData,
@@ -146,7 +146,7 @@ def _run(
     proposals: Sequence[Mapping[str, Any]],
     mirror: Mirror,
 ) -> int:
-    from study.execution.job import Job
+    from study.execution.trial_set import TrialSet
     from study.stages.confirming import Confirmation, add_replicates, outcomes  # which imports Ray
 
     console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
@@ -155,15 +155,15 @@ def _run(
     add_replicates(description)
     plan = Plan(space, config.allocation, config.sampler)
     records = records_of(config, description.get("optuna_study"))
-    ledger = Ledger(records, plan, ranking, config.seed, bool(config.resume))
-    before = list(finished_before(config, ledger))
+    optuna_trials = OptunaTrials(records, plan, ranking, config.seed, bool(config.resume))
+    before = list(finished_before(config, optuna_trials))
     if config.resume:
-        for line in what_was_found(config, ledger, before):
+        for line in what_was_found(config, optuna_trials, before):
             console.print(line)
     console.print(_plan(config, space, description, done=len(before)))
     if config.dry_run:
         return 0
-    ledger.replay(proposals)
+    optuna_trials.replay(proposals)
     loggers = _loggers(config, description)
     write_study_json(config.folder, description)
     mirror.push()
@@ -174,12 +174,20 @@ def _run(
         with display, ExitStack() as stack:
             observers = [tables, display, *map(stack.enter_context, loggers)]
             try:
-                load, stops = load_for_search, config.trial_scheduler != "fifo"
-                parts = (ledger, total, checkpoints, TrialData(data), load, observers, mirror)
-                machine.run(Job(*parts, ledger if stops else None))
+                trials = TrialSet(
+                    source=optuna_trials,
+                    total=total,
+                    checkpoints=checkpoints,
+                    data=TrialData(data),
+                    load=load_for_search,
+                    observers=observers,
+                    mirror=mirror,
+                    condemning=None if config.trial_scheduler == "fifo" else optuna_trials,
+                )
+                runner.run(trials)
             finally:
                 tables.write()
-        done = ledger.finished_count
+        done = optuna_trials.finished_count
         left = f"after {done} of {total} trials" if done < total else ""
         if done:
             console.print(f"best: {display.best()}")
@@ -187,7 +195,7 @@ def _run(
             description["searched"] = description.get("searched") or now()
             confirmation = Confirmation(config, ranking, description, tables.finished)
             if confirmation.left and not interrupt.stopping:
-                confirmation.run(machine, task, data, interrupt, console, mirror)
+                confirmation.run(runner, task, data, interrupt, console, mirror)
             left = f"with {confirmation.left} replicates left" if confirmation.left else ""
     status = _ended(config, interrupt, left, description)
     mirror.push()
@@ -195,7 +203,7 @@ def _run(
     if status or not done:
         return status
     report = start_report(config.location)
-    machine.stop()  # while it is drawn
+    runner.stop()  # while it is drawn
     return finish_report(report, config.location)
 
 

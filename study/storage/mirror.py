@@ -28,7 +28,7 @@ R = TypeVar("R")
 
 
 @contextlib.contextmanager
-def copied(location: str | Path) -> Iterator[Path]:
+def local_copy(location: str | Path) -> Iterator[Path]:
     """The folder of a study or of a sweep, copied here if it is in a storage.
 
     Its checkpoints, its report and its logs stay there.
@@ -43,12 +43,12 @@ def copied(location: str | Path) -> Iterator[Path]:
     with TemporaryDirectory(prefix="lr-schedule-study-") as parent:
         folder = Path(parent) / source.name
         pull(source, folder, NOT_READ)
-        with naming(folder, source.url):
+        with reported_as(folder, source.url):
             yield folder
 
 
 @contextlib.contextmanager
-def naming(folder: Path, where: str) -> Iterator[None]:
+def reported_as(folder: Path, where: str) -> Iterator[None]:
     """Have errors say where a study is, not where its copy is."""
     try:
         yield

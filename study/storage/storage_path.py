@@ -13,7 +13,7 @@ import pyarrow as pa
 from pyarrow.fs import FileSelector, FileSystem, FileType, FSSpecHandler, PyFileSystem
 
 from study.storage.urls import OPTIONS, below, is_url
-from study.system.errors import InputError, said
+from study.system.errors import InputError, summary
 
 CHECKPOINTS, FINALISTS = "checkpoints", "finalists"
 """The folders of a study in which workers keep its trials and its finalists' replicates."""
@@ -140,7 +140,7 @@ def absolute(where: Place) -> Place:
     return where.absolute() if isinstance(where, Path) else where
 
 
-def prove(where: Place) -> None:
+def check_usable(where: Place) -> None:
     """Write a file, read it, and delete it.
 
     Raises:
@@ -173,7 +173,7 @@ def _filesystem(url: str) -> tuple[FileSystem, str]:
 
 def unusable(where: str, error: Exception) -> InputError:
     """What is said of a storage that cannot be used."""
-    reason = re.sub(r" \(Request ID: .*?\)", "", said(error))
+    reason = re.sub(r" \(Request ID: .*?\)", "", summary(error))
     return InputError(
         f"the storage {where!r} cannot be used: {reason}; it must be a folder, or a URL like "
         "s3://bucket/prefix of a bucket that is there, for which this machine has credentials"

@@ -36,7 +36,7 @@ class CutShortError(StudyError):
     """What runs the trials ended before its time; with what to type next, it is a StudyError."""
 
 
-def said(error: BaseException) -> str:
+def summary(error: BaseException) -> str:
     """An error's kind and the last line of what it says."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
@@ -54,7 +54,7 @@ def blamed(what: str) -> Iterator[None]:
     except (InputError, StudyError):
         raise
     except Exception as error:
-        raise InputError(f"{what} raised {said(error)}") from error
+        raise InputError(f"{what} raised {summary(error)}") from error
 
 
 def failed(error: OSError, otherwise: object = "") -> str:
@@ -64,7 +64,7 @@ def failed(error: OSError, otherwise: object = "") -> str:
     """
     file = error.filename if error.filename is not None else otherwise
     named = f"{str(file)!r}: " if file != "" else ""
-    return f"{named}{error.strerror or said(error)}; {remedy(error.errno)}"
+    return f"{named}{error.strerror or summary(error)}; {remedy(error.errno)}"
 
 
 def remedy(number: int | None) -> str:

@@ -26,7 +26,7 @@ import tyro
 
 from search_spaces import nearest
 from study.system.command_line import parse
-from study.system.errors import InputError, StudyError, said
+from study.system.errors import InputError, StudyError, summary
 from study.system.seeding import seed_everything
 from study.tasks import TASKS
 from study.tasks.task import Task
@@ -83,7 +83,9 @@ class TaskSource:
         try:
             module = self._imported(place)
         except (Exception, SystemExit) as error:
-            raise InputError(f"--task {self.spec!r} cannot be imported: {said(error)}") from error
+            raise InputError(
+                f"--task {self.spec!r} cannot be imported: {summary(error)}"
+            ) from error
         function = getattr(module, name, None)
         if not callable(function) or inspect.isclass(function):
             functions = [key for key, value in vars(module).items() if inspect.isfunction(value)]
@@ -95,7 +97,7 @@ class TaskSource:
         except (InputError, StudyError):
             raise
         except (Exception, SystemExit) as error:
-            raise InputError(f"--task {self.spec!r}: {name}() raised {said(error)}") from error
+            raise InputError(f"--task {self.spec!r}: {name}() raised {summary(error)}") from error
         if not isinstance(task, Task):
             raise InputError(
                 f"--task {self.spec!r}: {name}() must return a study.task.Task, "
@@ -246,4 +248,6 @@ def _parsed(function: Callable[..., Task], spec: str, arguments: tuple[str, ...]
     except InputError as error:
         raise InputError(f"--task-args: {str(error).partition(' (see ')[0]}") from error
     except Exception as error:  # annotations that cannot be resolved
-        raise InputError(f"--task {spec!r}: its signature cannot be read: {said(error)}") from error
+        raise InputError(
+            f"--task {spec!r}: its signature cannot be read: {summary(error)}"
+        ) from error

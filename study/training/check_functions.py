@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
-from study.system.errors import said
+from study.system.errors import summary
 from study.system.seeding import seed_everything
 from study.tasks.check_data import call, wrong
 from study.tasks.fingerprint import Trace
@@ -101,7 +101,7 @@ def check_targets(task: Task, name: str, outputs: Tensor, targets: Tensor) -> No
                 task.loss(zeros, some)
         except IndexError as error:
             raise wrong(
-                task, f"{name} targets do not fit outputs of shape {tuple(shape)}: {said(error)}"
+                task, f"{name} targets do not fit outputs of shape {tuple(shape)}: {summary(error)}"
             ) from error
         except Exception:
             return

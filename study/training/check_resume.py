@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from study.system.errors import InputError, said
+from study.system.errors import InputError, summary
 from study.tasks.check_data import call, wrong
 from study.tasks.task import SearchData, Task
 from study.training.check_functions import MODEL
@@ -73,7 +73,7 @@ def _through_a_file(task: Task, run: TrainingRun) -> dict[str, Any]:
         held = re.search(r"GLOBAL (\S+)", str(error))
         raise wrong(
             task,
-            f"state_dict() of {MODEL}'s model holds {held[1] if held else said(error)}, which "
+            f"state_dict() of {MODEL}'s model holds {held[1] if held else summary(error)}, which "
             "torch.load(weights_only=True) refuses; let get_extra_state() return tensors, numbers, "
             "strings, lists and dicts",
         ) from error

@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.utils.data import Dataset
 
-from study.system.errors import ChangedTaskError, InputError, said
+from study.system.errors import ChangedTaskError, InputError, summary
 from study.system.seeding import seed_everything
 from study.tasks.check_data import call, wrong
 from study.tasks.fingerprint import Trace, describe_trace, difference
@@ -120,7 +120,7 @@ def refuse_other(task: Task, before: Mapping[str, Any], now: Mapping[str, Any]) 
     try:
         found = difference(before, now)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"study.json is damaged: trace: {said(error)}") from error
+        raise InputError(f"study.json is damaged: trace: {summary(error)}") from error
     if found:
         raise ChangedTaskError(
             f"task {task.name!r} does not train on what this study began with: {found}; put its "

@@ -242,11 +242,11 @@ PARAMETERS: dict[str, Any] = {
 def test_the_ledger_adds_up_what_each_family_was_given() -> None:
     outcomes = [*completed(0.9), ("step", "diverged", 0.0), ("constant", "stopped", 0.5)]
     trials = made_up(*outcomes, epochs=[10, 3, 5], steps=[100, 30, 50], **PARAMETERS)
-    ledger = fairness(trials, SPACE)
+    optuna_trials = fairness(trials, SPACE)
     names = ["family", "trials", "epochs", "steps", "seconds"]
     names += ["completed", "diverged", "failed", "stopped", "dimensions"]
-    assert list(ledger) == names
-    assert ledger.values.tolist() == [
+    assert list(optuna_trials) == names
+    assert optuna_trials.values.tolist() == [
         ["step", 2, 13, 130, 5.0, 1, 1, 0, 0, 4],
         ["constant", 1, 5, 50, 2.5, 0, 0, 0, 1, 1],
         ["free", 0, 0, 0, 0.0, 0, 0, 0, 0, 0],
@@ -280,8 +280,8 @@ def test_equal_treatment_needs_no_words() -> None:
 
 
 def test_unequal_trials_are_named() -> None:
-    ledger = ledger_of(step=(5, 10, 0, 2), one_cycle=(11, 110, 0, 2), constant=(2, 20, 0, 2))
-    assert unfair(ledger) == [
+    optuna_trials = ledger_of(step=(5, 10, 0, 2), one_cycle=(11, 110, 0, 2), constant=(2, 20, 0, 2))
+    assert unfair(optuna_trials) == [
         "Families had 2 to 11 trials (one_cycle most, constant least); --allocation balanced gives "
         "each the same."
     ]
@@ -296,8 +296,8 @@ def test_unequal_training_is_named() -> None:
 
 
 def test_unequal_dimensions_and_failures_are_named() -> None:
-    ledger = ledger_of(step=(4, 40, 1, 5), constant=(4, 40, 0, 1), cosine=(4, 40, 2, 3))
-    assert unfair(ledger) == [
+    optuna_trials = ledger_of(step=(4, 40, 1, 5), constant=(4, 40, 0, 1), cosine=(4, 40, 2, 3))
+    assert unfair(optuna_trials) == [
         "Families have 1 to 5 searched parameters: with equal trials, those with more are searched "
         "less densely.",
         "3 trials failed (step, cosine), which says nothing of the schedules.",

@@ -81,8 +81,8 @@ def test_a_control_that_was_not_searched_is_no_finalist() -> None:
 def test_replicates_are_paired_and_their_seeds_are_fresh(tmp_path: Path) -> None:
     finalists = choose(FINISHED, ACCURACY, 3)
     planned, places = replicates_of(finalists, 5, 7)
-    agenda = Planned(planned, tmp_path)
-    runs = [agenda.propose() for _ in range(15)]
+    source = Planned(planned, tmp_path)
+    runs = [source.propose() for _ in range(15)]
     assert [one.number for one in runs] == list(range(15))
     assert [one.family for one in runs] == ["cosine", "step", "constant"] * 5
     assert [one.seed for one in runs] == [replicate_seed(7, j) for j in range(5) for _ in "abc"]
@@ -228,9 +228,9 @@ class Runs:
         self.ended: list[int] = []
         self.steps_left = 10**9
         self.outcome = History("completed", [EpochRecord(1, 9, 0.1, 1, 1, 0.5, 1)])
-        monkeypatch.setattr("study.execution.trial_runner.Machine.start", lambda _: None)
+        monkeypatch.setattr("study.execution.trial_runner.TrialRunner.start", lambda _: None)
         monkeypatch.setattr(
-            "study.execution.trial_runner.Machine.run", lambda _, job: self.run(job)
+            "study.execution.trial_runner.TrialRunner.run", lambda _, trial_set: self.run(trial_set)
         )
         monkeypatch.setattr("study.stages.study.start_report", lambda _: None)
         monkeypatch.setattr("study.stages.study.finish_report", lambda *_: 0)
@@ -248,14 +248,14 @@ class Runs:
         if self.steps_left < 0:
             raise Killed
 
-    def run(self, job: Any) -> None:
+    def run(self, trial_set: Any) -> None:
         self.step()
-        runs = [*job.agenda.unfinished()]
-        runs += [job.agenda.propose() for _ in range(job.total - len(runs))]
+        runs = [*trial_set.source.unfinished()]
+        runs += [trial_set.source.propose() for _ in range(trial_set.total - len(runs))]
         self.ended = [one.number for one in runs]
         for one in runs:
-            job.agenda.finish(one.number, self.outcome)
-            job.observers[0].on_trial_end(one, self.outcome)
+            trial_set.source.finish(one.number, self.outcome)
+            trial_set.observers[0].on_trial_end(one, self.outcome)
         self.step()
 
 

@@ -398,7 +398,7 @@ def test_a_folder_of_another_user_is_one_line(
     undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Who may not read the packages here cannot start Ray, and that is not what is tested.
-    monkeypatch.setattr("study.execution.trial_runner.Machine.start", lambda _: None)
+    monkeypatch.setattr("study.execution.trial_runner.TrialRunner.start", lambda _: None)
     # Loaded now, for the same reason.
     importlib.import_module("torch._dynamo")  # by torch itself, for an optimizer
     splits = digits_task._splits()

@@ -200,7 +200,7 @@ def test_an_error_in_our_own_records_ends_the_study(
     def fail(*_: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("study.search.optuna_trials.Ledger.finish", fail)
+    monkeypatch.setattr("study.search.optuna_trials.OptunaTrials.finish", fail)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         study("--num-trials", 4, "--epochs", 1)
 

@@ -251,9 +251,9 @@ def test_on_aws_ray_starts_what_the_file_says_and_opens_nothing(aws: Any) -> Non
     for kind in types:
         provider.create_node(types[kind]["node_config"], {"ray-node-type": kind}, 1)
     found = [
-        (machine["InstanceType"], machine.get("InstanceLifecycle"))
+        (runner["InstanceType"], runner.get("InstanceLifecycle"))
         for reservation in aws.describe_instances()["Reservations"]
-        for machine in reservation["Instances"]
+        for runner in reservation["Instances"]
     ]
     assert found == [("m7i.large", None), ("g6.xlarge", "spot")]
 

@@ -13,11 +13,11 @@ import psutil
 import pytest
 
 from study.execution import active_trials
-from study.execution.active_trials import Execution
+from study.execution.active_trials import ActiveTrials
 from study.execution.environment import ENVIRONMENT
-from study.execution.job import Job
 from study.execution.ray_session import Connection, RayLost
-from study.execution.tune_adapters import LedgerCallback
+from study.execution.trial_set import TrialSet
+from study.execution.tune_adapters import TuneCallback
 from study.search.proposal import Proposal
 from study.settings.study_config import StudyConfig
 from study.stages.confirming import Planned
@@ -35,15 +35,15 @@ RUNS = [Proposal(number, "constant", {"peak_lr": 0.1}, number) for number in ran
 SIZES = "RuntimeError: size {0} of <X object at 0x7f{0}a> of pid={0}"
 
 
-def begun(folder: Path, total: int = len(RUNS)) -> tuple[Execution, Seen]:
+def begun(folder: Path, total: int = len(RUNS)) -> tuple[ActiveTrials, Seen]:
     """A job of six runs, of which an earlier process may have left some in the folder."""
     seen, mirror = Seen(), Mirror(folder, folder)
     nothing: Any = None
-    agenda = Planned(RUNS[:total], folder)
-    job = Job(agenda, total, folder, nothing, lambda *_: nothing, (seen,), mirror)
-    execution = Execution(CONFIG, job, Interrupt())
-    execution.adopt_unfinished()
-    return execution, seen
+    source = Planned(RUNS[:total], folder)
+    trial_set = TrialSet(source, total, folder, nothing, lambda *_: nothing, (seen,), mirror)
+    active = ActiveTrials(CONFIG, trial_set, Interrupt())
+    active.resume_unfinished()
+    return active, seen
 
 
 def left(folder: Path, number: int, status: Status, epochs: int) -> None:
@@ -54,27 +54,27 @@ def left(folder: Path, number: int, status: Status, epochs: int) -> None:
     write_checkpoint(checkpoint, {}, history, RUNS[number].run_config(CONFIG).digest())
 
 
-def ended(execution: Execution, *outcomes: str) -> None:
+def ended(active: ActiveTrials, *outcomes: str) -> None:
     """Runs end so: with a status, or failed with an error."""
     for outcome in outcomes:
-        proposal, _ = execution.next_trial()
+        proposal, _ = active.next_trial()
         history = History("failed", error=outcome)
         if outcome in ("completed", "diverged"):
             history = History("completed" if outcome == "completed" else "diverged", [RECORD])
-        execution.finish(proposal.number, history)
+        active.finish(proposal.number, history)
 
 
 ALIKE = [SIZES.format(number) for number in (16, 256, 9)]
 
 
 def test_equal_failures_from_the_start_end_it_before_the_rest_fails_too(tmp_path: Path) -> None:
-    execution, seen = begun(tmp_path)
-    ended(execution, *ALIKE[:2])
-    assert not execution.stopping
-    ended(execution, ALIKE[2])
-    assert execution.stopping
-    assert isinstance(execution.error, CutShortError)
-    assert ALIKE[2] in str(execution.error), "with its reason"
+    active, seen = begun(tmp_path)
+    ended(active, *ALIKE[:2])
+    assert not active.stopping
+    ended(active, ALIKE[2])
+    assert active.stopping
+    assert isinstance(active.error, CutShortError)
+    assert ALIKE[2] in str(active.error), "with its reason"
     assert [history.status for history in seen.histories.values()] == ["failed"] * 3
 
 
@@ -89,41 +89,41 @@ def test_equal_failures_from_the_start_end_it_before_the_rest_fails_too(tmp_path
     ],
 )
 def test_what_is_no_row_of_equal_failures_goes_on(tmp_path: Path, outcomes: list[str]) -> None:
-    execution, _ = begun(tmp_path)
-    ended(execution, *outcomes)
-    assert not execution.stopping
+    active, _ = begun(tmp_path)
+    ended(active, *outcomes)
+    assert not active.stopping
 
 
 def test_where_nothing_is_left_nothing_is_ended(tmp_path: Path) -> None:
     """That all have failed is said of the whole study then."""
-    execution, _ = begun(tmp_path, total=3)
-    ended(execution, *ALIKE)
-    assert not execution.stopping
+    active, _ = begun(tmp_path, total=3)
+    ended(active, *ALIKE)
+    assert not active.stopping
 
 
 def test_a_resume_counts_its_own_failures(tmp_path: Path) -> None:
     for number in range(3):
         left(tmp_path, number, "failed", epochs=0)
-    execution, seen = begun(tmp_path)
+    active, seen = begun(tmp_path)
     assert len(seen.histories) == 3, "they stay failed"
-    assert not execution.stopping
-    ended(execution, *ALIKE[:2])
-    assert not execution.stopping
+    assert not active.stopping
+    ended(active, *ALIKE[:2])
+    assert not active.stopping
 
 
 def test_the_epochs_of_an_earlier_process_are_told(tmp_path: Path) -> None:
     left(tmp_path, 0, "running", epochs=2)
     left(tmp_path, 1, "completed", epochs=3)
     _, seen = begun(tmp_path)
-    assert seen.adopted_epochs == 5
+    assert seen.resumed_epochs == 5
 
 
 def test_a_step_that_failed_is_no_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    execution, seen = begun(tmp_path)
+    active, seen = begun(tmp_path)
     epochs: list[tuple[object, ...]] = []
     monkeypatch.setattr(seen, "on_epoch", lambda *told: epochs.append(told))
-    execution.next_trial()
-    callback, trial = LedgerCallback(execution), a_trial(0)
+    active.next_trial()
+    callback, trial = TuneCallback(active), a_trial(0)
     for result in ({"samples": 50, "record": asdict(RECORD)}, {"samples": 0, "record": None}):
         callback.on_trial_result(0, [], trial, result)
     assert epochs == [(RUNS[0], RECORD, 50)]
@@ -134,34 +134,36 @@ def a_trial(number: int) -> Any:
 
 
 @pytest.fixture
-def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Execution, Seen]:
+def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[ActiveTrials, Seen]:
     """A job on a Ray that is there, and patience with it that has run out."""
     monkeypatch.setattr(active_trials, "WORKER_SECONDS", 0)
-    execution, seen = begun(tmp_path)
-    execution.connection = Connection(tmp_path / "logs")
-    return execution, seen
+    active, seen = begun(tmp_path)
+    active.connection = Connection(tmp_path / "logs")
+    return active, seen
 
 
-def test_that_no_worker_comes_is_said_once(watched: tuple[Execution, Seen], tmp_path: Path) -> None:
-    execution, seen = watched
-    callback = LedgerCallback(execution)
+def test_that_no_worker_comes_is_said_once(
+    watched: tuple[ActiveTrials, Seen], tmp_path: Path
+) -> None:
+    active, seen = watched
+    callback = TuneCallback(active)
     callback.on_step_end(0, [])
     assert not seen.notes, "nothing waits for one"
-    execution.next_trial()
+    active.next_trial()
     for _ in range(3):
         callback.on_step_end(0, [])
     (note,) = seen.notes
     assert note.startswith("no worker has started after 0 s")
     assert str(tmp_path / "logs") in note
-    assert not execution.stopping, "one may come yet"
+    assert not active.stopping, "one may come yet"
 
 
-def test_where_a_worker_has_come_nothing_is_said(watched: tuple[Execution, Seen]) -> None:
-    execution, seen = watched
-    proposal, _ = execution.next_trial()
-    LedgerCallback(execution).on_trial_start(0, [], a_trial(proposal.number))
-    execution.next_trial()
-    execution.look_around()
+def test_where_a_worker_has_come_nothing_is_said(watched: tuple[ActiveTrials, Seen]) -> None:
+    active, seen = watched
+    proposal, _ = active.next_trial()
+    TuneCallback(active).on_trial_start(0, [], a_trial(proposal.number))
+    active.next_trial()
+    active.look_around()
     assert not seen.notes
 
 
@@ -185,14 +187,14 @@ def test_where_ray_has_died_no_trial_is_blamed(
     tmp_path: Path, death: Callable[[], psutil.Process]
 ) -> None:
     """And Ray Tune, which would wait for it, is left at once: no Exception is raised."""
-    execution, seen = begun(tmp_path)
+    active, seen = begun(tmp_path)
     here = psutil.Process()
-    execution.connection = Connection(tmp_path, {"raylet": here, "gcs_server": here})
-    callback = LedgerCallback(execution)
+    active.connection = Connection(tmp_path, {"raylet": here, "gcs_server": here})
+    callback = TuneCallback(active)
     callback.on_step_end(0, [])
-    proposal, _ = execution.next_trial()
+    proposal, _ = active.next_trial()
     dead = death()
-    execution.connection = Connection(tmp_path, {"raylet": here, "gcs_server": dead})
+    active.connection = Connection(tmp_path, {"raylet": here, "gcs_server": dead})
     with pytest.raises(RayLost, match="its gcs_server is gone"):
         callback.on_step_end(0, [])
     with pytest.raises(RayLost, match="its gcs_server is gone"):

@@ -14,7 +14,7 @@ from ray.cluster_utils import Cluster
 
 import analysis
 from study.execution import capacity
-from study.execution.capacity import fitted, slots
+from study.execution.capacity import fit_to_cluster, max_parallel
 from study.settings.study_config import StudyConfig
 from study.system.errors import InputError
 from tests.conftest import run_command
@@ -187,21 +187,21 @@ def test_trials_fit_onto_single_nodes(
 ) -> None:
     """A trial never has parts of two; what is asked for is what the cluster is to grow to."""
     monkeypatch.setattr(capacity, "_rooms", lambda: MIXED)
-    assert slots(on(**settings)) == expected
+    assert max_parallel(on(**settings)) == expected
 
 
 def test_gpus_are_used_where_the_cluster_has_some(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capacity, "_rooms", lambda: MIXED)
-    assert fitted(on()).gpus_per_trial == 0.25
-    assert fitted(on(gpus_per_trial=0.0)).device == "cpu"
+    assert fit_to_cluster(on()).gpus_per_trial == 0.25
+    assert fit_to_cluster(on(gpus_per_trial=0.0)).device == "cpu"
     monkeypatch.setattr(capacity, "_rooms", lambda: [{"CPU": 2.0}])
-    assert fitted(on()).device == "cpu"
+    assert fit_to_cluster(on()).device == "cpu"
     with pytest.raises(
         InputError, match=r"no node .* 1 CPUs and 0\.25 GPUs; ask for less, or give"
     ):
-        fitted(on(require_gpu=True))
-    waiting = fitted(on(require_gpu=True, max_concurrent=8))
-    assert (waiting.gpus_per_trial, slots(waiting)) == (0.25, 8)
+        fit_to_cluster(on(require_gpu=True))
+    waiting = fit_to_cluster(on(require_gpu=True, max_concurrent=8))
+    assert (waiting.gpus_per_trial, max_parallel(waiting)) == (0.25, 8)
 
 
 def test_a_cpu_is_not_trained_on_where_a_gpu_is_required(tmp_path: Path) -> None:

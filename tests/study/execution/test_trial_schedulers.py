@@ -9,11 +9,11 @@ import pytest
 from optuna.trial import TrialState
 
 from search_spaces import SearchSpace
-from study.execution.active_trials import Execution
-from study.execution.job import Job
+from study.execution.active_trials import ActiveTrials
 from study.execution.trial_schedulers import SPARED, WithinFamily
+from study.execution.trial_set import TrialSet
 from study.search.interfaces import TrialObserver
-from study.search.optuna_trials import Ledger
+from study.search.optuna_trials import OptunaTrials
 from study.search.proposal import Proposal
 from study.search.trial_plan import Plan
 from study.settings.study_config import StudyConfig
@@ -36,15 +36,15 @@ class Played:
 
     def __init__(self, folder: Path, ranking: Ranking = ACCURACY, resuming: bool = False) -> None:
         plan = Plan(SearchSpace(("cosine", "step"), (0.01, 1.0)), "balanced")
-        self.ledger = Ledger(folder, plan, ranking, 0, resuming)
-        self.scheduler = WithinFamily(self.ledger, CONFIG)
+        self.optuna_trials = OptunaTrials(folder, plan, ranking, 0, resuming)
+        self.scheduler = WithinFamily(self.optuna_trials, CONFIG)
 
     def play(self, values: list[float]) -> list[int | None]:
         """Trials that have these values after every epoch; the epochs after which they stopped."""
         return [self.play_one(value) for value in values]
 
     def play_one(self, value: float) -> int | None:
-        proposal = self.ledger.propose()
+        proposal = self.optuna_trials.propose()
         trial: Any = SimpleNamespace(
             config={"trial": proposal.number, "run": {"family": proposal.family}}
         )
@@ -57,7 +57,7 @@ class Played:
         else:
             history.status = "completed"
         self.scheduler.mark(proposal.number, history)
-        self.ledger.finish(proposal.number, history)
+        self.optuna_trials.finish(proposal.number, history)
         return epoch if history.status == "stopped" else None
 
     def spared(self, numbers: range) -> list[int]:
@@ -84,12 +84,12 @@ def test_a_tenth_of_the_condemned_ends_all_the_same(tmp_path: Path) -> None:
     spared = played.spared(range(count))
     assert 2 <= len(spared) <= 2 * count / SPARED
     played.play([1 - number / count for number in range(count)])  # ever worse: all are condemned
-    histories = {proposal.number: history for proposal, history in played.ledger.finished()}
+    histories = {proposal.number: history for proposal, history in played.optuna_trials.finished()}
     assert [number for number, one in histories.items() if one.status == "completed"] == sorted(
         {0, 1, *spared}
     )
     assert {one.condemned for number, one in histories.items() if number > 1} == {1}
-    states = [trial.state for trial in played.ledger._study.trials]
+    states = [trial.state for trial in played.optuna_trials._study.trials]
     assert states.count(TrialState.COMPLETE) == len({0, 1, *spared})
     assert states.count(TrialState.PRUNED) == count - len({0, 1, *spared})
 
@@ -111,36 +111,36 @@ class Seen(TrialObserver):
 
     def __init__(self) -> None:
         self.histories: dict[int, History] = {}
-        self.adopted_epochs = 0
+        self.resumed_epochs = 0
         self.notes: list[str] = []
 
     def on_trial_end(self, proposal: Proposal, history: History) -> None:
         self.histories[proposal.number] = history
 
     def on_trial_resume(self, proposal: Proposal, epochs: int) -> None:
-        self.adopted_epochs += epochs
+        self.resumed_epochs += epochs
 
     def on_message(self, line: str) -> None:
         self.notes.append(line)
 
 
-def resumed(config: StudyConfig, ledger: Ledger) -> tuple[Execution, Seen]:
+def resumed(config: StudyConfig, optuna_trials: OptunaTrials) -> tuple[ActiveTrials, Seen]:
     """The study as a new process takes it up, before Ray is started."""
     seen = Seen()
     no_data: Any = ()
-    job = Job(
-        ledger,
+    trial_set = TrialSet(
+        optuna_trials,
         9,
         config.folder / "c",
         no_data,
         load_for_search,
         (seen,),
         Mirror(config.folder, config.folder),
-        ledger,
+        optuna_trials,
     )
-    execution = Execution(config, job, Interrupt())
-    execution.adopt_unfinished()
-    return execution, seen
+    active = ActiveTrials(config, trial_set, Interrupt())
+    active.resume_unfinished()
+    return active, seen
 
 
 def test_a_condemned_trial_whose_stop_was_killed_is_stopped_by_the_resume(tmp_path: Path) -> None:
@@ -149,9 +149,9 @@ def test_a_condemned_trial_whose_stop_was_killed_is_stopped_by_the_resume(tmp_pa
     (tmp_path / "s" / "c").mkdir(parents=True)
     played = Played(tmp_path / "s")
     played.play([0.5, 0.5])
-    with_checkpoint, without = played.ledger.propose(), played.ledger.propose()
+    with_checkpoint, without = played.optuna_trials.propose(), played.optuna_trials.propose()
     for proposal in (with_checkpoint, without):
-        played.ledger.condemn(proposal.number, 1)
+        played.optuna_trials.condemn(proposal.number, 1)
     folder = (
         tmp_path
         / "s"
@@ -164,31 +164,31 @@ def test_a_condemned_trial_whose_stop_was_killed_is_stopped_by_the_resume(tmp_pa
     history = History(epochs=[EpochRecord(1, 10, 0.1, 1, 1, 0.4, 1)])
     write_checkpoint(folder, {}, history, with_checkpoint.run_config(config).digest())
     again = Played(tmp_path / "s", resuming=True)
-    execution, seen = resumed(config, again.ledger)
-    assert [proposal for proposal, _ in execution.adopted] == [without]
+    active, seen = resumed(config, again.optuna_trials)
+    assert [proposal for proposal, _ in active.resumed] == [without]
     assert {number: one.status for number, one in seen.histories.items()} == {2: "stopped"}
     assert seen.histories[2].condemned == 1
     trial: Any = SimpleNamespace(config={"trial": 3, "run": {"family": "step"}})
-    assert execution.scheduler is not None
+    assert active.scheduler is not None
     result = {"epoch": 1, "metric": 0.9}
-    assert execution.scheduler.on_trial_result(None, trial, result) == "STOP"
+    assert active.scheduler.on_trial_result(None, trial, result) == "STOP"
 
 
 def test_what_an_unfinished_trial_has_shown_is_remembered(tmp_path: Path) -> None:
     """Trials that begin after a resume are compared with those that go on, too."""
     config = replace(CONFIG, out=tmp_path, name="s")
     (tmp_path / "s" / "c").mkdir(parents=True)
-    running = Played(tmp_path / "s").ledger.propose()
+    running = Played(tmp_path / "s").optuna_trials.propose()
     folder = (
         tmp_path / "s" / "c" / "attempt-001" / trial_folder(running.number) / "checkpoint_000000"
     )
     folder.mkdir(parents=True)
     history = History(epochs=[EpochRecord(1, 10, 0.1, 1, 1, 0.9, 1)])
     write_checkpoint(folder, {}, history, running.run_config(config).digest())
-    execution, _ = resumed(config, Played(tmp_path / "s", resuming=True).ledger)
-    assert [proposal for proposal, _ in execution.adopted] == [running]
-    assert execution.scheduler is not None
-    assert execution.scheduler._falls_behind(running.family, 8, 1, 0.5)
+    active, _ = resumed(config, Played(tmp_path / "s", resuming=True).optuna_trials)
+    assert [proposal for proposal, _ in active.resumed] == [running]
+    assert active.scheduler is not None
+    assert active.scheduler._falls_behind(running.family, 8, 1, 0.5)
 
 
 def test_a_trial_that_diverged_is_one_that_others_are_compared_with(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from study.results.reader import read_tables
 from study.results.study_json import write_study_json
 from study.results.study_record import as_json, stored_space
 from study.results.writer import ResultTables
-from study.search.optuna_trials import Ledger
+from study.search.optuna_trials import OptunaTrials
 from study.search.proposal import Proposal
 from study.search.trial_plan import Plan, middle
 from study.settings.study_config import StudyConfig
@@ -249,14 +249,14 @@ def test_the_sampler_never_leaves_what_is_recorded(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # Optuna's, of a value that is out of its range
         space = SearchSpace(("constant", "schedule_free"), (1e-3, 1e-1))
-        ledger = Ledger(tmp_path, Plan(space), ACCURACY, 0)
+        optuna_trials = OptunaTrials(tmp_path, Plan(space), ACCURACY, 0)
         for _ in range(24):
-            proposal = ledger.propose()
+            proposal = optuna_trials.propose()
             rate = float(proposal.parameters["peak_lr"])
             low, high = FAMILIES[proposal.family].peak_range(space.peak_lr)
             assert low <= rate <= high
             record = EpochRecord(1, 9, rate, 1.0, 1.0, 0.9, 1.0)
-            ledger.finish(proposal.number, History("completed", [record]))
+            optuna_trials.finish(proposal.number, History("completed", [record]))
 
 
 def test_a_changed_range_of_peak_rates_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ from search_spaces import SearchSpace
 from study import run
 from study.search.database import Database
 from study.search.journal_file import JOURNAL
-from study.search.optuna_trials import Ledger, recorded_proposals
+from study.search.optuna_trials import OptunaTrials, recorded_proposals
 from study.search.trial_plan import Plan
 from study.settings.study_config import StudyConfig
 from study.stages.recovery import finished_before
@@ -177,7 +177,7 @@ def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     url: str = request.getfixturevalue("url")
     test_optuna_trials.in_database(url, monkeypatch)
 
-    def opened_there(folder: Path, resuming: bool = True) -> Ledger:
+    def opened_there(folder: Path, resuming: bool = True) -> OptunaTrials:
         return ledger_in(url, folder, resuming)
 
     def recorded_there(folder: Path, space: SearchSpace) -> object:
@@ -187,8 +187,8 @@ def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(test_recovery, "recorded_proposals", recorded_there)
 
 
-def ledger_in(url: str, folder: Path, resuming: bool) -> Ledger:
-    return Ledger(Database(url, folder.name, folder), Plan(SPACE), ACCURACY, 0, resuming)
+def ledger_in(url: str, folder: Path, resuming: bool) -> OptunaTrials:
+    return OptunaTrials(Database(url, folder.name, folder), Plan(SPACE), ACCURACY, 0, resuming)
 
 
 def refusal(*flags: object) -> str:
@@ -333,11 +333,11 @@ def test_a_study_that_is_gone_is_refused_by_name(url: str, tmp_path: Path) -> No
 
 def test_a_database_that_lacks_trials_is_refused(url: str, config: StudyConfig) -> None:
     (config.folder / JOURNAL).unlink()
-    ledger = ledger_in(url, config.folder, resuming=False)
-    ledger.propose()
+    optuna_trials = ledger_in(url, config.folder, resuming=False)
+    optuna_trials.propose()
     message = "study 's' in 'postgresql://.*' has been cut short: it lacks trial 3, which has"
     with pytest.raises(InputError, match=message):
-        list(finished_before(config, ledger))
+        list(finished_before(config, optuna_trials))
 
 
 def test_a_journal_in_the_folder_is_not_passed_over(url: str, config: StudyConfig) -> None:
@@ -349,24 +349,24 @@ def test_a_replay_goes_from_one_to_the_other(url: str, tmp_path: Path) -> None:
     for name in "abc":
         (tmp_path / name).mkdir()
     expected = play(opened(tmp_path / "a", resuming=False), 20)
-    ledger = ledger_in(url, tmp_path / "b", resuming=False)
-    ledger.replay(recorded_proposals(tmp_path / "a", SPACE))
-    assert play(ledger, 20) == expected
-    ledger = opened(tmp_path / "c", resuming=False)
-    ledger.replay(recorded_proposals(Database(url, "b", tmp_path / "b"), SPACE))
-    assert play(ledger, 20) == expected
+    optuna_trials = ledger_in(url, tmp_path / "b", resuming=False)
+    optuna_trials.replay(recorded_proposals(tmp_path / "a", SPACE))
+    assert play(optuna_trials, 20) == expected
+    optuna_trials = opened(tmp_path / "c", resuming=False)
+    optuna_trials.replay(recorded_proposals(Database(url, "b", tmp_path / "b"), SPACE))
+    assert play(optuna_trials, 20) == expected
     assert play(ledger_in(url, tmp_path / "d", resuming=False), 20) == expected, "by itself, too"
 
 
 def test_a_server_that_was_away_between_two_trials_is_found_again(
     server: Server, url: str, tmp_path: Path
 ) -> None:
-    ledger = ledger_in(url, tmp_path / "s", resuming=False)
-    ledger.finish(ledger.propose().number, ended("completed"))
-    number = ledger.propose().number
+    optuna_trials = ledger_in(url, tmp_path / "s", resuming=False)
+    optuna_trials.finish(optuna_trials.propose().number, ended("completed"))
+    number = optuna_trials.propose().number
     server.stop()
     with pytest.raises(StorageInternalError):
-        ledger.finish(number, ended("completed"))
+        optuna_trials.finish(number, ended("completed"))
     server.start()
     again = ledger_in(url, tmp_path / "s", resuming=True)
     assert (again.finished_count, list(again.open_proposals())) == (1, [number])
@@ -414,9 +414,9 @@ def test_a_kill_before_any_commit_changes_no_proposal(url: str, tmp_path: Path) 
     for commit in [*range(3, 25), *range(25, len(all_of_them), 37)]:
         folder, begun = tmp_path / str(commit), False
         with killed_before(commit), pytest.raises(Killed):
-            ledger = ledger_in(url, folder, resuming=False)
+            optuna_trials = ledger_in(url, folder, resuming=False)
             begun = True
-            play(ledger, 18)
+            play(optuna_trials, 18)
         hang_up(url)
         assert play(ledger_in(url, folder, resuming=begun), 18) == expected, commit
 

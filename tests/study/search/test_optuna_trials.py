@@ -23,9 +23,9 @@ from search_spaces import FAMILIES, GROUPS, SearchSpace, select
 from search_spaces.preflight import draw
 from study.search.database import Database
 from study.search.journal_file import JOURNAL, Records
-from study.search.optuna_trials import Ledger
+from study.search.optuna_trials import OptunaTrials
 from study.search.proposal import Proposal
-from study.search.sampler import GOOD, REMEMBERED, View
+from study.search.sampler import GOOD, REMEMBERED, VisibleTrials
 from study.search.trial_plan import STARTUP_TRIALS, Plan, middle
 from study.settings.choices import Allocation, Sampler
 from study.system.errors import InputError
@@ -62,11 +62,11 @@ def open_ledger(
     allocation: Allocation = "joint",
     sampler: Sampler = "tpe",
     name: str = "",
-) -> Ledger:
+) -> OptunaTrials:
     place = place_of(folder, name or folder.name)
     resuming = (folder / JOURNAL).exists() or is_in_database(place)
     plan = Plan(SearchSpace(select(families), PEAK), allocation, sampler)
-    return Ledger(place, plan, ranking, seed, resuming)
+    return OptunaTrials(place, plan, ranking, seed, resuming)
 
 
 def is_in_database(place: Records) -> bool:
@@ -95,38 +95,38 @@ def study_in(folder: Path) -> optuna.Study:
 
 
 def test_the_first_trials_visit_every_family(tmp_path: Path) -> None:
-    ledger = open_ledger(tmp_path)
-    families = Counter(ledger.propose().family for _ in range(STARTUP_TRIALS))
+    optuna_trials = open_ledger(tmp_path)
+    families = Counter(optuna_trials.propose().family for _ in range(STARTUP_TRIALS))
     assert set(families) == set(GROUPS["classic"])
     assert max(families.values()) - min(families.values()) <= 1
 
 
 def test_with_many_families_the_start_up_is_as_long_as_it_must_be(tmp_path: Path) -> None:
-    ledger = open_ledger(tmp_path, "all")
-    assert {ledger.propose().family for _ in FAMILIES} == set(FAMILIES)
+    optuna_trials = open_ledger(tmp_path, "all")
+    assert {optuna_trials.propose().family for _ in FAMILIES} == set(FAMILIES)
 
 
 def test_the_controls_go_first_at_a_sensible_rate(tmp_path: Path) -> None:
-    ledger = open_ledger(tmp_path, "cosine,linear_to_zero,constant")
+    optuna_trials = open_ledger(tmp_path, "cosine,linear_to_zero,constant")
     middle = pytest.approx(math.sqrt(PEAK[0] * PEAK[1]))
-    first, second, third = (ledger.propose() for _ in range(3))
+    first, second, third = (optuna_trials.propose() for _ in range(3))
     assert [first.family, second.family] == ["constant", "linear_to_zero"]
     assert first.parameters["peak_lr"] == second.parameters["peak_lr"] == middle
     assert third.family == "cosine"
 
 
 def test_a_family_left_out_is_never_sampled(tmp_path: Path) -> None:
-    ledger = open_ledger(tmp_path, "cosine,one_cycle")
+    optuna_trials = open_ledger(tmp_path, "cosine,one_cycle")
     for _ in range(40):
-        proposal = ledger.propose()
+        proposal = optuna_trials.propose()
         assert proposal.family in ("cosine", "one_cycle")
-        ledger.finish(proposal.number, value_of(proposal))
+        optuna_trials.finish(proposal.number, value_of(proposal))
 
 
 def test_proposals_hold_their_familys_parameters_only(tmp_path: Path) -> None:
-    ledger = open_ledger(tmp_path)
+    optuna_trials = open_ledger(tmp_path)
     for _ in range(STARTUP_TRIALS):
-        proposal = ledger.propose()
+        proposal = optuna_trials.propose()
         assert set(proposal.parameters) == {"peak_lr", *FAMILIES[proposal.family].space}
 
 
@@ -142,8 +142,8 @@ def test_proposals_hold_their_familys_parameters_only(tmp_path: Path) -> None:
 def test_optuna_hears_only_finished_values(
     tmp_path: Path, status: Status, state: TrialState, value: float | None
 ) -> None:
-    ledger = open_ledger(tmp_path)
-    ledger.finish(ledger.propose().number, ended(status))
+    optuna_trials = open_ledger(tmp_path)
+    optuna_trials.finish(optuna_trials.propose().number, ended(status))
     (trial,) = study_in(tmp_path).trials
     assert (trial.state, trial.value) == (state, value)
     assert trial.user_attrs["status"] == status
@@ -152,20 +152,20 @@ def test_optuna_hears_only_finished_values(
 @pytest.mark.parametrize("ranking", [ACCURACY, RMSE])
 def test_what_diverged_ranks_behind_what_was_stopped(ranking: Ranking, tmp_path: Path) -> None:
     """However far it came, and in either direction: as Optuna's TPE splits good from bad."""
-    ledger = open_ledger(tmp_path, ranking=ranking)
+    optuna_trials = open_ledger(tmp_path, ranking=ranking)
     late = [EpochRecord(9, 90, 0.1, 1.0, 1.0, 0.5, 1.0)]
-    ledger.finish(ledger.propose().number, History("diverged", late))
-    ledger.finish(ledger.propose().number, ended("stopped", 0.9))
+    optuna_trials.finish(optuna_trials.propose().number, History("diverged", late))
+    optuna_trials.finish(optuna_trials.propose().number, ended("stopped", 0.9))
     study = study_in(tmp_path)
     good, _ = _split_trials(study, study.trials, 1)
     assert [trial.number for trial in good] == [1]
 
 
-def propose_and_finish(ledger: Ledger, count: int) -> list[Proposal]:
+def propose_and_finish(optuna_trials: OptunaTrials, count: int) -> list[Proposal]:
     proposals = []
     for _ in range(count):
-        proposals.append(ledger.propose())
-        ledger.finish(proposals[-1].number, value_of(proposals[-1]))
+        proposals.append(optuna_trials.propose())
+        optuna_trials.finish(proposals[-1].number, value_of(proposals[-1]))
     return proposals
 
 
@@ -179,7 +179,7 @@ def test_of_many_trials_the_best_and_the_latest_count(
     for value in values:
         trial = optuna.create_trial(value=value, params={}, distributions={})
         study.add_trial(trial)
-    seen = {trial.number for trial in View(study, None)._get_trials(deepcopy=False)}
+    seen = {trial.number for trial in VisibleTrials(study, None)._get_trials(deepcopy=False)}
     ranked = sorted(range(len(values)), key=values.__getitem__, reverse=direction == "maximize")
     good, latest = set(ranked[:GOOD]), set(range(300, len(values)))
     assert good | latest <= seen, "all that TPE takes for good ones, and the latest"
@@ -188,8 +188,8 @@ def test_of_many_trials_the_best_and_the_latest_count(
 
 def test_a_proposal_models_the_family_and_its_parameters_only(tmp_path: Path) -> None:
     """Each together, as Optuna's ``group`` does; what another family would take is not sampled."""
-    ledger = open_ledger(tmp_path, "all")
-    propose_and_finish(ledger, len(FAMILIES) + 10)
+    optuna_trials = open_ledger(tmp_path, "all")
+    propose_and_finish(optuna_trials, len(FAMILIES) + 10)
     for trial in study_in(tmp_path).trials[len(FAMILIES) :]:
         drawn = json.loads(trial.system_attrs["tpe:relative_params:0"])
         own = {name for name in trial.params if name != "family"}
@@ -221,9 +221,9 @@ def test_a_reopened_ledger_proposes_what_it_would_have(tmp_path: Path, stop: int
 
 
 def test_unfinished_proposals_come_back(tmp_path: Path) -> None:
-    ledger = open_ledger(tmp_path)
-    proposals = [ledger.propose() for _ in range(3)]
-    ledger.finish(1, ended("completed"))
+    optuna_trials = open_ledger(tmp_path)
+    proposals = [optuna_trials.propose() for _ in range(3)]
+    optuna_trials.finish(1, ended("completed"))
     reopened = open_ledger(tmp_path)
     assert list(reopened.unfinished()) == [proposals[0], proposals[2]]
     assert reopened.finished_count == 1
@@ -241,10 +241,10 @@ def test_a_renamed_folder_holds_the_same_study(tmp_path: Path) -> None:
 
 
 def test_the_ledger_keeps_all_but_the_curve(tmp_path: Path) -> None:
-    ledger = open_ledger(tmp_path)
+    optuna_trials = open_ledger(tmp_path)
     history = History("failed", [EpochRecord(1, 9, 0.1, 1, 1, 0.5, 1)], [(0, 1, 1)], 2, "n", "e")
-    proposal = ledger.propose()
-    ledger.finish(proposal.number, history)
+    proposal = optuna_trials.propose()
+    optuna_trials.finish(proposal.number, history)
     ((stored, ending),) = open_ledger(tmp_path).finished()
     assert (stored, ending) == (proposal, replace(history, curve=[]))
 
@@ -252,9 +252,9 @@ def test_the_ledger_keeps_all_but_the_curve(tmp_path: Path) -> None:
 def test_a_proposal_cut_short_is_completed_as_it_would_have_been(tmp_path: Path) -> None:
     expected = open_ledger(folder(tmp_path, "whole")).propose()
     broken = folder(tmp_path, "broken")
-    ledger = open_ledger(broken)
-    ledger._study.enqueue_trial(ledger._plan.settled(0))
-    ledger._study.ask()  # the process dies before anything is suggested
+    optuna_trials = open_ledger(broken)
+    optuna_trials._study.enqueue_trial(optuna_trials._plan.settled(0))
+    optuna_trials._study.ask()  # the process dies before anything is suggested
     assert list(open_ledger(broken).unfinished()) == [expected]
 
 
@@ -277,18 +277,18 @@ def test_tpe_learns(tmp_path: Path) -> None:
 @only_a_journal
 def test_lower_may_be_better(tmp_path: Path) -> None:
     """The made-up landscape upside down: TPE goes where the value falls."""
-    ledger = open_ledger(tmp_path, ranking=RMSE)
+    optuna_trials = open_ledger(tmp_path, ranking=RMSE)
     values = []
     for _ in range(60):
-        proposal = ledger.propose()
+        proposal = optuna_trials.propose()
         values.append(1 - value_of(proposal).epochs[-1].val_metric)
-        ledger.finish(proposal.number, ended("completed", values[-1]))
+        optuna_trials.finish(proposal.number, ended("completed", values[-1]))
     assert sum(values[30:]) / 30 < sum(values[:STARTUP_TRIALS]) / STARTUP_TRIALS - 0.05
     assert study_in(tmp_path).best_value == min(values)
 
 
-def families_of(ledger: Ledger) -> Counter[str]:
-    return Counter(proposal.family for proposal, _ in ledger.finished())
+def families_of(optuna_trials: OptunaTrials) -> Counter[str]:
+    return Counter(proposal.family for proposal, _ in optuna_trials.finished())
 
 
 @only_a_journal
@@ -297,9 +297,9 @@ def test_a_balanced_study_is_balanced_wherever_it_is_cut(tmp_path: Path, sampler
     """After every line of the journal, trials that had only been begun included."""
     whole = folder(tmp_path, "whole")
     families = "constant,step,cosine,one_cycle"
-    ledger = open_ledger(whole, families, allocation="balanced", sampler=sampler)
-    propose_and_finish(ledger, 18)
-    assert sorted(families_of(ledger).values()) == [4, 4, 5, 5]
+    optuna_trials = open_ledger(whole, families, allocation="balanced", sampler=sampler)
+    propose_and_finish(optuna_trials, 18)
+    assert sorted(families_of(optuna_trials).values()) == [4, 4, 5, 5]
     lines = (whole / JOURNAL).read_bytes().splitlines(keepends=True)
     begun = next(k for k, line in enumerate(lines) if json.loads(line)["op_code"] == 4)
     for cut in range(begun, len(lines)):
@@ -317,12 +317,12 @@ def test_a_balanced_family_learns_from_its_own_trials_only(tmp_path: Path) -> No
     """However good the others are: their values change nothing of what is proposed for it."""
 
     def cosines(name: str, others: float) -> list[Proposal]:
-        ledger = open_ledger(folder(tmp_path, name), "cosine,step", allocation="balanced")
+        optuna_trials = open_ledger(folder(tmp_path, name), "cosine,step", allocation="balanced")
         found = []
         for _ in range(120):
-            proposal = ledger.propose()
+            proposal = optuna_trials.propose()
             own = proposal.family == "cosine"
-            ledger.finish(
+            optuna_trials.finish(
                 proposal.number, value_of(proposal) if own else ended("completed", others)
             )
             found += [proposal] if own else []
@@ -337,12 +337,12 @@ def test_a_balanced_family_learns_from_its_own_trials_only(tmp_path: Path) -> No
 
 @only_a_journal
 def test_the_sampler_learns_which_family_is_good(tmp_path: Path) -> None:
-    ledger, found = open_ledger(tmp_path), []
+    optuna_trials, found = open_ledger(tmp_path), []
     for _ in range(60):
-        proposal = ledger.propose()
+        proposal = optuna_trials.propose()
         found.append(proposal.family)
         value = 0.9 if proposal.family == "one_cycle" else 0.1
-        ledger.finish(proposal.number, ended("completed", value))
+        optuna_trials.finish(proposal.number, ended("completed", value))
     assert found[40:].count("one_cycle") > 5, "of 20; by chance 2"
 
 
@@ -350,10 +350,10 @@ def test_the_sampler_learns_which_family_is_good(tmp_path: Path) -> None:
 def test_random_trials_are_independent_of_all_results(tmp_path: Path) -> None:
     found = []
     for name, value in (("a", 0.1), ("b", 0.9)):
-        ledger = open_ledger(folder(tmp_path, name), sampler="random")
+        optuna_trials = open_ledger(folder(tmp_path, name), sampler="random")
         for _ in range(40):
-            ledger.finish(ledger.propose().number, ended("completed", value))
-        found.append([proposal for proposal, _ in ledger.finished()])
+            optuna_trials.finish(optuna_trials.propose().number, ended("completed", value))
+        found.append([proposal for proposal, _ in optuna_trials.finished()])
     assert found[0] == found[1]
     assert [proposal.drawn_by for proposal in found[0]] == ["fixed"] * 2 + ["random"] * 38
 

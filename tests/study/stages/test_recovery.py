@@ -15,7 +15,7 @@ from study.results.study_json import STUDY_JSON, read_ranking, read_study_json
 from study.results.study_record import stored_space
 from study.results.writer import ResultTables
 from study.search.journal_file import JOURNAL
-from study.search.optuna_trials import Ledger, recorded_proposals
+from study.search.optuna_trials import OptunaTrials, recorded_proposals
 from study.search.trial_plan import Plan
 from study.settings.study_config import StudyConfig
 from study.stages.recovery import finished_before, what_was_found
@@ -32,8 +32,8 @@ RECORDS = [EpochRecord(k, 10 * k, 0.1, 1.0, 1.0, 0.8 + k / 100, 1.0) for k in (1
 COMPLETED = History("completed", RECORDS)
 
 
-def opened(folder: Path, resuming: bool = True) -> Ledger:
-    return Ledger(folder, Plan(SPACE), ACCURACY, 0, resuming)
+def opened(folder: Path, resuming: bool = True) -> OptunaTrials:
+    return OptunaTrials(folder, Plan(SPACE), ACCURACY, 0, resuming)
 
 
 @pytest.fixture
@@ -41,10 +41,10 @@ def config(tmp_path: Path) -> StudyConfig:
     """A study of 8 trials with three finished and three running, one of them after two epochs."""
     config = replace(CONFIG, out=tmp_path)
     config.folder.mkdir()
-    ledger = opened(config.folder, resuming=False)
-    proposals = [ledger.propose() for _ in range(6)]
+    optuna_trials = opened(config.folder, resuming=False)
+    proposals = [optuna_trials.propose() for _ in range(6)]
     for number, status in enumerate(("completed", "diverged", "completed")):
-        ledger.finish(number, replace(COMPLETED, status=status))  # type: ignore[arg-type]
+        optuna_trials.finish(number, replace(COMPLETED, status=status))  # type: ignore[arg-type]
     for number, history in ((3, History(epochs=RECORDS[:2])), (4, History(epochs=RECORDS[:1]))):
         folder = config.folder / CHECKPOINTS / "attempt-001" / trial_folder(number) / "checkpoint_0"
         folder.mkdir(parents=True)
@@ -55,8 +55,8 @@ def config(tmp_path: Path) -> StudyConfig:
 
 
 def test_a_resume_says_what_it_found(config: StudyConfig) -> None:
-    ledger = opened(config.folder)
-    lines = what_was_found(config, ledger, list(finished_before(config, ledger)))
+    optuna_trials = opened(config.folder)
+    lines = what_was_found(config, optuna_trials, list(finished_before(config, optuna_trials)))
     assert lines[:2] == [
         "finished: 3 of 8 trials (2 completed, 1 diverged)",
         "to go on: trial 3 after epoch 2 of 3, trial 4 from its beginning, "
@@ -69,8 +69,8 @@ def test_a_resume_says_what_it_found(config: StudyConfig) -> None:
 def test_looking_changes_nothing(config: StudyConfig) -> None:
     journal = config.folder / JOURNAL
     before = journal.read_bytes()
-    ledger = opened(config.folder)
-    what_was_found(config, ledger, list(finished_before(config, ledger)))
+    optuna_trials = opened(config.folder)
+    what_was_found(config, optuna_trials, list(finished_before(config, optuna_trials)))
     assert recorded_proposals(config.folder, SPACE)
     assert journal.read_bytes() == before
 
@@ -81,9 +81,9 @@ def test_a_line_cut_short_by_a_kill_is_mended(config: StudyConfig) -> None:
     whole = journal.read_bytes()
     with journal.open("ab") as file:
         file.write(b'{"op_code":5,"worker')
-    ledger = opened(config.folder)
+    optuna_trials = opened(config.folder)
     assert journal.read_bytes() == whole
-    ledger.propose()
+    optuna_trials.propose()
     assert opened(config.folder).proposed_count == 7
 
 
@@ -130,8 +130,8 @@ def test_trials_without_their_description_are_not_begun_anew(config: StudyConfig
 
 
 def test_a_journal_of_a_newer_version_is_refused(config: StudyConfig) -> None:
-    ledger = opened(config.folder)
-    ledger._study.set_user_attr("version", 99)
+    optuna_trials = opened(config.folder)
+    optuna_trials._study.set_user_attr("version", 99)
     with pytest.raises(InputError, match="has version 99, newer than this project reads"):
         opened(config.folder)
 
@@ -153,10 +153,10 @@ def test_a_replay_proposes_the_same_in_the_same_order(config: StudyConfig, tmp_p
 
 
 def test_a_half_proposed_trial_is_not_replayed(config: StudyConfig) -> None:
-    ledger = opened(config.folder)
-    ledger._study.ask()
+    optuna_trials = opened(config.folder)
+    optuna_trials._study.ask()
     assert len(recorded_proposals(config.folder, SPACE)) == 6
-    assert ledger.open_proposals()[6] is None
+    assert optuna_trials.open_proposals()[6] is None
 
 
 def test_a_half_written_first_line_is_no_study(config: StudyConfig, tmp_path: Path) -> None:
@@ -166,13 +166,13 @@ def test_a_half_written_first_line_is_no_study(config: StudyConfig, tmp_path: Pa
     assert opened(folder, resuming=False).propose().number == 0
 
 
-def play(ledger: Ledger, count: int) -> dict[int, tuple[str, Any]]:
+def play(optuna_trials: OptunaTrials, count: int) -> dict[int, tuple[str, Any]]:
     """Propose and finish, one at a time, what was left first."""
-    for proposal in ledger.unfinished():
-        ledger.finish(proposal.number, COMPLETED)
-    while ledger.finished_count < count:
-        ledger.finish(ledger.propose().number, COMPLETED)
-    return {one.number: (one.family, one.parameters) for one, _ in ledger.finished()}
+    for proposal in optuna_trials.unfinished():
+        optuna_trials.finish(proposal.number, COMPLETED)
+    while optuna_trials.finished_count < count:
+        optuna_trials.finish(optuna_trials.propose().number, COMPLETED)
+    return {one.number: (one.family, one.parameters) for one, _ in optuna_trials.finished()}
 
 
 def test_a_kill_after_any_line_of_the_journal_changes_no_proposal(tmp_path: Path) -> None:
@@ -189,25 +189,25 @@ def test_a_kill_after_any_line_of_the_journal_changes_no_proposal(tmp_path: Path
 
 
 def test_curves_outlive_checkpoints_in_their_table(config: StudyConfig) -> None:
-    ledger = opened(config.folder)
+    optuna_trials = opened(config.folder)
     assert (
         "the curve of trial 0"
-        in what_was_found(config, ledger, list(finished_before(config, ledger)))[2]
+        in what_was_found(config, optuna_trials, list(finished_before(config, optuna_trials)))[2]
     )
     curved = replace(COMPLETED, curve=[(0, 0.1, 0.9), (29, 0.05, 0.9)])
     (config.folder / STUDY_JSON).write_text(json.dumps({"version": 2}))
     tables = ResultTables(config.folder, SPACE)
-    for proposal, _ in ledger.finished():
+    for proposal, _ in optuna_trials.finished():
         tables.on_trial_end(proposal, curved)
     tables.write()
-    found = list(finished_before(config, ledger))
+    found = list(finished_before(config, optuna_trials))
     assert [history.curve for _, history in found] == [curved.curve] * 3
-    assert "the curve of" not in what_was_found(config, ledger, found)[2]
+    assert "the curve of" not in what_was_found(config, optuna_trials, found)[2]
 
 
 def test_a_trial_that_another_tool_ended_is_refused(config: StudyConfig) -> None:
-    ledger = opened(config.folder)
-    ledger._study.tell(3, state=optuna.trial.TrialState.FAIL)
+    optuna_trials = opened(config.folder)
+    optuna_trials._study.tell(3, state=optuna.trial.TrialState.FAIL)
     with pytest.raises(InputError, match="trial 3 has ended, but not how"):
         list(opened(config.folder).finished())
 
@@ -250,17 +250,17 @@ def test_the_manifest_is_what_makes_a_checkpoint(config: StudyConfig) -> None:
     half = folder.parent / "checkpoint_1"
     shutil.copytree(folder, half)
     (half / MANIFEST).unlink()
-    ledger = opened(config.folder)
-    lines = what_was_found(config, ledger, [])
+    optuna_trials = opened(config.folder)
+    lines = what_was_found(config, optuna_trials, [])
     assert "trial 3 after epoch 2 of 3" in lines[1]
 
 
 def test_optuna_is_told_of_no_trial_twice(config: StudyConfig) -> None:
-    ledger = opened(config.folder)
-    numbers = [proposal.number for proposal in ledger.unfinished()]
+    optuna_trials = opened(config.folder)
+    numbers = [proposal.number for proposal in optuna_trials.unfinished()]
     assert numbers == [3, 4, 5]
     for number in numbers:
-        ledger.finish(number, COMPLETED)
+        optuna_trials.finish(number, COMPLETED)
     again = opened(config.folder)
     assert again.finished_count == 6
     assert not again.open_proposals()

@@ -22,8 +22,8 @@ from study.storage.checkpoints import (
     find_history,
     trials_with_folders,
 )
-from study.storage.mirror import NOT_READ, Mirror, copied, pull, push
-from study.storage.storage_path import Place, RemotePath, place, prove
+from study.storage.mirror import NOT_READ, Mirror, local_copy, pull, push
+from study.storage.storage_path import Place, RemotePath, check_usable, place
 from study.storage.urls import above, below
 from study.system.errors import InputError, StudyError
 from study.task import SearchData
@@ -100,7 +100,7 @@ def test_what_is_pushed_is_what_is_pulled(storage: RemotePath, tmp_path: Path) -
     pull(storage, tmp_path / "t")
     found = {p.relative_to(tmp_path / "t").as_posix(): p for p in (tmp_path / "t").rglob("*.*")}
     assert {name: path.read_bytes() for name, path in found.items()} == files
-    prove(storage)
+    check_usable(storage)
     assert not any(one.name.startswith(".probe") for one in storage.iterdir())
 
 
@@ -182,7 +182,7 @@ def test_a_folder_is_its_own_mirror(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"1")
     mirror.push()
     assert [one.name for one in tmp_path.iterdir()] == ["a"]
-    with copied(tmp_path) as folder:
+    with local_copy(tmp_path) as folder:
         assert folder == tmp_path
 
 
@@ -422,5 +422,5 @@ def test_a_study_in_a_storage_survives_a_kill_and_is_read_from_there(
 def test_an_error_names_the_url_and_not_its_copy(url: str) -> None:
     with pytest.raises(InputError, match=rf"'{url}' is no study"):
         analysis.load(url)
-    with copied(url) as folder, pytest.raises(InputError):
+    with local_copy(url) as folder, pytest.raises(InputError):
         raise InputError(f"{folder} is wrong")

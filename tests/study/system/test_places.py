@@ -29,13 +29,13 @@ from study.confirm import ConfirmConfig
 from study.execution import ray_session
 from study.export import ExportConfig
 from study.results.study_json import read_study_json, write_study_json
-from study.search.journal_file import Lines
-from study.search.optuna_trials import Ledger
+from study.search.journal_file import SyncedJournal
+from study.search.optuna_trials import OptunaTrials
 from study.search.trial_plan import Plan
 from study.settings.study_config import StudyConfig
 from study.stages.reporting import start_report
 from study.stages.session import locked_folder
-from study.storage.mirror import copied
+from study.storage.mirror import local_copy
 from study.storage.storage_path import RemotePath, place
 from study.storage.urls import above, below, is_url
 from study.system import module
@@ -401,10 +401,10 @@ def test_a_study_on_a_poor_file_system_is_kept(tmp_path: Path) -> None:
     plan = Plan(SearchSpace(("constant",), (0.01, 0.1)), "joint", "tpe")
     with locked_folder(config):
         write_study_json(config.folder, {"config": {}})
-        ledger = Ledger(config.folder, plan, ACCURACY, 0)
-        proposals = [ledger.propose() for _ in range(3)]
+        optuna_trials = OptunaTrials(config.folder, plan, ACCURACY, 0)
+        proposals = [optuna_trials.propose() for _ in range(3)]
     with locked_folder(config):
-        again = Ledger(config.folder, plan, ACCURACY, 0, resuming=True)
+        again = OptunaTrials(config.folder, plan, ACCURACY, 0, resuming=True)
         assert list(again.unfinished()) == proposals
     assert read_study_json(config.folder)["config"] == {}
 
@@ -440,7 +440,7 @@ def test_a_disk_that_fails_to_sync_is_an_error(
     with pytest.raises(OSError, match="Input/output"):
         write_study_json(tmp_path, {})
     with pytest.raises(OSError, match="Input/output"):
-        Lines(tmp_path / "journal").append_logs([{}])
+        SyncedJournal(tmp_path / "journal").append_logs([{}])
 
 
 @pytest.mark.parametrize("name", ["a?b", "a#b", "a%20b", "a b", "übung", "a=b&c"])
@@ -466,7 +466,7 @@ def test_a_study_with_anything_in_its_name_is_found_at_a_url(tmp_path: Path) -> 
     assert (tmp_path / name / "study.json").exists()
     assert str(written / "study.json") == (tmp_path / name / "study.json").as_uri()
     assert read_study_json(place(config.location))["config"] == {}
-    with copied(config.location) as folder:
+    with local_copy(config.location) as folder:
         assert folder.name == name
 
 

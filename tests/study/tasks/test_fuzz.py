@@ -17,7 +17,7 @@ from study.results.reader import read_tables
 from study.results.study_json import read_ranking, read_study_json
 from study.results.study_record import stored_config, stored_space
 from study.results.writer import ResultTables
-from study.search.optuna_trials import Ledger
+from study.search.optuna_trials import OptunaTrials
 from study.search.proposal import Proposal
 from study.search.trial_plan import Plan
 from study.settings.study_config import StudyConfig
@@ -99,7 +99,7 @@ def test_any_bytes_as_study_json_or_journal(tmp_path: Path, content: bytes) -> N
         read_study_json(tmp_path)
     (tmp_path / "optuna.journal").write_bytes(content)
     with only_clean_errors():
-        Ledger(tmp_path, Plan(SPACE), ACCURACY, 0, resuming=True)
+        OptunaTrials(tmp_path, Plan(SPACE), ACCURACY, 0, resuming=True)
 
 
 RECORDS = st.dictionaries(
@@ -113,7 +113,7 @@ def test_any_records_in_a_journal(tmp_path: Path, records: list[Any], resuming: 
     lines = "".join(json.dumps(record) + "\n" for record in records)
     (tmp_path / "optuna.journal").write_text(lines)
     with only_clean_errors():
-        Ledger(tmp_path, Plan(SPACE), ACCURACY, 0, resuming)
+        OptunaTrials(tmp_path, Plan(SPACE), ACCURACY, 0, resuming)
 
 
 @pytest.fixture(scope="module")
