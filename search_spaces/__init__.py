@@ -1,4 +1,4 @@
-"""What may be tried: every learning-rate schedule family, with the ranges of its parameters.
+"""Every learning-rate schedule family that may be tried, with the ranges of its parameters.
 
 A new family is one class (see :class:`~search_spaces.family.ScheduleFamily`) and one line in
 ``FAMILIES``.

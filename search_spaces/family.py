@@ -1,4 +1,4 @@
-"""What a schedule family is: a named shape, the ranges of its parameters, and how to build it."""
+"""A schedule family: a named shape, the ranges of its parameters, and how to build it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -102,7 +102,7 @@ class ScheduleFamily(ABC):
         }
 
     def takes(self, extra: str) -> bool:
-        """Whether a parameter that is not part of the shape means something for this family."""
+        """True if a parameter that is not part of the shape means something for this family."""
         return not (extra == "warmup_fraction" and self.warms_up)
 
     def optimizer(

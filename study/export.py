@@ -87,7 +87,7 @@ def _best_finalist(folder: Path, ranking: Ranking) -> int | None:
 
 
 def _horizon(config: ExportConfig, study: Mapping[str, Any], tables: Tables) -> int:
-    """What was typed, else the steps of the study's runs, of which none may have run them all."""
+    """Steps as typed, else those of the study's runs, of which none may have run them all."""
     if config.total_steps is not None:
         if config.total_steps < MIN_STEPS:
             raise InputError(

@@ -1,4 +1,4 @@
-"""What a task is made of, for whoever writes one."""
+"""The parts of a task, for whoever writes one."""
 
 from study.tasks.task import ACCURACY, RMSE, Data, MakeLoader, Metric, SearchData, Split, Task
 

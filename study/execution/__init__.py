@@ -1,4 +1,4 @@
-"""Who runs the trials: the only folder that imports Ray, whose environment is set before that."""
+"""The only folder that imports Ray, which runs the trials; its environment is set before that."""
 
 import os
 

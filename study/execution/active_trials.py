@@ -27,7 +27,7 @@ WORKER_SECONDS = 60
 
 
 class ActiveTrials:
-    """What the three parts that Ray calls share. Ray pickles them; of this, nothing is pickled."""
+    """State of the parts that Ray calls. Ray pickles them; of this, nothing is pickled."""
 
     def __init__(self, config: StudyConfig, trial_set: TrialSet, interrupt: Interrupt) -> None:
         self.config = config
@@ -58,7 +58,7 @@ class ActiveTrials:
 
     @property
     def stopping(self) -> bool:
-        """Whether no trial is to begin any more."""
+        """True if no trial is to begin any more."""
         return self.interrupt.stopping or self.error is not None
 
     def resume_unfinished(self) -> None:
@@ -144,13 +144,13 @@ class ActiveTrials:
         self.error = self.error or error
 
     def at(self, path: str) -> Place:
-        """What Ray calls so where it keeps the checkpoints."""
+        """The file or folder that Ray calls so where it keeps the checkpoints."""
         if isinstance(self.checkpoints, RemotePath):
             return self.checkpoints.at(path)
         return Path(path)
 
     def digest(self, proposal: Proposal) -> str:
-        """Of the run that the proposal stands for, to tell its checkpoints from another's."""
+        """Digest of the proposal's run, to tell its checkpoints from another's."""
         return proposal.run_config(self.config).digest()
 
     def keep_newest(self, number: int, reported: Place) -> None:
@@ -158,7 +158,7 @@ class ActiveTrials:
         self._discard(number, self.digest(self.proposals[number]), reported)
 
     def history_of(self, number: int) -> History:
-        """How far a trial has come."""
+        """The history of a trial so far, from its newest checkpoint."""
         found, _ = find_checkpoint(self.checkpoints, number, self.digest(self.proposals[number]))
         return found.history if found else History()
 

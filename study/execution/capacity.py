@@ -1,4 +1,4 @@
-"""How many trials run side by side, and what each of them gets."""
+"""The number of trials that run side by side, and the share of a GPU that each gets."""
 
 from dataclasses import replace
 from typing import Any

@@ -29,7 +29,7 @@ from study.training.training_run import TrainingRun
 
 @dataclass(frozen=True)
 class WorkerSetup:
-    """What all trials of a worker share."""
+    """Everything that all trials of a worker share."""
 
     source: TaskSource
     shared: "Sequence[ObjectRef[Any]] | None"

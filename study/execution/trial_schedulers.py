@@ -1,4 +1,4 @@
-"""Which trial runs next, and which are stopped early."""
+"""Trial schedulers: one takes the next trial, the other stops some early, too."""
 
 import zlib
 from types import SimpleNamespace
@@ -67,7 +67,7 @@ class WithinFamily(FirstComeFirstServed):
             history.status = "stopped"
 
     def on_trial_result(self, tune_controller: Any, trial: RayTrial, result: dict[str, Any]) -> str:
-        """Whether the trial goes on."""
+        """CONTINUE, or STOP for a trial that falls behind its family."""
         number, epoch = trial_number(trial), result["epoch"]
         family = trial.config["run"]["family"]
         behind = self._falls_behind(family, number, epoch, result["metric"])
@@ -86,7 +86,7 @@ class WithinFamily(FirstComeFirstServed):
             self._falls_behind(family, trial_number(trial), result["epoch"], result["metric"])
 
     def _falls_behind(self, family: str, number: int, epoch: int, metric: float) -> bool:
-        """Whether a trial is not among the best third of its family after the same epoch."""
+        """True if a trial is not among the best third of its family after the same epoch."""
         if family not in self._families:
             self._families[family] = AsyncHyperBandScheduler(
                 time_attr="epoch",

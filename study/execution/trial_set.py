@@ -1,4 +1,4 @@
-"""What is to be run, and who is told."""
+"""A set of trials to run, with everything that is told of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

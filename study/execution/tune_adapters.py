@@ -1,4 +1,4 @@
-"""What Ray Tune calls: its searcher, its callback, its stopper."""
+"""The searcher, callback and stopper that Ray Tune calls."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -146,17 +146,17 @@ class InterruptStopper(Stopper):
         self._active = active
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Whether to stop this trial, after its checkpoint."""
+        """True if this trial is to stop, after its checkpoint."""
         return self._active.stopping
 
     def stop_all(self) -> bool:
-        """Whether to stop everything at once."""
+        """True if everything is to stop at once."""
         active = self._active
         # A trial that waits for an actor when the interruption comes would be waited for.
         return active.interrupt.count > 1 or (active.stopping and not active.running)
 
 
 def _last_line(file: str | None) -> str:
-    """Of Ray's own record of an error; Trial.get_error() looks for it where it is not yet."""
+    """Last line of Ray's record of an error; Trial.get_error() looks for it where it is not yet."""
     lines = Path(file).read_text().split("\n") if file and Path(file).exists() else []
     return next((line.strip() for line in reversed(lines) if line.strip()), "")

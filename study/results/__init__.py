@@ -1,1 +1,1 @@
-"""What came out: result tables and study.json, and who else is told."""
+"""Results: tables and study.json, and the loggers that are told of them."""

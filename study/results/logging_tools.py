@@ -26,7 +26,7 @@ class LoggedTrial:
 
 
 class Tool(Protocol):
-    """Where trials are logged. Methods may raise whatever the tool does."""
+    """A tool that trials are logged to. Methods may raise whatever the tool does."""
 
     def begin(self, trial: LoggedTrial) -> None:
         """Begin a run, or go on with the one that an earlier process began."""

@@ -123,6 +123,6 @@ def _read_table(path: Path, empty: pa.Table) -> pa.Table:
 
 
 def _empty(schema: Mapping[str, pa.DataType], ranking: Ranking) -> pa.Table:
-    """With the columns that a table has for every search space."""
+    """A table without rows, with the columns that it has for every search space."""
     table = as_table([], schema)
     return named(table, ranking) if "val_metric" in schema else table

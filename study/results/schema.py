@@ -64,7 +64,7 @@ SINCE_VERSION_2 |= {"ensemble_metric", "ensemble_accuracy"}
 
 
 def named(table: pa.Table, ranking: Ranking) -> pa.Table:
-    """With accuracy called accuracy; beside another metric, a column that says which."""
+    """The table with accuracy called so; beside another metric, with a column that says which."""
     if ranking.column == "metric":
         return table.append_column("metric", pa.array([ranking.name] * len(table)))
     names = {name: name.replace("metric", ranking.column) for name in METRIC_COLUMNS}

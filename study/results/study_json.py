@@ -15,7 +15,7 @@ STUDY_JSON = "study.json"
 
 
 def is_searched(study: Mapping[str, Any]) -> bool:
-    """Whether a study's search has ended, from its study.json.
+    """True if a study's search has ended, from its study.json.
 
     The first version, which had no finalists, says only that the study has.
     """
@@ -23,7 +23,7 @@ def is_searched(study: Mapping[str, Any]) -> bool:
 
 
 def read_ranking(study: Mapping[str, Any]) -> Ranking:
-    """What the trials of a study are ranked by, from its study.json.
+    """The ranking of a study's trials, from its study.json.
 
     Raises:
         InputError: it is damaged.
@@ -71,7 +71,7 @@ def _of_1(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def too_new(path: Place, version: object) -> InputError:
-    """What is said of a file that a newer version of this project has written."""
+    """Error for a file that a newer version of this project has written."""
     return InputError(
         f"{str(path)!r} has version {version!r}, newer than this project reads ({VERSION}); "
         "update the project"

@@ -1,4 +1,4 @@
-"""What study.json says of a study: enough to read its tables, to go on with it, to repeat it."""
+"""The content of study.json: enough to read a study's tables, to resume it, to repeat it."""
 
 import dataclasses
 import json

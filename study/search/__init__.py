@@ -1,1 +1,1 @@
-"""What to try next, and how it ended, in Optuna."""
+"""Optuna's part: trials to try next, and how they ended."""

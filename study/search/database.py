@@ -33,7 +33,7 @@ PATIENCE = "10"
 
 @dataclass(frozen=True)
 class Database:
-    """Where the Optuna study of a folder is, if it is in a database.
+    """The place of a folder's Optuna study in a database.
 
     Methods raise InputError where the database cannot be reached or used.
     """
@@ -49,7 +49,7 @@ class Database:
         return f"study {self.study!r} in {self.url!r}"
 
     def check(self, resuming: bool, looking: bool) -> None:
-        """That the database can be used, and the study is there, or is not.
+        """Check that the database can be used, and the study is there, or is not.
 
         With ``looking``, nothing is written, not even Optuna's empty tables.
         """
@@ -94,7 +94,7 @@ class Database:
         return self.url_of_study or here
 
     def _begun_before(self, storage: RDBStorage) -> bool:
-        """Whether this folder's own study is there and without a trial; InputError for another."""
+        """True if this folder's own study is there and without a trial; InputError for another."""
         study = self._found(storage, None)
         if not study:
             return False
@@ -159,7 +159,7 @@ class Database:
 
 
 def reason(error: BaseException) -> str:
-    """What the database itself says, without SQLAlchemy's statement and links around it."""
+    """The database's own message, without SQLAlchemy's statement and links around it."""
     while error.__cause__ and not hasattr(error, "orig"):
         error = error.__cause__
     error = getattr(error, "orig", None) or error

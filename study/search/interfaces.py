@@ -1,4 +1,4 @@
-"""Who takes part in a search: what gives trials, and what is told of them."""
+"""Interfaces of a search: the source of its trials, and the observers that are told of them."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -8,11 +8,11 @@ from study.training.history import EpochRecord, History
 
 
 class TrialSource(Protocol):
-    """What gives trials, and is told how they ended: the Optuna study, or the replicates."""
+    """Gives trials, and is told how they ended: the Optuna study, or the finalists' replicates."""
 
     @property
     def finished_count(self) -> int:
-        """How many have ended."""
+        """Number of trials that have ended."""
 
     def unfinished(self) -> Iterator[Proposal]:
         """Those that an earlier process may have begun."""

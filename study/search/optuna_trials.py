@@ -85,11 +85,11 @@ class OptunaTrials:
 
     @property
     def proposed_count(self) -> int:
-        """How many trials there are, those that wait to be replayed included."""
+        """Number of trials, those that wait to be replayed included."""
         return len(self._study.get_trials(deepcopy=False))
 
     def open_proposals(self) -> dict[int, Proposal | None]:
-        """As :meth:`unfinished`, but nothing is sampled: None where a kill left something out."""
+        """Open trials by number, without sampling: None where a kill left something out."""
         trials = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return {
             trial.number: self._proposal(trial) if _is_complete(trial, self._space) else None
@@ -158,7 +158,7 @@ class OptunaTrials:
 
     @property
     def finished_count(self) -> int:
-        """How many trials have ended."""
+        """Number of trials that have ended."""
         return len(self._study.get_trials(deepcopy=False, states=_FINISHED))
 
     def _complete(self, trial: Trial) -> Proposal:
@@ -180,7 +180,7 @@ class OptunaTrials:
 
 
 def records_of(config: StudyConfig, study: str | None = None) -> Records:
-    """Where a study's Optuna study is; ``study``: its name, where it is not that of the folder."""
+    """The place of a study's Optuna study, called ``study`` if that is not the folder's name."""
     if config.optuna_storage is None:
         return config.folder
     url = config.location if config.storage else None
@@ -188,7 +188,7 @@ def records_of(config: StudyConfig, study: str | None = None) -> Records:
 
 
 def recorded_proposals(records: Records, space: SearchSpace) -> list[dict[str, Any]]:
-    """What :meth:`OptunaTrials.replay` takes: the proposals of a study that may even be running.
+    """Proposals of a study, which may even be running, as :meth:`OptunaTrials.replay` takes them.
 
     Raises:
         InputError: its journal or database cannot be read.
@@ -207,7 +207,7 @@ def recorded_proposals(records: Records, space: SearchSpace) -> list[dict[str, A
 
 
 def _is_complete(trial: FrozenTrial, space: SearchSpace) -> bool:
-    """Whether all of its parameters were sampled before a kill."""
+    """True if all of its parameters were sampled before a kill."""
     if "family" not in trial.params:
         return False
     family = FAMILIES[trial.params["family"]]

@@ -1,4 +1,4 @@
-"""What is to be tried: one trial."""
+"""A trial as it is proposed."""
 
 from dataclasses import dataclass
 

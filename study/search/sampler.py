@@ -1,4 +1,4 @@
-"""What is proposed: TPE whose draws outlive a process."""
+"""TPE whose draws outlive a process."""
 
 import heapq
 import warnings

@@ -1,4 +1,4 @@
-"""What of a trial is settled before the sampler is asked: a function of the trial's number."""
+"""The part of a trial that is settled by its number, before the sampler is asked."""
 
 import math
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ STARTUP_PER_FAMILY = 3
 
 @dataclass(frozen=True)
 class Plan:
-    """How a study's trials are laid out over the families."""
+    """Layout of a study's trials over the families."""
 
     space: SearchSpace
     allocation: Allocation = "joint"
@@ -36,7 +36,7 @@ class Plan:
         return max(STARTUP_TRIALS, families)
 
     def drawn_by(self, number: int) -> DrawnBy:
-        """How a trial's parameters come about. Only those of ``random`` are independent draws."""
+        """The way a trial's parameters are drawn. Only ``random`` ones are independent draws."""
         if number < len(self._controls):
             return "fixed"
         return "random" if self.sampler == "random" or number < self.startup else "tpe"
@@ -49,7 +49,7 @@ class Plan:
         return families[number % len(families)]
 
     def settled(self, number: int) -> dict[str, ParameterValue]:
-        """What is not left to the sampler, as Optuna names it; nothing, if it may choose all.
+        """Parameters that are not left to the sampler, as Optuna names them; none, if all are.
 
         The families take turns, controls first, so that a study cut short at any trial has the same
         number of each but for one: in the start-up, or throughout with ``balanced``.

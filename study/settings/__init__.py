@@ -1,1 +1,1 @@
-"""What was asked: the options of a study."""
+"""The options of a study."""

@@ -9,7 +9,7 @@ EXAMPLE = "postgresql://user@host/database"
 
 
 def check_url(text: str | None) -> None:
-    """That it is a database's, if there is one, and holds no password.
+    """Check that it is a database's, if there is one, and holds no password.
 
     Raises:
         InputError: which repeats no password.

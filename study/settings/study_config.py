@@ -156,7 +156,7 @@ class StudyConfig:
             raise InputError(str(error)) from error
 
     def _check_choices(self) -> None:
-        """As a command line does; a file may hold what an older version took."""
+        """Check them as a command line does; a file may hold a choice that is none any more."""
         for flag, choices in CHOICES.items():
             if getattr(self, flag) not in get_args(choices):
                 raise InputError(
@@ -237,17 +237,17 @@ class StudyConfig:
 
     @property
     def device(self) -> str:
-        """Where trials run."""
+        """Type of the device that trials run on."""
         return "cuda" if self.gpu_share else "cpu"
 
     @property
     def device_here(self) -> str:
-        """Where this process tries things out: it may be on a machine without a GPU."""
+        """Device on which this process tries things out: its machine may have no GPU."""
         return self.device if usable_gpus() else "cpu"
 
     @property
     def location(self) -> str:
-        """Where the study lives, as it is typed: a folder, or a URL."""
+        """Folder or URL that the study lives in, as it is typed."""
         return str(self.out / self.name) if self.storage is None else below(self.storage, self.name)
 
     @property
@@ -261,7 +261,7 @@ class StudyConfig:
 
     @property
     def folder(self) -> Path:
-        """Where this process writes: the study's folder, or what is copied to its URL."""
+        """Folder that this process writes: the study's own, or that which is copied to its URL."""
         return self.out / self.name
 
 

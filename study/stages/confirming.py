@@ -56,7 +56,7 @@ def open_test_split(task: Task, data_dir: Path, data: SearchData | None = None) 
 
 
 def load_all_data(task: Task, data_dir: Path) -> TrialData:
-    """What a worker of the finalists loads that is not handed tensors."""
+    """Data that a worker of the finalists loads which is not handed tensors."""
     return TrialData(load_search_data(task, data_dir), open_test_split(task, data_dir))
 
 
@@ -128,7 +128,7 @@ def replicates_of(
 
 
 def replicate_seed(study_seed: int, replicate: int) -> int:
-    """Of a replicate in every family, and of no trial of the search."""
+    """Seed of a replicate in every family, and of no trial of the search."""
     entropy = (study_seed, replicate, zlib.crc32(b"replicate"))
     return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 

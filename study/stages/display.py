@@ -1,4 +1,4 @@
-"""What the terminal shows while a study runs."""
+"""The display on the terminal while a study runs."""
 
 import time
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from study.training.history import EpochRecord, History
 
 @dataclass(frozen=True)
 class Workload:
-    """How much is to be shown."""
+    """The number of trials and epochs that a display counts."""
 
     total: int
     """Trials of the whole study."""

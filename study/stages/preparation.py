@@ -1,4 +1,4 @@
-"""What is checked and settled before the first trial."""
+"""Checks and settings before the first trial."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -83,7 +83,7 @@ def check_logger(config: StudyConfig, before: Mapping[str, Any] | None) -> None:
 
 
 def with_gpu_share(config: StudyConfig, task: Task, data: SearchData) -> StudyConfig:
-    """With a number where ``auto`` was typed."""
+    """The configuration with a number where ``auto`` was typed."""
     if config.gpus_per_trial != "auto":
         return config
     if config.address != "local" and not usable_gpus():

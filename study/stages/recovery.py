@@ -1,4 +1,4 @@
-"""What an earlier process left of a study, and what can be gone on with."""
+"""The trials that an earlier process left of a study, and those that can be resumed."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from study.training.history import History
 def finished_before(
     config: StudyConfig, optuna_trials: OptunaTrials
 ) -> Iterator[tuple[Proposal, History]]:
-    """How each finished trial ended, from the Optuna study, and its curve, from the table of them.
+    """Each finished trial and its history, from the Optuna study, with its curve from the table.
 
     Or from its checkpoint, where a kill came before the table was written.
 

@@ -1,4 +1,4 @@
-"""What was typed, over what a study was begun with."""
+"""Options as typed, over those that a study was begun with."""
 
 import dataclasses
 import os

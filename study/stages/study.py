@@ -129,7 +129,7 @@ def _carry_out(
 
 
 def _loggers(config: StudyConfig, description: Mapping[str, Any]) -> list[TrialLogger]:
-    """What logs the rest of the search."""
+    """The loggers of the rest of the search."""
     if config.logger == "none" or is_searched(description):
         return []
     return [TrialLogger(config, description["began"], description["metric"]["name"])]
@@ -210,7 +210,7 @@ def _run(
 def _plan(
     config: StudyConfig, space: SearchSpace, description: Mapping[str, Any], done: int = 0
 ) -> str:
-    """What is about to be done, in a line."""
+    """A line that says what is about to be done."""
     rates = [rate for one in space.families for rate in FAMILIES[one].peak_range(space.peak_lr)]
     trials = f"{config.num_trials - done} more trials" if done else f"{config.num_trials} trials"
     finalists = min(config.finalists, len(space.families))

@@ -1,1 +1,1 @@
-"""Where a study lives, and the files of its checkpoints."""
+"""The place that a study lives in, and the files of its checkpoints."""

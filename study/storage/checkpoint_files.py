@@ -88,7 +88,7 @@ def read_checkpoint(folder: Place) -> tuple[dict[str, Any], History]:
 
 
 def _files_of_1(manifest: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """What the first version recorded of its files."""
+    """Files as the first version recorded them."""
     if manifest["version"] != 1:
         raise CheckpointError(f"version {manifest['version']}; this project reads {VERSION}")
     return {name: {"sha256": digest} for name, digest in manifest["sha256"].items()}

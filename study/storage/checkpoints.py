@@ -44,7 +44,7 @@ def find_checkpoint(
 
 
 def find_history(checkpoints: Place, trial: int, digest: str) -> History | None:
-    """As :func:`find_checkpoint`, whether the states beside the histories are whole or not."""
+    """The history of a trial that is furthest on, though the state beside it may be damaged."""
     found = []
     for folder in _folders(checkpoints, trial):
         with contextlib.suppress(CheckpointError):
@@ -89,7 +89,7 @@ def attempts(checkpoints: Place) -> list[Place]:
 
 
 def _named(folder: Place, pattern: str) -> list[Place]:
-    """What lies in a folder and is called so, in order; nothing where there is no folder."""
+    """Entries of a folder that are called so, in order; none where there is no folder."""
     try:
         found: list[Place] = [one for one in folder.iterdir() if re.fullmatch(pattern, one.name)]
     except (FileNotFoundError, NotADirectoryError):

@@ -126,7 +126,7 @@ class Mirror:
         self._pushed = {path: mark for path, mark in self._marks() if path in pulled}
 
     def check(self) -> None:
-        """That no other process has claimed the study since.
+        """Check that no other process has claimed the study since.
 
         Raises:
             OSError: the storage cannot be read.

@@ -1,4 +1,4 @@
-"""Where a study lives: in a folder, or in a storage that every node reaches, by a URL."""
+"""The place that a study lives in: a folder, or a storage that every node reaches, by a URL."""
 
 import contextlib
 import re
@@ -21,7 +21,7 @@ CHECKPOINTS, FINALISTS = "checkpoints", "finalists"
 
 @dataclass(frozen=True)
 class RemotePath:
-    """What of :class:`pathlib.Path` a study needs, for files in a storage.
+    """The part of :class:`pathlib.Path` that a study needs, for files in a storage.
 
     A file there is whole or is not there. Errors are :class:`OSError`, as on a disk.
     """
@@ -37,7 +37,7 @@ class RemotePath:
         return replace(self, url=below(self.url, name), path=f"{self.path}/{name}")
 
     def at(self, path: str) -> "RemotePath":
-        """What the storage itself calls so."""
+        """The file or folder that the storage itself calls so."""
         return replace(self, url=f"{urlsplit(self.url).scheme}://{path}", path=path)
 
     @property
@@ -46,11 +46,11 @@ class RemotePath:
         return PurePosixPath(self.path).name
 
     def exists(self) -> bool:
-        """Whether there is a file, or any below it."""
+        """True if there is a file, or any below it."""
         return bool(self.filesystem.get_file_info(self.path).type != FileType.NotFound)
 
     def size(self) -> int:
-        """Of a file, in bytes; 0 where there is none."""
+        """Size of a file, in bytes; 0 where there is none."""
         return self.filesystem.get_file_info(self.path).size or 0
 
     def read_bytes(self) -> bytes:
@@ -73,7 +73,7 @@ class RemotePath:
             stream.write(content)
 
     def iterdir(self) -> Iterator["RemotePath"]:
-        """What lies directly below; nothing, where there is nothing."""
+        """Entries directly below; none, where there is nothing."""
         for info in self._infos():
             yield self / info.base_name
 
@@ -105,7 +105,7 @@ Place = Path | RemotePath
 
 
 def place(location: str | Path) -> Place:
-    """What a path or a URL stands for: one that pyarrow knows, or fsspec.
+    """The folder or file of a path or a URL, of a kind that pyarrow knows, or fsspec.
 
     Raises:
         InputError: no such storage, or it cannot be reached.
@@ -172,7 +172,7 @@ def _filesystem(url: str) -> tuple[FileSystem, str]:
 
 
 def unusable(where: str, error: Exception) -> InputError:
-    """What is said of a storage that cannot be used."""
+    """Error for a storage that cannot be used."""
     reason = re.sub(r" \(Request ID: .*?\)", "", summary(error))
     return InputError(
         f"the storage {where!r} cannot be used: {reason}; it must be a folder, or a URL like "

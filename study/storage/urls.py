@@ -8,7 +8,7 @@ OPTIONS = ("region", "scheme", "endpoint_override", "project_id", "enable_tls")
 
 
 def is_url(location: str | Path) -> bool:
-    """Whether a location is a URL; else it is a path."""
+    """True if a location is a URL; else it is a path."""
     return "://" in str(location)
 
 

@@ -1,4 +1,4 @@
-"""What every command of the project shares: flags from a typed signature, errors in one line."""
+"""Shared by every command: flags from a typed signature, errors in one line."""
 
 import contextlib
 import errno
@@ -68,7 +68,7 @@ def parse(
     arguments: Sequence[str],
     default: Any = tyro.MISSING_NONPROP,
 ) -> T:
-    """What ``tyro.cli`` makes of the arguments, with its box of several lines folded into one.
+    """The configuration that ``tyro.cli`` reads, with its box of several lines folded into one.
 
     Raises:
         InputError: a flag that does not exist, or a value of the wrong kind.
@@ -132,7 +132,7 @@ def _answer(error: OSError) -> int:
 
 
 def _is_unread(stream: TextIO) -> bool:
-    """Whether a stream is a pipe at whose other end nobody is any more."""
+    """True if a stream is a pipe at whose other end nobody is any more."""
     if not hasattr(select, "poll"):  # on Windows
         return False
     poll = select.poll()

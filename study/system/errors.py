@@ -21,7 +21,7 @@ _REMEDIES = {
 
 
 class InputError(Exception):
-    """What the user gave cannot be used: the value, the rule, what to do. Exit status 2."""
+    """A value that the user gave cannot be used: the value, the rule, what to do. Exit status 2."""
 
 
 class ChangedTaskError(InputError):
@@ -33,7 +33,7 @@ class StudyError(Exception):
 
 
 class CutShortError(StudyError):
-    """What runs the trials ended before its time; with what to type next, it is a StudyError."""
+    """The trials ended before their time; with the command to type next, it is a StudyError."""
 
 
 def summary(error: BaseException) -> str:

@@ -14,7 +14,7 @@ PACKAGES = ("lr-schedule-study", "torch", "torchvision", "ray", "optuna", "numpy
 
 
 def describe_versions() -> dict[str, str]:
-    """Of Python, of the packages that decide results, and of this project's source."""
+    """Versions of Python, of the packages that decide results, and of this project's source."""
     versions = {"python": platform.python_version(), "git_commit": _git_commit()}
     versions["source"] = _source_digest()
     for package in PACKAGES:
@@ -26,7 +26,7 @@ def describe_versions() -> dict[str, str]:
 
 
 def describe_hardware() -> dict[str, str | int | list[str]]:
-    """Of the machine that this process runs on."""
+    """Description of the machine that this process runs on."""
     return {
         "node": platform.node(),
         "system": platform.platform(),
@@ -52,7 +52,7 @@ def now() -> str:
 
 
 def _source_digest() -> str:
-    """Of what trains: all code of search_spaces and study, as this process finds it."""
+    """Digest of the code of search_spaces and study, as this process finds it."""
     digest, root = hashlib.sha256(), Path(__file__).parents[2]
     for path in sorted(
         path for part in ("search_spaces", "study") for path in (root / part).rglob("*.py")
@@ -62,7 +62,7 @@ def _source_digest() -> str:
 
 
 def _git_commit() -> str:
-    """Of the checkout that this file lies in, with ``-dirty`` where it was changed since."""
+    """Commit of the checkout that this file lies in, with ``-dirty`` where it was changed since."""
     try:
         done = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],

@@ -1,4 +1,4 @@
-"""When to stop: Ctrl-C, counted, and a budget of time."""
+"""Reasons to stop: Ctrl-C, counted, and a budget of time."""
 
 import math
 import os
@@ -21,7 +21,7 @@ class Interrupt:
 
     @property
     def stopping(self) -> bool:
-        """Whether nothing new is to begin."""
+        """True if nothing new is to begin."""
         return self.count > 0 or time.monotonic() >= self._deadline
 
     @contextmanager

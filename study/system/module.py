@@ -20,7 +20,7 @@ class Ours:
 
     @staticmethod
     def find_spec(name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        """Where a module is, as Python's import asks for it."""
+        """The spec of a module, as Python's import asks for it."""
         return PathFinder.find_spec(name, [str(ROOT)]) if name in PACKAGES else None
 
 

@@ -42,12 +42,12 @@ def load_search_data(task: Task, data_dir: Path) -> SearchData:
 
 
 def load_for_search(task: Task, data_dir: Path) -> TrialData:
-    """What a worker of a search loads that is not handed tensors."""
+    """Data that a worker of a search loads which is not handed tensors."""
     return TrialData(load_search_data(task, data_dir))
 
 
 def load_test_split(task: Task, load: Callable[[], Data], data: SearchData | None = None) -> Data:
-    """What ``load`` gives, which opens the task's test split, once it has been checked.
+    """The task's test split, which ``load`` opens, once it has been checked.
 
     Raises:
         InputError: it cannot be loaded, is empty, overlaps with ``data``, or holds no numbers.
@@ -129,7 +129,7 @@ def _check_apart(task: Task, first: Data, name: str, second: Data, other: str) -
 
 
 def _shared_places(first: Data, second: Data) -> int:
-    """How many samples are the same place of the same tensor or Dataset."""
+    """Number of samples that are the same place of the same tensor or Dataset."""
     if isinstance(first, Split) and isinstance(second, Split):
         return _shared_rows(first.inputs, second.inputs)
     if isinstance(first, Dataset) and isinstance(second, Dataset):
@@ -153,7 +153,7 @@ def _rows(split: Split) -> Iterator[int]:
 
 
 def _shared_rows(first: Tensor, second: Tensor) -> int:
-    """How many rows of two tensors lie in the same memory, as by a slice that begins too early."""
+    """Number of rows of two tensors in the same memory, as by a slice that begins too early."""
     step = first.stride(0) * first.element_size()
     alike = first.stride() == second.stride() and first.shape[1:] == second.shape[1:]
     if not alike or not step or first.dtype != second.dtype:

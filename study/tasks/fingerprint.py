@@ -1,4 +1,4 @@
-"""What a study trains on, in a few numbers: kept in study.json, compared wherever it is resumed.
+"""A study's training data in a few numbers: kept in study.json, compared wherever it is resumed.
 
 Whole numbers are compared exactly. Floating-point numbers are compared by weighted sums, since
 another processor, or another number of threads, may round the last digit of a mean differently.

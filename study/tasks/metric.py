@@ -1,4 +1,4 @@
-"""What trials are ranked by: a metric's name, its direction, and how it is computed."""
+"""Metrics that trials are ranked by: a name, a direction, and how it is computed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class Ranking:
         return f"{value:.2%}" if self.percent else f"{value:.4g}"
 
     def to_json(self) -> dict[str, Any]:
-        """What ``Ranking(**content)`` reads."""
+        """Arguments of ``Ranking``, as JSON."""
         return {"name": self.name, "direction": self.direction, "percent": self.percent}
 
 

@@ -1,4 +1,4 @@
-"""What is trained: data, model, loss and metric, behind one small seam."""
+"""A task: data, model, loss and metric, behind one small seam."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

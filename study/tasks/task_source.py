@@ -1,4 +1,4 @@
-"""Where a task comes from: a name, a file or a module, and the function in it that makes the task.
+"""The source of a task: a name, a file or a module, and the function in it that makes the task.
 
 A task is full of functions, which do not survive pickling, so what travels to the workers is its
 source; each of them makes the task for itself.

@@ -65,7 +65,7 @@ def on_device(data: Data, device: str) -> Data:
 
 
 def endless(epoch: Callable[[], Iterable[T]]) -> Iterator[T]:
-    """What each epoch gives, one epoch after the other.
+    """Batches of one epoch after the other.
 
     Raises:
         ValueError: one gives nothing; the next would not either.

@@ -15,7 +15,7 @@ WARM_UP = 3
 
 
 def is_plain(optimizer: SGD) -> bool:
-    """Whether it is in one group and uses nothing of SGD that :class:`CapturedSteps` does not."""
+    """True if it is in one group and uses nothing of SGD that :class:`CapturedSteps` does not."""
     group, *others = optimizer.param_groups
     unusual = any(group[name] for name in ("dampening", "maximize", "differentiable"))
     # The rate and the momentum on the device have one type, which must be that of the weights.
@@ -102,7 +102,7 @@ class CapturedSteps:
 
     @torch.no_grad()
     def _update(self) -> None:
-        """What torch.optim.SGD does, which takes the momentum as a number and so would fix it."""
+        """Do as torch.optim.SGD, which takes the momentum as a number and so would fix it."""
         group = self._optimizer.param_groups[0]
         pairs = [(weight, weight.grad) for weight in group["params"] if weight.grad is not None]
         weights, gradients = [weight for weight, _ in pairs], [gradient for _, gradient in pairs]

@@ -1,4 +1,4 @@
-"""What several sets of weights of one model say together: the mean of their outputs."""
+"""Ensembles of several sets of weights of one model: the mean of their outputs."""
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence

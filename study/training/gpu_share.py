@@ -1,4 +1,4 @@
-"""How many trials share a GPU: by the memory that one takes, and by how busy it keeps the GPU."""
+"""The share of a GPU for a trial: by the memory that one takes, and how busy it keeps the GPU."""
 
 import gc
 import time
@@ -70,7 +70,7 @@ def measured_share(task: Task, data: SearchData, batch_size: int, optimizer: str
 
 
 def busy_fraction(run: TrainingRun) -> float:
-    """Of the wall time of a run's steps, the part in which kernels run on a GPU.
+    """Part of the wall time of a run's steps in which kernels run on a GPU.
 
     Timed without the profiler, which slows the host down but not the kernels. Where it may not see
     them, as in some containers, the default share stands for what is not known.
@@ -89,7 +89,7 @@ def busy_fraction(run: TrainingRun) -> float:
 
 
 def _seconds(steps: Iterator[Tensor]) -> float:
-    """Of the next steps, until the device is done with them."""
+    """Seconds of the next steps, until the device is done with them."""
     started = time.perf_counter()
     losses = list(islice(steps, STEPS))
     losses[-1].item()

@@ -1,4 +1,4 @@
-"""What a run is asked for, and what it records: a row an epoch."""
+"""The configuration of a run, and its record: a row an epoch."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one epoch came to."""
+    """The results of one epoch."""
 
     epoch: int
     """Counted from 1."""
@@ -47,7 +47,7 @@ class EpochRecord:
 
 @dataclass
 class History:
-    """What is known of a run so far; it travels with the run's checkpoint."""
+    """Everything known of a run so far; it travels with the run's checkpoint."""
 
     status: Status = "running"
     epochs: list[EpochRecord] = field(default_factory=list)
@@ -69,7 +69,7 @@ class History:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is left to run."""
+        """True if nothing is left to run."""
         return self.status != "running"
 
     def to_json(self) -> dict[str, Any]:

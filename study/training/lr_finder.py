@@ -32,7 +32,7 @@ Curve = list[tuple[float, float]]
 
 
 class RangeTest(NamedTuple):
-    """What follows, and what was seen."""
+    """The rates to search, and the curves that they follow from."""
 
     peak_lr: PeakRange
     curves: list[Curve]

@@ -223,7 +223,7 @@ class TrainingRun:
 
 
 def can_fuse(model: nn.Module) -> bool:
-    """Whether one kernel can update all weights: floating-point numbers with dense gradients."""
+    """True if one kernel can update all weights: floating-point numbers with dense gradients."""
     sparse = any(getattr(module, "sparse", False) for module in model.modules())  # nn.Embedding's
     return not sparse and all(weight.is_floating_point() for weight in model.parameters())
 

