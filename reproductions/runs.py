@@ -27,8 +27,9 @@ from study.execution.trial_set import TrialSet
 from study.results.writer import FinalistTable
 from study.search.proposal import Proposal
 from study.settings.study_config import StudyConfig
-from study.stages.confirming import Planned, load_all_data, open_test_split
+from study.stages.confirming import load_all_data, open_test_split
 from study.stages.display import Display, Workload
+from study.stages.replicates import Planned
 from study.storage.checkpoint_files import read_checkpoint
 from study.storage.checkpoints import find_checkpoint
 from study.storage.mirror import Mirror

@@ -7,42 +7,30 @@ every family, so that families are compared in pairs.
 
 import contextlib
 import shlex
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from rich.console import Console
-
-from search_spaces import CONTROLS
 from study.execution.trial_runner import TrialRunner
 from study.execution.trial_set import TrialSet
 from study.results.reader import read_finalists
-from study.results.study_json import write_study_json
 from study.results.writer import FinalistTable
-from study.search.proposal import Proposal
 from study.settings.study_config import StudyConfig
 from study.stages.display import Display, Workload
-from study.storage.checkpoints import trials_with_folders
-from study.storage.mirror import Mirror
-from study.storage.storage_path import FINALISTS, Place
+from study.stages.preparation import Prepared
+from study.stages.replicates import Finished, Planned, choose, replicates_of
+from study.stages.session import StudySession
+from study.storage.storage_path import FINALISTS
 from study.system.errors import InputError
 from study.system.hardware import now
-from study.system.interrupt import Interrupt
 from study.tasks.check_data import load_search_data, load_test_split
 from study.tasks.metric import Ranking
 from study.tasks.task import Data, SearchData, Task, TrialData
 from study.training.check_task import check_test_split
-from study.training.history import History
 
 COMMAND = "python -m study.confirm"
 DEFAULT_FINALISTS = StudyConfig.finalists
-CONTROL = CONTROLS[0]
 ASKED = "asked"
 """How many replicates to add, until the study is locked; study.json never has it."""
-Finished = Iterable[tuple[Proposal, History]]
 
 
 def open_test_split(task: Task, data_dir: Path, data: SearchData | None = None) -> Data:
@@ -60,133 +48,44 @@ def load_all_data(task: Task, data_dir: Path) -> TrialData:
     return TrialData(load_search_data(task, data_dir), open_test_split(task, data_dir))
 
 
-def choose(finished: Finished, ranking: Ranking, count: int) -> list[Proposal]:
-    """The best trial of each of the best families, best first.
-
-    Where the constant rate was searched it is one of them, whatever its place: the control.
-    """
-    best: dict[str, tuple[float, int, Proposal]] = {}
-    for proposal, history in finished:
-        if history.status == "completed":
-            cost = ranking.cost(history.epochs[-1].val_metric)
-            entry = (cost, proposal.number, proposal)
-            best[proposal.family] = min(best.get(proposal.family, entry), entry)
-    order = [proposal for _, _, proposal in sorted(best.values(), key=lambda entry: entry[:2])]
-    if CONTROL in best:
-        others = [proposal for proposal in order if proposal.family != CONTROL][: count - 1]
-        return [one for one in order if one in others or one.family == CONTROL]
-    return order[:count]
-
-
-class Planned:
-    """Runs that are all known before the first of them begins: a :class:`TrialSource`.
-
-    Args:
-        runs: in their order.
-        checkpoints: where an earlier process has left its own.
-    """
-
-    def __init__(self, runs: Sequence[Proposal], checkpoints: Place) -> None:
-        begun = trials_with_folders(checkpoints)
-        self._begun = [run for run in runs if run.number in begun]
-        self._fresh = iter([run for run in runs if run.number not in begun])
-        self.finished_count = 0
-
-    def unfinished(self) -> Iterator[Proposal]:
-        """Those that an earlier process may have begun, or even ended."""
-        yield from self._begun
-
-    def propose(self) -> Proposal:
-        """The next one."""
-        return next(self._fresh)
-
-    def finish(self, number: int, history: History) -> None:
-        """Count it; all else is in its checkpoint."""
-        self.finished_count += 1
-
-
-def replicates_of(
-    finalists: Sequence[Proposal], replicates: int, seed: int
-) -> tuple[list[Proposal], dict[int, tuple[int, int]]]:
-    """Every finalist under every seed, a replicate of all before the next.
-
-    Args:
-        finalists: their trials.
-        replicates: of each.
-        seed: the study's.
-
-    Returns: the runs, and the trial and replicate of each by its number.
-    """
-    runs: list[Proposal] = []
-    places: dict[int, tuple[int, int]] = {}
-    for replicate in range(replicates):
-        fresh = replicate_seed(seed, replicate)
-        for finalist in finalists:
-            places[len(runs)] = finalist.number, replicate
-            runs.append(replace(finalist, number=len(runs), seed=fresh))
-    return runs, places
-
-
-def replicate_seed(study_seed: int, replicate: int) -> int:
-    """Seed of a replicate in every family, and of no trial of the search."""
-    entropy = (study_seed, replicate, zlib.crc32(b"replicate"))
-    return int(np.random.SeedSequence(entropy).generate_state(1)[0])
-
-
-@dataclass
 class Confirmation:
     """The finalists of a study: which they are, and how many of their runs are there.
 
     Args:
-        config: the study's.
-        ranking: its metric.
-        description: its study.json, in which it is recorded when the test split was opened.
-        finished: its trials.
+        session: in whose record it is noted when the test split was opened.
+        finished: the study's trials.
     """
 
-    config: StudyConfig
-    ranking: Ranking
-    description: dict[str, Any]
-    finished: Finished
-
-    def __post_init__(self) -> None:
-        config, kept = self.config, self.description.get("finalists") or []
-        by_number = {proposal.number: proposal for proposal, _ in self.finished}
-        chosen = choose(self.finished, self.ranking, config.finalists) if config.finalists else []
+    def __init__(self, session: StudySession, finished: Finished) -> None:
+        self._session, config, record = session, session.config, session.record
+        by_number = {proposal.number: proposal for proposal, _ in finished}
+        chosen = choose(finished, session.ranking, config.finalists) if config.finalists else []
         try:
+            kept = record.get("finalists") or []
             self.finalists = [by_number[one["trial"]] for one in kept] or chosen
         except (KeyError, TypeError) as error:
             raise InputError(f"study.json is damaged: finalists: {error}") from error
-        self.replicates = self.description.get("replicates") or config.replicates
-        self.left = len(self.finalists) * self.replicates - len(
-            outcomes(config.folder, self.ranking)
-        )
+        self.replicates = record.get("replicates") or config.replicates
+        done = len(outcomes(config.folder, session.ranking))
+        self.left = len(self.finalists) * self.replicates - done
 
-    def run(
-        self,
-        runner: TrialRunner,
-        task: Task,
-        data: SearchData,
-        interrupt: Interrupt,
-        console: Console,
-        mirror: Mirror,
-    ) -> None:
+    def run(self, prepared: Prepared, runner: TrialRunner) -> None:
         """Train what is left of the replicates; :attr:`left` is 0 if none was interrupted.
 
         Raises:
             InputError: the test split cannot be used.
             StudyError: it cannot be fetched.
         """
-        config, names = self.config, [finalist.family for finalist in self.finalists]
-        console.print(
-            f"finalists: {', '.join(names)}; {self.replicates} fresh seeds each, "
-            "then measured on the test split"
+        session, config, data = self._session, self._session.config, prepared.data
+        names = ", ".join(finalist.family for finalist in self.finalists)
+        session.console.print(
+            f"finalists: {names}; {self.replicates} fresh seeds each, then measured on the test "
+            "split"
         )
         self._record_opening()
-        mirror.push()
         try:
-            test = open_test_split(task, config.data_dir, data)
-            check_test_split(task, test, config.batch_size, config.device_here)
+            test = open_test_split(prepared.task, config.data_dir, data)
+            check_test_split(prepared.task, test, config.batch_size, config.device_here)
         except InputError as error:  # which nobody could know before
             report = f"python -m analysis.report {shlex.quote(config.location)}"
             raise InputError(
@@ -194,36 +93,42 @@ class Confirmation:
                 f"{shlex.quote(config.location)}; the search is complete, its report: {report}"
             ) from error
         self._record_checked()
-        mirror.push()
-        folder = config.place / FINALISTS
-        runs, places = replicates_of(self.finalists, self.replicates, config.seed)
-        source, total = Planned(runs, folder), len(runs)
-        table = FinalistTable(config.folder, self.ranking, places, mirror.push)
-        display = Display(Workload(total, config.epochs, kind="run"), self.ranking, console)
-        trial_set = TrialSet(
-            source, total, folder, TrialData(data, test), load_all_data, (table, display), mirror
+        runs, numbers = replicates_of(self.finalists, self.replicates, config.seed)
+        source, total = Planned(runs, config.place / FINALISTS), len(runs)
+        table = FinalistTable(config.folder, session.ranking, numbers, session.mirror.push)
+        workload = Workload(total, config.epochs, kind="run")
+        display = Display(workload, session.ranking, session.console)
+        trials = TrialSet(
+            source=source,
+            total=total,
+            checkpoints=config.place / FINALISTS,
+            data=TrialData(data, test),
+            load=load_all_data,
+            observers=(table, display),
+            mirror=session.mirror,
         )
         with display:
             try:
-                runner.run(trial_set)
+                runner.run(trials)
             finally:
                 table.on_idle()
         self.left = total - source.finished_count
 
     def _record_opening(self) -> None:
         """Before it is done: an opening that was killed is one too."""
-        self.description["finalists"] = [
+        record = self._session.record
+        record["finalists"] = [
             {"family": finalist.family, "trial": finalist.number} for finalist in self.finalists
         ]
         opening = {"opened": now(), "replicates": self.replicates, "checked": False}
-        self.description["test_split"] = [*self.description.get("test_split", []), opening]
-        self.description |= {"replicates": self.replicates, "ended": None}
-        write_study_json(self.config.folder, self.description)
+        record["test_split"] = [*record.get("test_split", []), opening]
+        record |= {"replicates": self.replicates, "ended": None}
+        self._session.save()
 
     def _record_checked(self) -> None:
         """Before anything is measured on it: from now on, what loads it must not change."""
-        self.description["test_split"][-1]["checked"] = True
-        write_study_json(self.config.folder, self.description)
+        self._session.record["test_split"][-1]["checked"] = True
+        self._session.save()
 
 
 def outcomes(folder: Path, ranking: Ranking) -> list[tuple[str, str]]:

@@ -1,21 +1,53 @@
-"""Alone with a study's folder."""
+"""One run of a study's command, alone with the study's folder."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from filelock import Timeout
+from rich.console import Console
 
-from study.results.study_json import read_study_json
+from study.results.study_json import read_ranking, read_study_json, write_study_json
 from study.search.database import StorageInternalError, reason
 from study.settings.study_config import StudyConfig
 from study.stages.reporting import again
+from study.storage.mirror import Mirror
 from study.system.atomic_files import HELD, locked
 from study.system.errors import InputError, StudyError, failed
+from study.system.interrupt import Interrupt
+from study.tasks.metric import Ranking
 
 LOCK = ".lock"
 PROGRESS = ("searched", "finalists", "replicates", "test_split", "ended")
 """What study.json says of how far a study is."""
+
+
+@dataclass
+class StudySession:
+    """What was asked, what is recorded, and who is told: all that the stages of a study share."""
+
+    config: StudyConfig
+    """As it runs here: the share of a GPU, or the room of a cluster, is settled."""
+    record: dict[str, Any]
+    """The content of study.json."""
+    interrupt: Interrupt
+    console: Console = field(
+        default_factory=lambda: Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+    )
+
+    def __post_init__(self) -> None:
+        self.mirror = Mirror(self.config.folder, self.config.place)
+
+    @property
+    def ranking(self) -> Ranking:
+        """The ranking of the study's trials."""
+        return read_ranking(self.record)
+
+    def save(self) -> None:
+        """Write study.json, and push what has been written."""
+        write_study_json(self.config.folder, self.record)
+        self.mirror.push()
 
 
 @contextmanager

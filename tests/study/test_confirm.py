@@ -22,14 +22,8 @@ from study.results.study_json import write_study_json as write_json
 from study.results.study_record import stored_config
 from study.results.writer import FinalistTable
 from study.search.proposal import Proposal, seeds_of
-from study.stages.confirming import (
-    ASKED,
-    Planned,
-    choose,
-    open_test_split,
-    replicate_seed,
-    replicates_of,
-)
+from study.stages.confirming import ASKED, open_test_split
+from study.stages.replicates import Planned, choose, replicate_seed, replicates_of
 from study.storage.storage_path import FINALISTS
 from study.system.errors import InputError, StudyError
 from study.task import Split
@@ -240,7 +234,7 @@ class Runs:
             self.step()
             write(*arguments)
 
-        for stage in ("study", "confirming"):
+        for stage in ("study", "session"):
             monkeypatch.setattr(f"study.stages.{stage}.write_study_json", write_study_json)
 
     def step(self) -> None:

@@ -20,7 +20,7 @@ from study.execution.trial_set import TrialSet
 from study.execution.tune_adapters import TuneCallback
 from study.search.proposal import Proposal
 from study.settings.study_config import StudyConfig
-from study.stages.confirming import Planned
+from study.stages.replicates import Planned
 from study.storage.checkpoint_files import write_checkpoint
 from study.storage.checkpoints import trial_folder
 from study.storage.mirror import Mirror

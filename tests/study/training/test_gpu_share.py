@@ -185,7 +185,7 @@ def test_auto_is_measured_once_and_kept_as_typed(
         return ""
 
     monkeypatch.setattr("study.stages.preparation.measured_share", measure)
-    monkeypatch.setattr("study.stages.study._plan", plan)
+    monkeypatch.setattr("study.stages.study.plan_line", plan)
     flags = ["--task", "digits", "--out", str(tmp_path), "--gpus-per-trial", "auto", "--dry-run"]
     assert main(flags) == 0
     assert seen == [0.125, "cuda", "auto"]
