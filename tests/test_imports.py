@@ -106,6 +106,17 @@ def test_the_walk_sees_imports_in_functions() -> None:
     assert imported("def f():\n    from study.run import main") == {"study.run", "study.run.main"}
 
 
+def test_no_function_takes_more_than_five_parameters_and_no_file_is_long() -> None:
+    for path in (ROOT / "study").rglob("*.py"):
+        source = path.read_text()
+        assert source.count("\n") <= 250, path
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.FunctionDef):
+                every = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+                names = [one.arg for one in every if one.arg not in ("self", "cls")]
+                assert len(names) <= 5, f"{path}: {node.name}({', '.join(names)})"
+
+
 IMPORT_ALL = """
 import importlib, pathlib, sys
 wheel = pathlib.Path(sys.argv[1])

@@ -1,6 +1,10 @@
 """The choices that flags offer."""
 
-from typing import Literal
+from typing import Literal, get_args
+
+from search_spaces import GROUPS
+from study.system.errors import InputError
+from study.tasks import TASKS
 
 Allocation = Literal["joint", "balanced"]
 Sampler = Literal["tpe", "random"]
@@ -16,3 +20,36 @@ CHOICES = {
     "optimizer": Optimizer,
 }
 """By the names of the options."""
+
+
+def check_choices(config: object) -> None:
+    """Check them as a command line does; a file may hold a choice that is none any more.
+
+    Args:
+        config: with an attribute for each of :data:`CHOICES`.
+
+    Raises:
+        InputError: one is not among those that its option offers.
+    """
+    for name, choices in CHOICES.items():
+        if getattr(config, name) not in get_args(choices):
+            raise InputError(
+                f"--{name.replace('_', '-')} must be one of {', '.join(get_args(choices))}, "
+                f"not {getattr(config, name)!r}"
+            )
+
+
+def task_help() -> str:
+    """Help of --task, with the names that there are."""
+    return (
+        f"What to train: {', '.join(TASKS)}, or a function of yours that returns a "
+        "study.task.Task: path/to/file.py:function or package.module:function."
+    )
+
+
+def families_help() -> str:
+    """Help of --families, with the groups and names that there are."""
+    return (
+        "Schedule families to try: groups, names or import paths (module:Class), separated by "
+        f"commas. Groups: {', '.join(GROUPS)}. Names: {', '.join(GROUPS['all'])}."
+    )

@@ -4,39 +4,30 @@ import datetime as dt
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 import tyro
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from search_spaces import GROUPS, PeakRange, select
-from study.settings.choices import CHOICES, Allocation, Logger, Optimizer, Sampler, TrialScheduler
+from search_spaces import PeakRange, select
+from study.settings.choices import (
+    Allocation,
+    Logger,
+    Optimizer,
+    Sampler,
+    TrialScheduler,
+    check_choices,
+    families_help,
+    task_help,
+)
 from study.settings.database_url import check_url
+from study.settings.values import ranged, rates, seconds
 from study.storage.storage_path import Place, place
 from study.storage.urls import below, is_url
 from study.system.command_line import Folder, Location
 from study.system.errors import InputError
 from study.system.hardware import GPU_SHARE, usable_gpus
 from study.system.user_folders import cache_folder
-from study.tasks import TASKS
-
-
-def _default_data_dir() -> Path:
-    return cache_folder() / "data"
-
-
-def _task_help() -> str:
-    return (
-        f"What to train: {', '.join(TASKS)}, or a function of yours that returns a "
-        "study.task.Task: path/to/file.py:function or package.module:function."
-    )
-
-
-def _families_help() -> str:
-    return (
-        "Schedule families to try: groups, names or import paths (module:Class), separated by "
-        f"commas. Groups: {', '.join(GROUPS)}. Names: {', '.join(GROUPS['all'])}."
-    )
 
 
 @dataclass(frozen=True)
@@ -45,7 +36,7 @@ class StudyConfig:
 
     name: str = ""
     """Name of the study: its results go to <out>/<name>. Default: task and time."""
-    task: Annotated[Location, tyro.conf.arg(help=_task_help())] = "mnist"
+    task: Annotated[Location, tyro.conf.arg(help=task_help())] = "mnist"
     """What to train."""
     task_args: tuple[str, ...] = ()
     """Arguments of the task's function, each key=value."""
@@ -55,7 +46,7 @@ class StudyConfig:
     """Epochs a trial: the budget that the schedule is chosen for."""
     batch_size: int = 128
     """Samples a step."""
-    families: Annotated[str, tyro.conf.arg(help=_families_help())] = "classic"
+    families: Annotated[str, tyro.conf.arg(help=families_help())] = "classic"
     allocation: Allocation = "joint"
     """Who gets the trials: the families that the sampler likes, or all the same number."""
     sampler: Sampler = "tpe"
@@ -80,7 +71,7 @@ class StudyConfig:
     """Of everything random. Repeats a study exactly with --max-concurrent 1."""
     out: Folder = Path("results")
     """Folder of all studies."""
-    data_dir: Folder = field(default_factory=_default_data_dir)
+    data_dir: Folder = field(default_factory=lambda: cache_folder() / "data")
     """Folder of the data sets; they are fetched if they are not there."""
     max_concurrent: int | None = None
     """Trials at a time. Default: as many as the machine has room for."""
@@ -127,7 +118,7 @@ class StudyConfig:
             object.__setattr__(self, "name", f"{kind}-{time}")
         if Path(self.name).name != self.name or self.name.startswith("."):
             raise InputError(f"--name must be a plain folder name, not {self.name!r}")
-        self._check_choices()
+        check_choices(self)
         for flag in ("num_trials", "epochs", "batch_size", "max_concurrent", "cpus_per_trial"):
             _at_least(flag, getattr(self, flag), 1)
         _at_least("replicates", self.replicates, 2)
@@ -155,15 +146,6 @@ class StudyConfig:
         except ValueError as error:
             raise InputError(str(error)) from error
 
-    def _check_choices(self) -> None:
-        """Check them as a command line does; a file may hold a choice that is none any more."""
-        for flag, choices in CHOICES.items():
-            if getattr(self, flag) not in get_args(choices):
-                raise InputError(
-                    f"--{flag.replace('_', '-')} must be one of {', '.join(get_args(choices))}, "
-                    f"not {getattr(self, flag)!r}"
-                )
-
     def _settle_machines(self) -> None:
         if self.storage is not None and not is_url(self.storage):
             object.__setattr__(self, "out", Path(self.storage))
@@ -183,9 +165,9 @@ class StudyConfig:
             InputError: a value that is neither a word nor a number within its bounds.
         """
         ranges: dict[str, BaseDistribution | None] = {
-            "warmup_fraction": _range("--warmup", self.warmup, "none", (0.01, 0.2), (1e-6, 0.9)),
-            "momentum": _range("--momentum", self.momentum, "0.9", (0.8, 0.99), (0.0, 0.9999)),
-            "weight_decay": _range(
+            "warmup_fraction": ranged("--warmup", self.warmup, "none", (0.01, 0.2), (1e-6, 0.9)),
+            "momentum": ranged("--momentum", self.momentum, "0.9", (0.8, 0.99), (0.0, 0.9999)),
+            "weight_decay": ranged(
                 "--weight-decay", self.weight_decay, "default", (1e-5, 1e-1), (0.0, 1.0)
             ),
             "optimizer": CategoricalDistribution(("adamw",)) if self.optimizer != "sgd" else None,
@@ -198,16 +180,7 @@ class StudyConfig:
         Raises:
             InputError: it is no time.
         """
-        if self.time_budget == "none":
-            return None
-        parts = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", self.time_budget)
-        hours, minutes, seconds = (int(part or 0) for part in parts.groups()) if parts else (0,) * 3
-        if not hours + minutes + seconds:
-            raise InputError(
-                f"--time-budget must be none, or a time like 90s, 30m or 1h30m, "
-                f"not {self.time_budget!r}"
-            )
-        return 3600 * hours + 60 * minutes + seconds
+        return seconds(self.time_budget)
 
     def peak_range(self) -> PeakRange | None:
         """The peak rates that were typed, or None where ``peak_lr`` is a word.
@@ -215,18 +188,7 @@ class StudyConfig:
         Raises:
             InputError: neither.
         """
-        if self.peak_lr in ("task", "auto"):
-            return None
-        try:
-            low, high = map(float, self.peak_lr.split(","))
-        except ValueError:
-            low, high = 0.0, 0.0
-        if not 0 < low < high < float("inf"):
-            raise InputError(
-                f"--peak-lr must be task, auto, or LOW,HIGH with 0 < LOW < HIGH, "
-                f"not {self.peak_lr!r}"
-            )
-        return low, high
+        return None if self.peak_lr in ("task", "auto") else rates(self.peak_lr)
 
     @property
     def gpu_share(self) -> float:
@@ -278,30 +240,6 @@ MACHINE = (
 )
 # What is about one run of the command, and not kept.
 OF_ONE_RUN = ("time_budget", "resume", "replay", "dry_run")
-
-
-def _range(
-    flag: str,
-    text: str,
-    default: str,
-    searched: tuple[float, float],
-    bounds: tuple[float, float],
-) -> FloatDistribution | None:
-    """A range to search, one value to fix, or nothing for the default."""
-    if text == default:
-        return None
-    if text == "search":
-        return FloatDistribution(*searched, log=flag != "--momentum")
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not bounds[0] <= value <= bounds[1]:
-        low, high = bounds
-        raise InputError(
-            f"{flag} must be search, {default}, or a number from {low:g} to {high:g}, not {text!r}"
-        )
-    return FloatDistribution(value, value)
 
 
 def _at_least(flag: str, value: float | None, low: int) -> None:

@@ -25,7 +25,7 @@ PROGRESS = ("searched", "finalists", "replicates", "test_split", "ended")
 
 @dataclass
 class StudySession:
-    """What was asked, what is recorded, and who is told: all that the stages of a study share."""
+    """Options, record, interrupt, console and mirror: all that the stages of a study share."""
 
     config: StudyConfig
     """As it runs here: the share of a GPU, or the room of a cluster, is settled."""

@@ -83,9 +83,8 @@ class TaskSource:
         try:
             module = self._imported(place)
         except (Exception, SystemExit) as error:
-            raise InputError(
-                f"--task {self.spec!r} cannot be imported: {summary(error)}"
-            ) from error
+            why = summary(error)
+            raise InputError(f"--task {self.spec!r} cannot be imported: {why}") from error
         function = getattr(module, name, None)
         if not callable(function) or inspect.isclass(function):
             functions = [key for key, value in vars(module).items() if inspect.isfunction(value)]
@@ -99,10 +98,8 @@ class TaskSource:
         except (Exception, SystemExit) as error:
             raise InputError(f"--task {self.spec!r}: {name}() raised {summary(error)}") from error
         if not isinstance(task, Task):
-            raise InputError(
-                f"--task {self.spec!r}: {name}() must return a study.task.Task, "
-                f"not {type(task).__name__}"
-            )
+            what = f"{name}() must return a study.task.Task, not {type(task).__name__}"
+            raise InputError(f"--task {self.spec!r}: {what}")
         return task
 
     def to_json(self) -> dict[str, Any]:
