@@ -3,7 +3,9 @@
 import math
 import re
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from study.execution.capacity import LOCAL
@@ -132,16 +134,20 @@ class ActiveTrials:
             observer.on_idle()
 
     def finish(self, number: int, history: History) -> None:
-        """Record the end of a trial. Ray would swallow an error: it ends the study instead."""
-        try:
-            self._record(self.proposals[number], history)
-            self._check_failures(history)
-        except Exception as error:
-            self.fail(error)
+        """Record the end of a trial."""
+        self._record(self.proposals[number], history)
+        self._check_failures(history)
 
-    def fail(self, error: Exception) -> None:
-        """End the study with the first error, once the running epochs are finished."""
-        self.error = self.error or error
+    @contextmanager
+    def first_error_ends_the_study(self) -> Iterator[None]:
+        """Keep the first error in what Ray calls, which would swallow it or cut epochs off.
+
+        The study ends with it, once the running epochs are finished.
+        """
+        try:
+            yield
+        except Exception as error:
+            self.error = self.error or error
 
     def at(self, path: str) -> Place:
         """The file or folder that Ray calls so where it keeps the checkpoints."""

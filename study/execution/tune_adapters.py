@@ -32,16 +32,14 @@ class TuneSearcher(Searcher):
         """The config of a ScheduleTrial, or that there is no more."""
         if self._active.stopping:
             return _NO_MORE
-        try:
+        with self._active.first_error_ends_the_study():
             proposal, checkpoint = self._active.next_trial()
-        except Exception as error:  # Ray would swallow it: it ends the study instead
-            self._active.fail(error)
-            return _NO_MORE
-        return {
-            "trial": proposal.number,
-            "run": asdict(proposal.run_config(self._active.config)),
-            "checkpoint": native(checkpoint) if checkpoint else None,
-        }
+            return {
+                "trial": proposal.number,
+                "run": asdict(proposal.run_config(self._active.config)),
+                "checkpoint": native(checkpoint) if checkpoint else None,
+            }
+        return _NO_MORE
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -94,34 +92,24 @@ class TuneCallback(tune.Callback):
     def on_step_end(self, iteration: int, trials: list[RayTrial], **info: Any) -> None:
         """Look at what has come."""
         self._active.check_ray()
-        try:
+        with self._active.first_error_ends_the_study():
             self._active.look_around()
-        except Exception as error:  # Ray would cut the running epochs off
-            self._active.fail(error)
 
     def on_trial_complete(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
     ) -> None:
         """Record how the trial ended, unless it was only interrupted, or has not even begun."""
         self._active.running.discard(trial_number(trial))
-        if refused := trial.last_result.get("refused"):
-            self._active.fail(ChangedTaskError(refused))
-            if trial.checkpoint:  # of a run without an epoch, which nothing could go on from
-                delete(self._active.at(trial.checkpoint.path))
-            return
-        try:
-            if trial.checkpoint is None:
-                raise CheckpointError("it was never written")
-            history = read_history(self._active.at(trial.checkpoint.path))
-        except CheckpointError as error:
-            history = History(status="failed", error=f"its last checkpoint is lost: {error}")
-        except OSError as error:  # a storage that does not answer says nothing of the trial
-            self._active.fail(error)
-            return
-        if self._active.scheduler:
-            self._active.scheduler.mark(trial_number(trial), history)
-        if history.ended:
-            self._active.finish(trial_number(trial), history)
+        with self._active.first_error_ends_the_study():
+            if refused := trial.last_result.get("refused"):
+                if trial.checkpoint:  # of a run without an epoch, which nothing could go on from
+                    delete(self._active.at(trial.checkpoint.path))
+                raise ChangedTaskError(refused)
+            history = self._last_history(trial)
+            if self._active.scheduler:
+                self._active.scheduler.mark(trial_number(trial), history)
+            if history.ended:
+                self._active.finish(trial_number(trial), history)
 
     def on_trial_error(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
@@ -129,14 +117,24 @@ class TuneCallback(tune.Callback):
         """Record a trial whose worker died once too often."""
         self._active.check_ray()  # whose end says nothing of the trial
         self._active.running.discard(trial_number(trial))
-        try:
+        with self._active.first_error_ends_the_study():
             history = self._active.history_of(trial_number(trial))
-        except OSError as error:
-            self._active.fail(error)
-            return
-        history.status = "failed"
-        history.error = _last_line(trial.error_file) or "its worker died"
-        self._active.finish(trial_number(trial), history)
+            history.status = "failed"
+            history.error = _last_line(trial.error_file) or "its worker died"
+            self._active.finish(trial_number(trial), history)
+
+    def _last_history(self, trial: RayTrial) -> History:
+        """The history that a trial's last checkpoint has; of a failed trial where that is lost.
+
+        Raises:
+            OSError: the storage does not answer, which says nothing of the trial.
+        """
+        try:
+            if trial.checkpoint is None:
+                raise CheckpointError("it was never written")
+            return read_history(self._active.at(trial.checkpoint.path))
+        except CheckpointError as error:
+            return History(status="failed", error=f"its last checkpoint is lost: {error}")
 
 
 class InterruptStopper(Stopper):

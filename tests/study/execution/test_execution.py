@@ -61,7 +61,8 @@ def ended(active: ActiveTrials, *outcomes: str) -> None:
         history = History("failed", error=outcome)
         if outcome in ("completed", "diverged"):
             history = History("completed" if outcome == "completed" else "diverged", [RECORD])
-        active.finish(proposal.number, history)
+        with active.first_error_ends_the_study():
+            active.finish(proposal.number, history)
 
 
 ALIKE = [SIZES.format(number) for number in (16, 256, 9)]
