@@ -5,19 +5,25 @@ schedule and budget, on the validation split. ``python -m reproductions.budgets`
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import product
 
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-import analysis
 from analysis.style import COLUMN, beside
-from reproductions.runs import Bench, percent
-from study import sweep
+from reproductions.runs import Bench, Outcome, Run, percent
+from search_spaces import FAMILIES
+from study.search.proposal import seeds_of
+from study.search.trial_plan import middle
+from study.stages.replicates import replicate_seed
 from study.system.command_line import exit_status
 
-EPOCHS, PEAKS, SEEDS = (1, 2, 5, 10, 20), 4, 3
+EPOCHS, SEEDS, STUDY_SEED = (1, 2, 5, 10, 20), 3, 0
+PEAKS = tuple(0.01 * 20**share for share in (1 / 2, 1 / 4, 3 / 4, 1 / 8))
+"""Peak rates that are tried."""
 PUBLISHED = {
     "constant": "1 / 5",
     "exponential": "5 / 11",
@@ -38,20 +44,18 @@ SCHEDULES = (
 
 def ranks(runs: pd.DataFrame) -> pd.DataFrame:
     """The place of each schedule by its mean test accuracy: a row a schedule, a column a budget."""
-    means = runs.pivot_table(index="family", columns="epochs", values="test_accuracy")
+    means = runs.pivot_table(index="schedule", columns="epochs", values="test_accuracy")
     return means.rank(ascending=False, method="min").astype(int).loc[list(SCHEDULES)]
 
 
 def tabled(runs: pd.DataFrame) -> list[list[str]]:
     """Mean accuracies and places; the share of first and of top-three places, a place a seed."""
     places, budgets = ranks(runs), sorted(set(runs["epochs"]))
-    each = runs.groupby(["epochs", "replicate"])["test_accuracy"].rank(
-        ascending=False, method="min"
-    )
+    each = runs.groupby(["epochs", "seed"])["test_accuracy"].rank(ascending=False, method="min")
     heads = [f"{one} epoch{'s' * (one > 1)}" for one in budgets]
     lines = [["schedule", *heads, "first / top three, %", "REX"]]
     for family in SCHEDULES:
-        own = runs["family"] == family
+        own = runs["schedule"] == family
         cells = [
             f"{percent([*runs.loc[own & (runs['epochs'] == epochs), 'test_accuracy']], False)} "
             f"(place {places.loc[family, epochs]})"
@@ -74,30 +78,44 @@ def draw(places: pd.DataFrame) -> Figure:
     return figure
 
 
+def tuning(epochs: int, peaks: Iterable[float]) -> list[Run]:
+    """A run for each peak rate and schedule; the other parameters in the middle of their ranges."""
+    runs: list[Run] = []
+    for peak, family in product(peaks, SCHEDULES):
+        ranges = FAMILIES[family].searched((min(PEAKS), max(PEAKS)))
+        parameters = {name: middle(range_) for name, range_ in ranges.items()} | {"peak_lr": peak}
+        runs.append(Run(family, family, parameters, epochs, seeds_of(STUDY_SEED, len(runs))[0]))
+    return runs
+
+
+def best(tuned: Iterable[Outcome]) -> dict[tuple[int, str], Run]:
+    """The run of highest validation accuracy by budget and schedule; the earliest of equal ones."""
+    found: dict[tuple[int, str], Outcome] = {}
+    for one in tuned:
+        first = found.setdefault((one.run.epochs, one.run.family), one)
+        if one.row["val_accuracy"] > first.row["val_accuracy"]:
+            found[one.run.epochs, one.run.family] = one
+    return {setting: one.run for setting, one in found.items()}
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Run a sweep, and rank."""
+    """Tune the peak rates, train the best of each schedule with fresh seeds, and rank."""
     bench = Bench.parse("budgets", arguments)
-    budgets, peaks, seeds = ((1, 2), 1, 2) if bench.asked.quick else (EPOCHS, PEAKS, SEEDS)
-    flags = {
-        "epochs": ",".join(map(str, budgets)),
-        "families": ",".join(SCHEDULES),
-        "sampler": "grid-of-defaults",
-        "peak-lr": "0.01,0.2",
-        "num-trials": peaks * len(SCHEDULES),
-        "finalists": len(SCHEDULES),
-        "replicates": seeds,
-        "data-dir": bench.asked.data_dir,
-        "out": bench.folder.parent,
-        "name": bench.folder.name,
-    }
-    if status := sweep.main([f"--{name}={value}" for name, value in flags.items()]):
-        return status
-    runs = pd.concat(
-        analysis.load(bench.folder / f"epochs-{epochs}").finalists.assign(epochs=epochs)
-        for epochs in budgets
+    quick = bench.asked.quick
+    budgets, peaks, seeds = ((1, 2), PEAKS[:1], 2) if quick else (EPOCHS, PEAKS, SEEDS)
+    tuned = replace(bench, folder=bench.folder / "tuning").train(
+        "mnist", [run for epochs in budgets for run in tuning(epochs, peaks)]
     )
-    columns = ["family", "epochs", "seed", "val_accuracy", "test_accuracy"]
-    rows = [dict(zip(columns, row, strict=True)) for row in runs[columns].itertuples(index=False)]
+    outcomes = bench.train(
+        "mnist",
+        [
+            run._replace(seed=replicate_seed(STUDY_SEED, replicate))
+            for run in best(tuned).values()
+            for replicate in range(seeds)
+        ],
+    )
+    rows = [one.row for one in outcomes]
+    runs = pd.DataFrame(rows)
     return bench.report(rows, tabled(runs), lambda: draw(ranks(runs)))
 
 
