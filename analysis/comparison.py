@@ -121,8 +121,6 @@ def _ensemble(finalists: pd.DataFrame, values: pd.DataFrame, scale: Scale) -> En
     Better than every single model as a winner is (see :attr:`Comparison.winner`), corrected for the
     number of ensembles.
     """
-    if scale.ensemble_column not in finalists:  # of an earlier version
-        return None
     table = finalists.pivot(index="replicate", columns="family", values=scale.ensemble_column)
     table = table.reindex(index=values.index, columns=values.columns).dropna(axis="columns")
     sign = 1 if scale.higher_is_better else -1

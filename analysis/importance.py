@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import optuna
 import pandas as pd
-from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial
 
 from analysis.scale import Scale
 from analysis.statistics import SEED
-from study.results.parameters import PREFIX, proposed, stored_peak_range, stored_ranges
+from study.results.parameters import PREFIX, proposed
+from study.results.stored_space import stored_ranges
 
 LEAST_TRIALS = 10
 TOP = 0.25
@@ -37,11 +38,10 @@ def importances(
     largest of 19 times that the results were shuffled, as the same share) and ``trials``; the most
     important first. By PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255), which compares how the
     values of the best quarter are spread with how all are. Trials that diverged count as the
-    worst; families of fewer than ``LEAST_TRIALS`` completed or diverged trials are left out, and
-    so is everything in studies of the first version, which did not record their ranges.
+    worst; families of fewer than ``LEAST_TRIALS`` completed or diverged trials are left out.
     """
     rows = []
-    for family in search_space["families"] if "parameters" in search_space else ():
+    for family in search_space["families"]:
         own = trials[
             (trials["family"] == family) & trials["status"].isin(("completed", "diverged"))
         ]
@@ -70,11 +70,9 @@ def _searched(
 
     The table has a value for each trial of what a family has, and none for what it has not.
     """
-    ranges = stored_ranges(search_space, family)
-    ranges["peak_lr"] = FloatDistribution(*stored_peak_range(search_space, family), log=True)
     return {
         name: range_
-        for name, range_ in ranges.items()
+        for name, range_ in stored_ranges(search_space["parameters"], family).items()
         if not range_.single() and _column(name) in own and own[_column(name)].notna().all()
     }
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.scale import Scale
 from study.results.reader import read_finalists, read_tables
-from study.results.study_json import read_ranking, read_study_json
+from study.results.study_record import StudyRecord
 from study.storage.mirror import local_copy
 
 
@@ -41,9 +41,8 @@ def load(location: str | Path) -> Results:
 
 
 def _load(folder: Path) -> Results:
-    study = read_study_json(folder)
-    ranking = read_ranking(study)
+    record = StudyRecord.load(folder)
     trials, epochs, schedules = (table.to_pandas() for table in read_tables(folder))
-    replicates = read_finalists(folder, ranking)
+    replicates = read_finalists(folder, record.metric)
     finalists = replicates.to_pandas() if replicates else pd.DataFrame()
-    return Results(trials, epochs, schedules, study, Scale(ranking), finalists)
+    return Results(trials, epochs, schedules, record.to_json(), Scale(record.metric), finalists)

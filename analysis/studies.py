@@ -12,7 +12,7 @@ from analysis.curves import realised_curves
 from analysis.findings import Findings
 from analysis.load import load
 from analysis.statistics import LEVEL, RESAMPLES, SEED
-from study.results.study_json import STUDY_JSON
+from study.results.study_record import STUDY_JSON
 from study.settings.study_config import MACHINE
 
 

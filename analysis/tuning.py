@@ -105,8 +105,7 @@ def fairness(trials: pd.DataFrame, search_space: Mapping[str, Any]) -> pd.DataFr
 
     Columns ``family``, ``trials``, ``epochs``, ``steps``, ``seconds`` (wall time), ``completed``,
     ``diverged``, ``failed``, ``stopped`` (trials), ``dimensions`` (searched parameters, the peak
-    rate among them). All are 0 for a family without a trial. The search space is study.json's; that
-    of the first version holds no ranges, and every parameter that a family has counts as searched.
+    rate among them). All are 0 for a family without a trial. The search space is study.json's.
     """
     families = trials.groupby("family")
     given = families[["epochs", "steps", "wall_seconds"]].sum()
@@ -187,15 +186,7 @@ def _dimensions(family: str, of_family: pd.DataFrame, search_space: Mapping[str,
     """Searched parameters of a family that has trials, else 0."""
     if of_family.empty:
         return 0
-    names = of_family.columns[of_family.notna().any()]
-    used = {name.removeprefix("params.") for name in names if name.startswith("params.")}
-    searched = {name for name, range_ in search_space["extras"].items() if _is_searched(range_)}
-    if "parameters" not in search_space:
-        return 1 + len(used)
-    ranges = search_space["parameters"][family]
-    shape = {name for name, range_ in ranges.items() if _is_searched(range_)}
-    # A union: what is an extra of others may be part of a family's own shape.
-    return len({"peak_lr"} | shape | (searched & used))
+    return sum(map(_is_searched, search_space["parameters"][family].values()))
 
 
 def _is_searched(range_: Mapping[str, Any]) -> bool:

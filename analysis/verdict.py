@@ -12,7 +12,7 @@ from analysis.comparison import Comparison
 from analysis.findings import Findings
 from analysis.load import Results
 from analysis.outcomes import far_off
-from study.results.parameters import stored_peak_range
+from study.results.stored_space import stored_peak_range
 
 CONTROL = "constant"
 EDGE = 0.05
@@ -164,7 +164,7 @@ def _at_the_edge(found: Findings) -> list[str]:
     """Whether a better peak rate may lie outside of what was searched."""
     assert found.best
     space, rate = found.results.study["search_space"], found.best["peak_lr"]
-    low, high = stored_peak_range(space, found.best["family"])
+    low, high = stored_peak_range(space["parameters"], found.best["family"])
     given = tuple(space["peak_lr"])
     # A family's own range may be a multiple of what is typed.
     now = "" if given == (low, high) else f", now {given[0]:g},{given[1]:g},"

@@ -27,7 +27,7 @@ from ray.cluster_utils import Cluster
 from benchmarks.sleeper import Sleeper
 from search_spaces import GROUPS, SearchSpace
 from study.execution.trial_set import TrialSet
-from study.results.study_json import write_study_json
+from study.results.study_record import STUDY_JSON
 from study.results.writer import ResultTables
 from study.search.interfaces import TrialObserver
 from study.search.journal_file import JOURNAL
@@ -215,7 +215,7 @@ def main(
 
 def _search(runner: TrialRunner, config: StudyConfig, watch: Watch) -> None:
     """As :mod:`study.run` does."""
-    write_study_json(config.folder, {})
+    (config.folder / STUDY_JSON).write_text("{}")
     mirror = Mirror(config.folder, config.place)
     mirror.pull(to_write=True)
     mirror.push()

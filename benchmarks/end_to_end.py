@@ -10,7 +10,7 @@ from benchmarks.measure import Row, Scale, interleaved, ratio
 from benchmarks.peers.plain import ENDED
 from benchmarks.processes import CORES, ended_trials, mnist, on_cores, run, samples_of_mnist, study
 from benchmarks.stub import MARK
-from study.results.study_json import STUDY_JSON
+from study.results.study_record import STUDY_JSON
 
 EPOCHS = 2
 UNIT = "trials/h"

@@ -2,7 +2,6 @@
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -10,11 +9,11 @@ from benchmarks.measure import Row, Scale
 from benchmarks.processes import run
 from search_spaces import FAMILIES, SearchSpace
 from search_spaces.preflight import draw, samples
-from study.results.study_json import write_study_json
-from study.results.study_record import as_json
+from study.results.stored_space import store_space
+from study.results.study_record import StoredTask, StudyRecord
 from study.results.writer import ResultTables
 from study.search.proposal import Proposal
-from study.tasks.metric import ACCURACY
+from study.tasks.metric import ACCURACY, Ranking
 from study.training.history import EpochRecord, History
 
 STEPS = 300
@@ -49,18 +48,22 @@ def made_up_study(folder: Path, trials: int) -> None:
         epochs = [EpochRecord(k, 100 * k, 0.1, 1.0, 1.0, accuracy - 0.1 / k, 1.0) for k in (1, 2)]
         history = History("completed", epochs, curve, 2.0, "node")
         runs.append((Proposal(number, name, parameters, 0, "random"), history))
-    write_study_json(folder, _description())
+    _record().save(folder)
     ResultTables(folder, SPACE, before=runs).write()
 
 
-def _description() -> dict[str, Any]:
-    """Of study.json, what a report reads."""
-    space = {
-        "families": list(SPACE.families),
-        "peak_lr": list(SPACE.peak_lr),
-        "extras": {},
-        "parameters": {name: as_json(FAMILIES[name].space) for name in SPACE.families},
-    }
-    described = {"config": {"epochs": 2}, "task": {"name": "made up"}, "search_space": space}
-    described |= {"metric": ACCURACY.to_json(), "versions": {}, "hardware": {}, "command": ""}
-    return described | {"began": "", "ended": None}
+def _record() -> StudyRecord:
+    return StudyRecord(
+        config={"epochs": 2},
+        optuna_study="made up",
+        seed=0,
+        task=StoredTask("made up", "", [], "", ""),
+        metric=Ranking(**ACCURACY.to_json()),
+        search_space=store_space(SPACE),
+        range_test=None,
+        total_steps=STEPS,
+        trace={},
+        versions={},
+        hardware={},
+        command="",
+    )

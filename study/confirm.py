@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 import tyro
 
 from study.results.reader import read_tables
-from study.results.study_json import is_searched, read_study_json
-from study.results.study_record import stored_config
+from study.results.study_record import StudyRecord
 from study.settings.study_config import StudyConfig
-from study.stages.confirming import ASKED, COMMAND, DEFAULT_FINALISTS
+from study.stages.reporting import CONFIRM
 from study.stages.study import carry_out
 from study.storage.mirror import local_copy
 from study.storage.storage_path import place
@@ -37,12 +36,12 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         InputError: no such study, or its search has not ended.
     """
-    asked = parse(ConfirmConfig, COMMAND, arguments)
+    asked = parse(ConfirmConfig, CONFIRM, arguments)
     if asked.replicates < 1:
         raise InputError(f"--replicates must be at least 1, not {asked.replicates}")
-    description = read_study_json(place(asked.folder))
-    config = stored_config(asked.folder, description)
-    if not is_searched(description):
+    record = StudyRecord.load(place(asked.folder))
+    config = record.begun_config(asked.folder)
+    if not record.is_searched:
         raise InputError(
             f"the search of {asked.folder!r} has not ended, and nothing may be searched any "
             f"more once the test split is open; go on with it by: python -m study.run --resume "
@@ -53,12 +52,11 @@ def main(arguments: Sequence[str]) -> int:
             raise InputError(f"{asked.folder!r} has no completed trial to train again")
     config = replace(
         config,
-        finalists=config.finalists or DEFAULT_FINALISTS,
+        finalists=config.finalists or StudyConfig.finalists,
         resume=asked.folder,
         address=asked.address or config.address,
     )
-    description[ASKED] = asked.replicates
-    return carry_out(config, description)
+    return carry_out(config, record, more_replicates=asked.replicates)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ from search_spaces import FAMILIES, select
 from search_spaces.as_code import code
 from search_spaces.family import MIN_STEPS
 from study.results.parameters import PREFIX, proposed
-from study.results.reader import Tables, read_finalists, read_ranges, read_tables, read_total_steps
-from study.results.study_json import read_ranking, read_study_json
+from study.results.reader import read_finalists, read_tables
+from study.results.stored_space import stored_ranges
+from study.results.study_record import StudyRecord
 from study.storage.mirror import local_copy
 from study.system.command_line import Location, exit_status, parse
 from study.system.errors import InputError, summary
@@ -86,26 +87,18 @@ def _best_finalist(folder: Path, ranking: Ranking) -> int | None:
     return min(costs, key=lambda trial: mean(costs[trial][one] for one in shared))
 
 
-def _horizon(config: ExportConfig, study: Mapping[str, Any], tables: Tables) -> int:
-    """Steps as typed, else those of the study's runs, of which none may have run them all."""
-    if config.total_steps is not None:
-        if config.total_steps < MIN_STEPS:
-            raise InputError(
-                f"--total-steps must be at least {MIN_STEPS}, not {config.total_steps}"
-            )
-        return config.total_steps
-    total_steps = read_total_steps(study, tables)
-    if total_steps is None:
-        raise InputError(
-            f"{config.folder!r} does not say how many optimizer steps its runs have; give those of "
-            "yours, --total-steps N"
-        )
-    return total_steps
+def _horizon(config: ExportConfig, record: StudyRecord) -> int:
+    """Steps as typed, else those of the study's runs."""
+    if config.total_steps is None:
+        return record.total_steps
+    if config.total_steps < MIN_STEPS:
+        raise InputError(f"--total-steps must be at least {MIN_STEPS}, not {config.total_steps}")
+    return config.total_steps
 
 
-def _parameters(row: Mapping[str, Any], study: Mapping[str, Any]) -> dict[str, Any]:
+def _parameters(row: Mapping[str, Any], record: StudyRecord) -> dict[str, Any]:
     """A trial's parameters, the very values that were proposed."""
-    ranges = dict(FAMILIES[row["family"]].space) | read_ranges(study, row["family"])
+    ranges = stored_ranges(record.search_space.parameters, row["family"])
     values = {
         name.removeprefix(PREFIX): value
         for name, value in row.items()
@@ -122,22 +115,21 @@ def export(config: ExportConfig) -> Exported:
         InputError: no such study or trial, a family that cannot be imported, or too short a run.
     """
     with local_copy(config.folder) as folder:
-        tables, study = read_tables(folder), read_study_json(folder)
-        ranking = read_ranking(study)
-        row = _chosen(tables.trials.to_pylist(), config, folder, ranking)
+        record = StudyRecord.load(folder)
+        row = _chosen(read_tables(folder).trials.to_pylist(), config, folder, record.metric)
     family = row["family"]
     try:
         select(family)
     except ValueError as error:
         raise InputError(str(error)) from error
-    parameters = _parameters(row, study)
+    parameters = _parameters(row, record)
     if missing := FAMILIES[family].space.keys() - parameters.keys():
         raise InputError(
             f"trial {row['trial']} has no value of {min(missing)!r}, which {family} takes: the "
             "family has changed since"
         )
-    total_steps = _horizon(config, study, tables)
-    names = ("trial", "family", "metric", f"val_{ranking.column}")
+    total_steps = _horizon(config, record)
+    names = ("trial", "family", "metric", f"val_{record.metric.column}")
     trial = {name: row[name] for name in names if name in row}
     try:
         snippet = code(family, parameters, total_steps)

@@ -5,8 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from study.results.study_json import STUDY_JSON, read_study_json
-from study.results.study_record import stored_config
+from study.results.study_record import STUDY_JSON, StudyRecord
 from study.settings.study_config import StudyConfig
 from study.stages.reporting import finish_report, start_report
 from study.stages.resuming import refuse_differences
@@ -58,15 +57,15 @@ def _run_at(epochs: int, config: StudyConfig) -> int:
     config = _budget(config, epochs)
     if not (config.place / STUDY_JSON).exists():
         return carry_out(config, None, optuna_study)
-    description = read_study_json(config.place)
+    record = StudyRecord.load(config.place)
     config = replace(config, resume=config.location)
-    refuse_differences(config, stored_config(config.location, description))
-    return 0 if description["ended"] else carry_out(config, description)
+    refuse_differences(config, record.begun_config(config.location))
+    return 0 if record.phase == "ended" else carry_out(config, record)
 
 
 def _has_ended(epochs: int, config: StudyConfig) -> bool:
     """Not if a time budget has stopped it: the budgets to come would begin with a new one."""
-    return bool(read_study_json(_budget(config, epochs).place)["ended"])
+    return StudyRecord.load(_budget(config, epochs).place).phase == "ended"
 
 
 def _budget(config: StudyConfig, epochs: int) -> StudyConfig:

@@ -21,8 +21,7 @@ import torch
 import tyro
 
 import analysis
-from study.results.study_json import read_ranking, read_study_json
-from study.results.study_record import stored_space
+from study.results.study_record import StudyRecord
 from study.search.optuna_trials import OptunaTrials
 from study.search.trial_plan import Plan
 from study.settings.study_config import StudyConfig
@@ -107,11 +106,15 @@ def main(soak: Soak) -> None:
 def look(folder: Path, count: int) -> None:
     """Train some of the trials once more, evenly spread, and compare."""
     torch.set_num_threads(1)
-    description = read_study_json(folder)
+    record = StudyRecord.load(folder)
     config = StudyConfig(out=folder.parent, name=folder.name, epochs=24, batch_size=8)
-    ranking, space = read_ranking(description), stored_space(description)
+    space = record.space()
     optuna_trials = OptunaTrials(
-        folder, Plan(space, config.allocation, config.sampler), ranking, config.seed, resuming=True
+        folder,
+        Plan(space, config.allocation, config.sampler),
+        record.metric,
+        config.seed,
+        resuming=True,
     )
     task = make_task()
     data = task.load_search_data(folder)

@@ -8,7 +8,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.execution.capacity import ray_nodes
-from study.results.study_json import STUDY_JSON
+from study.results.study_record import STUDY_JSON
 from study.storage.storage_path import Place, check_usable
 from study.system.errors import InputError, StudyError, summary
 from study.system.hardware import describe_versions

@@ -1,4 +1,4 @@
-"""Parameters in study.json and in trials.parquet: their ranges, their columns, their values."""
+"""Parameters in trials.parquet: their columns and their values."""
 
 import json
 from collections.abc import Mapping
@@ -10,10 +10,9 @@ from optuna.distributions import (
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
-    json_to_distribution,
 )
 
-from search_spaces import FAMILIES, Parameters, PeakRange, SearchSpace
+from search_spaces import FAMILIES, Parameters, SearchSpace
 
 PREFIX = "params."
 
@@ -50,32 +49,10 @@ def proposed(cell: Any, range_: BaseDistribution | None = None) -> Any:
         case IntDistribution() if isinstance(value, float):
             return int(value)
         case CategoricalDistribution(choices=choices):
-            # The second of an older study, which wrote every text as it is.
-            return next((one for own in (value, cell) for one in choices if one == own), value)
+            # Python takes a truth value for a number.
+            alike = (one for one in choices if isinstance(one, bool) == isinstance(value, bool))
+            return next((one for one in alike if one == value), value)
     return value
-
-
-def stored_ranges(search_space: Mapping[str, Any], family: str) -> dict[str, BaseDistribution]:
-    """The ranges of a family's parameters, its peak rate's too, from study.json's search space.
-
-    Older studies recorded the shape's alone.
-    """
-    stored, known = search_space["parameters"][family], FAMILIES.get(family)
-    if "peak_lr" not in stored:
-        extras = search_space["extras"].items()
-        stored = stored | {name: one for name, one in extras if not known or known.takes(name)}
-    ranges = {name: json_to_distribution(json.dumps(range_)) for name, range_ in stored.items()}
-    low, high = stored_peak_range(search_space, family)
-    return ranges | {"peak_lr": FloatDistribution(low, high, log=True)}
-
-
-def stored_peak_range(search_space: Mapping[str, Any], family: str) -> PeakRange:
-    """The peak rates that were searched for a family, from study.json's search space."""
-    if stored := search_space.get("parameters", {}).get(family, {}).get("peak_lr"):
-        return stored["attributes"]["low"], stored["attributes"]["high"]
-    low, high = search_space["peak_lr"]
-    known = FAMILIES.get(family)  # nothing is imported for it
-    return known.peak_range((low, high)) if known else (low, high)
 
 
 def _ends(range_: BaseDistribution) -> tuple[Any, ...]:

@@ -7,7 +7,6 @@ import pyarrow as pa
 
 from study.tasks.metric import Ranking
 
-VERSION = 2
 TRIALS_HEAD = {"trial": pa.int64(), "family": pa.string(), "status": pa.string()}
 TRIALS_TAIL = {
     "sampler": pa.string(),
@@ -59,8 +58,6 @@ FINALISTS = {
     "error": pa.string(),
 }
 METRIC_COLUMNS = ("val_metric", "best_val_metric", "test_metric", "ensemble_metric")
-SINCE_VERSION_2 = {"sampler", "condemned", "device", "snapshots"}
-SINCE_VERSION_2 |= {"ensemble_metric", "ensemble_accuracy"}
 
 
 def named(table: pa.Table, ranking: Ranking) -> pa.Table:

@@ -1,161 +1,194 @@
-"""The content of study.json: enough to read a study's tables, to resume it, to repeat it."""
+"""The record of a study, study.json: enough to read its tables, to resume it, to repeat it."""
 
 import dataclasses
+import functools
 import json
-import math
-import shlex
-import sys
-from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
-from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
+from pydantic import TypeAdapter, ValidationError
 
-from search_spaces import FAMILIES, SearchSpace, select
-from study.results.study_json import STUDY_JSON
-from study.settings.study_config import OF_ONE_RUN, StudyConfig
+from search_spaces import SearchSpace
+from study.results.stored_space import StoredSpace, read_space
+from study.settings.study_config import StudyConfig
+from study.storage.file_version import VERSION, check_version
+from study.storage.storage_path import Place
 from study.storage.urls import above, below, is_url
+from study.system.atomic_files import write_atomically
 from study.system.errors import InputError
-from study.system.hardware import describe_hardware, describe_versions, now
-from study.tasks.task import SearchData, Task
-from study.tasks.task_source import TaskSource
-from study.training.history import RunConfig
-from study.training.lr_finder import range_test
+from study.system.hardware import now
+from study.tasks.metric import Ranking
 
-COMMAND = "python -m study.run"
-
-
-def describe(
-    config: StudyConfig,
-    source: TaskSource,
-    task: Task,
-    data: SearchData,
-    like: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """A study that begins now, its search space settled; that of another one is taken over.
-
-    Raises:
-        InputError: the peak rates are to be found by a range test, and it finds none.
-    """
-    values = {
-        field.name: str(value) if isinstance(value, Path) else value
-        for field in dataclasses.fields(config)
-        for value in [getattr(config, field.name)]
-        if field.name not in OF_ONE_RUN
-    }
-    space = like or _space(config, task, data)
-    return {
-        "config": values,
-        "optuna_study": config.name,  # which stays, whatever becomes of the folder's name
-        "seed": config.seed,
-        "task": {"name": task.name, **source.to_json()},
-        "metric": task.metric.to_json(),
-        "search_space": space["search_space"],
-        "range_test": space["range_test"],
-        "versions": describe_versions(),
-        "hardware": describe_hardware(),
-        "command": shlex.join(["python", *sys.orig_argv[1:]]),
-        "began": now(),
-        "searched": None,
-        "finalists": [],
-        "replicates": None,
-        "test_split": [],
-        "ended": None,
-    }
+STUDY_JSON = "study.json"
+Phase = Literal["searching", "confirming", "ended"]
+PROGRESS = ("phase", "searched", "finalists", "replicates", "test_split", "ended")
+"""The fields that change while a study runs."""
 
 
-def _space(config: StudyConfig, task: Task, data: SearchData) -> dict[str, Any]:
-    peak_lr = config.peak_range()
-    tested = None
-    if config.peak_lr == "auto":
-        run = RunConfig(
-            "constant",
-            {"optimizer": config.optimizer},
-            config.seed,
-            config.epochs,
-            config.batch_size,
-        )
-        tested = range_test(task, data, run, config.device_here)
-        peak_lr = tested.peak_lr
-    elif peak_lr is None:
-        peak_lr = task.adamw_peak_lr if config.optimizer == "adamw" else task.peak_lr
-    families, extras = select(config.families), config.extras()
-    return {
-        "search_space": {
-            "families": list(families),
-            "peak_lr": list(peak_lr),
-            "extras": as_json(extras),
-            "parameters": {
-                name: as_json(FAMILIES[name].searched(peak_lr, extras)) for name in families
-            },
-        },
-        "range_test": tested.to_json() if tested else None,
-    }
+@dataclass(frozen=True)
+class StoredTask:
+    """A task's name, and what made it: spec, arguments, and the text of its file."""
+
+    name: str
+    spec: str
+    arguments: list[str]
+    sha256: str
+    text: str
 
 
-def stored_config(location: str | Path, description: Mapping[str, Any]) -> StudyConfig:
-    """The configuration with which a study began; it may have been moved since.
+@dataclass(frozen=True)
+class Finalist:
+    """A trial that is trained again."""
 
-    Args:
-        location: where it is now, a folder or a URL.
-        description: its study.json.
-
-    Raises:
-        InputError: it is damaged.
-    """
-    try:
-        values: dict[str, Any] = dict(description["config"])
-        for field in ("out", "data_dir"):
-            values[field] = Path(values[field])
-        values.setdefault("finalists", 0)  # of a study that began before there were any
-        values["task_args"] = tuple(values.get("task_args", ()))
-        if is_url(location):
-            values["out"] = values["out"].resolve()
-            values["storage"], values["name"] = above(str(location))
-        else:
-            folder = Path(location).resolve()
-            values |= {"out": folder.parent, "name": folder.name, "storage": None}
-        return StudyConfig(**values)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        where = below(str(location), STUDY_JSON)
-        raise InputError(f"{where!r} is damaged: {error}") from error
+    family: str
+    trial: int
 
 
-def stored_space(description: Mapping[str, Any]) -> SearchSpace:
-    """The search space as it began, whatever the groups and tasks of the code have become since.
+@dataclass
+class Opening:
+    """An opening of the test split: when, for how many replicates, and whether it could be used."""
 
-    Raises:
-        InputError: it is damaged, or has a family that is not there any more.
-    """
-    try:
-        space = description["search_space"]
-        extras = {
-            name: json_to_distribution(json.dumps(range_))
-            for name, range_ in space["extras"].items()
-        }
-        low, high = map(float, space["peak_lr"])
-        if not 0 < low < high < math.inf:
-            raise ValueError(f"peak_lr: {low}, {high}")
-        families = tuple(space["families"])
-        ranges = {name: dict(own) for name, own in space.get("parameters", {}).items()}
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise InputError(f"{STUDY_JSON} is damaged: {error}") from error
-    try:
-        select(",".join(families))
-    except ValueError as error:
-        raise InputError(str(error)) from error
-    for name in families:
-        family, stored = FAMILIES[name], ranges.get(name)
-        whole = stored and "peak_lr" in stored  # older studies recorded the shape's alone
-        now = family.searched((low, high), extras) if whole else family.space
-        if stored not in (None, as_json(now)):
-            raise InputError(
-                f"the ranges of schedule family {name!r} have changed since this study began; put "
-                "them back, or start another study with another --name"
-            )
-    return SearchSpace(families, (low, high), extras)
+    replicates: int
+    opened: str = field(default_factory=now)
+    checked: bool = False
 
 
-def as_json(ranges: Mapping[str, BaseDistribution]) -> dict[str, Any]:
-    """Ranges as study.json has them."""
-    return {name: json.loads(distribution_to_json(range_)) for name, range_ in ranges.items()}
+@dataclass
+class StudyRecord:
+    """The content of study.json, under the names of these fields; times in ISO 8601."""
+
+    config: dict[str, Any]
+    """Options as they were typed, by their names."""
+    optuna_study: str
+    """The name of the Optuna study, which stays, whatever becomes of the folder's name."""
+    seed: int
+    task: StoredTask
+    metric: Ranking
+    search_space: StoredSpace
+    range_test: list[dict[str, Any]] | None
+    """The learning-rate range test, if the peak rates come from one."""
+    total_steps: int
+    """Optimizer steps of a whole run."""
+    trace: dict[str, Any]
+    """Digests of the task's data and first steps, by which a change is noticed."""
+    versions: dict[str, str]
+    hardware: dict[str, Any]
+    command: str
+    began: str = field(default_factory=now)
+    phase: Phase = "searching"
+    searched: str | None = None
+    """When the search ended."""
+    finalists: list[Finalist] = field(default_factory=list)
+    replicates: int | None = None
+    """Fresh seeds for each finalist; None before the test split is opened."""
+    test_split: list[Opening] = field(default_factory=list)
+    ended: str | None = None
+
+    @staticmethod
+    def load(folder: Place) -> "StudyRecord":
+        """The record of the study in a folder.
+
+        Raises:
+            InputError: it holds no study, one of another version, or a damaged study.json.
+        """
+        path = folder / STUDY_JSON
+        try:
+            text = path.read_bytes()
+            content = json.loads(text)
+            if not isinstance(content, dict):
+                raise ValueError(f"it holds no JSON object but a {type(content).__name__}")
+        except FileNotFoundError as error:
+            raise InputError(f"{str(folder)!r} is no study: it has no {STUDY_JSON}") from error
+        except (OSError, ValueError, RecursionError) as error:
+            raise InputError(f"{str(path)!r} cannot be read: {error}") from error
+        check_version(path, content.get("version"))
+        try:
+            return _adapter().validate_json(text, strict=True)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise InputError(f"{str(path)!r} is damaged: {where}: {first['msg']}") from error
+
+    def save(self, folder: Path) -> None:
+        """Write study.json, whole or not at all."""
+        text = json.dumps({"version": VERSION, **self.to_json()}, indent=2)
+        write_atomically(folder / STUDY_JSON, text.encode())
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists, dicts, strings and numbers."""
+        return dataclasses.asdict(self)
+
+    @property
+    def is_searched(self) -> bool:
+        """True if the search has ended: nothing may be searched any more."""
+        return self.phase != "searching"
+
+    @property
+    def refused_test_split(self) -> bool:
+        """True if the test split was opened, and could not be used: what loads it may be mended."""
+        return bool(self.test_split) and not any(one.checked for one in self.test_split)
+
+    def begun_config(self, location: str | Path) -> StudyConfig:
+        """The configuration with which the study began; it may have been moved since.
+
+        Args:
+            location: where it is now, a folder or a URL.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        try:
+            values = dict(self.config)
+            for name in ("out", "data_dir"):
+                values[name] = Path(values[name])
+            values["task_args"] = tuple(values["task_args"])
+            if is_url(location):
+                values["out"] = values["out"].resolve()
+                values["storage"], values["name"] = above(str(location))
+            else:
+                folder = Path(location).resolve()
+                values |= {"out": folder.parent, "name": folder.name, "storage": None}
+            return StudyConfig(**values)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            where = below(str(location), STUDY_JSON)
+            raise InputError(f"{where!r} is damaged: {error}") from error
+
+    def space(self) -> SearchSpace:
+        """The search space as it began, whatever the groups and tasks have become since.
+
+        Raises:
+            InputError: it is damaged, or has a family that is not there any more.
+        """
+        return read_space(self.search_space)
+
+    def catch_up(self, latest: Self) -> None:
+        """Take over how far another process has come since this was read."""
+        for name in PROGRESS:
+            setattr(self, name, getattr(latest, name))
+
+    def end_search(self) -> None:
+        """Nothing is searched any more."""
+        if not self.is_searched:
+            self.phase, self.searched = "confirming", now()
+
+    def ask_for(self, replicates: int) -> None:
+        """Open the study again for more replicates of each finalist."""
+        self.replicates = (self.replicates or 0) + replicates
+        self.phase, self.ended = "confirming", None
+
+    def open_test_split(self, finalists: list[Finalist], replicates: int) -> None:
+        """Note that the test split is about to be opened: an opening that was killed is one too."""
+        self.finalists, self.replicates = finalists, replicates
+        self.test_split.append(Opening(replicates))
+        self.phase, self.ended = "confirming", None
+
+    def end(self) -> None:
+        """Nothing is left to be done."""
+        if self.phase != "ended":
+            self.phase, self.ended = "ended", now()
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[StudyRecord]:
+    return TypeAdapter(StudyRecord)

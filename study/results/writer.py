@@ -17,12 +17,12 @@ from study.results.schema import (
     SCHEDULES,
     TRIALS_HEAD,
     TRIALS_TAIL,
-    VERSION,
     as_table,
     named,
 )
 from study.search.interfaces import TrialObserver
 from study.search.proposal import Proposal
+from study.storage.file_version import VERSION
 from study.system.atomic_files import replacing
 from study.tasks.metric import ACCURACY, Ranking
 from study.training.history import History

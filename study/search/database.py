@@ -21,6 +21,7 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from study.settings.database_url import FLAG
+from study.storage.file_version import VERSION
 from study.system.errors import InputError
 
 __all__ = ["Database", "StorageInternalError", "reason"]
@@ -72,7 +73,7 @@ class Database:
             "put a copy of it back, or start another study with another --name"
         )
 
-    def begun(self, direction: Direction, sampler: BaseSampler, version: int) -> Study:
+    def begun(self, direction: Direction, sampler: BaseSampler) -> Study:
         """A study that begins now."""
         with self._in_one_line():
             storage = self._storage()
@@ -85,7 +86,7 @@ class Database:
             except DuplicatedStudyError as error:
                 raise self._taken() from error
             study.set_user_attr("folder", self._owner)
-            study.set_user_attr("version", version)
+            study.set_user_attr("version", VERSION)
             return study
 
     @property

@@ -13,12 +13,12 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from study.search.database import Database
+from study.storage.file_version import VERSION, check_version
 from study.system.atomic_files import where_known
 from study.system.errors import InputError, summary
 from study.tasks.metric import Ranking
 
 JOURNAL = "optuna.journal"
-VERSION = 2
 Records = Path | Database
 """Where an Optuna study is: the study's folder, which holds its journal, or a database."""
 
@@ -63,7 +63,7 @@ def opened(records: Records, sampler: TPESampler | None = None) -> Study:
     if isinstance(records, Path):
         return _of_journal(journal_of(records), None, sampler)
     study = records.opened(sampler)
-    _check_version(study.user_attrs.get("version", VERSION), str(records))
+    check_version(records, _version(study))
     return study
 
 
@@ -97,21 +97,16 @@ def _of_journal(journal: Path, ranking: Ranking | None, sampler: TPESampler | No
             study.set_user_attr("version", VERSION)
         else:
             raise ValueError("it has been cut short, and holds no study")
-        version = study.user_attrs.get("version", VERSION)
     except OSError:
         raise
     except Exception as error:  # whatever Optuna makes of lines that are not its own
         raise _damaged(journal, summary(error)) from error
-    _check_version(version, repr(str(journal)))
+    check_version(journal, _version(study))
     return study
 
 
-def _check_version(version: object, where: str) -> None:
-    if not isinstance(version, int) or version > VERSION:
-        raise InputError(
-            f"{where} has version {version!r}, newer than this project reads ({VERSION}); "
-            "update the project"
-        )
+def _version(study: Study) -> object:
+    return study.user_attrs.get("version", VERSION)  # a kill may have come before it was written
 
 
 def _mend(journal: Path, resuming: bool) -> None:

@@ -19,7 +19,6 @@ from search_spaces import FAMILIES, SearchSpace
 from study.search.database import Database
 from study.search.journal_file import (
     JOURNAL,
-    VERSION,
     Records,
     journal_of,
     opened,
@@ -73,7 +72,7 @@ class OptunaTrials:
         else:
             self.where = str(records)
             refuse_trials_without_description(records.folder)
-            self._study = records.begun(ranking.direction, sampler, VERSION)
+            self._study = records.begun(ranking.direction, sampler)
         self._open: dict[int, Trial] = {}
         self._replaying = True  # an earlier process may have left some
         self._next = 0

@@ -1,20 +1,20 @@
 """Checks and settings before the first trial."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from search_spaces import FAMILIES, SearchSpace, preflight
 from search_spaces.family import MIN_STEPS
-from study.results.study_json import is_searched
-from study.results.study_record import describe, stored_config, stored_space
+from study.results.study_record import StudyRecord
 from study.search.database import Database
 from study.search.optuna_trials import recorded_proposals, records_of
 from study.search.trial_plan import middle
 from study.settings.study_config import StudyConfig
+from study.stages.beginning import Prepared, begin, stored_task
+from study.stages.session import StudySession
 from study.storage.mirror import local_copy
 from study.system.errors import InputError
 from study.system.hardware import usable_cpus, usable_gpus
@@ -26,90 +26,72 @@ from study.training.check_task import check_task, refuse_other, steps_per_epoch
 from study.training.gpu_share import measured_share
 from study.training.history import RunConfig
 
-
-@dataclass(frozen=True)
-class Prepared:
-    """A study whose task, data and search space have passed their checks."""
-
-    source: TaskSource
-    task: Task
-    data: SearchData
-    space: SearchSpace
-    horizon: int
-    """Optimizer steps of a whole run."""
-    record: dict[str, Any]
-    """The content of study.json, as it begins or as it was."""
+if TYPE_CHECKING:
+    from study.execution.trial_runner import TrialRunner
 
 
-def prepare(
-    typed: StudyConfig,
-    config: StudyConfig,
-    before: dict[str, Any] | None,
-    optuna_study: str | None,
-) -> tuple[StudyConfig, Prepared]:
-    """The configuration with its GPU share settled, and the study, after checks that need no Ray.
+def prepare(session: StudySession, optuna_study: str | None = None) -> Prepared:
+    """The task and its data, after all checks that need no Ray; the session gets its record.
 
     Args:
-        typed: as a new study records it.
-        config: as it runs here.
-        before: study.json of the study that is resumed or replayed.
+        session: whose configuration gets its GPU share settled.
         optuna_study: name of a new one in a database.
 
     Raises:
         InputError: something that was given cannot be used.
         StudyError: something cannot be fetched, or the database does not answer.
     """
-    _check_logger(config, before)
-    resumed = before if before and config.resume else None
-    records = records_of(config, (resumed or {}).get("optuna_study", optuna_study))
+    config, before, resumed = session.config, session.before, session.resumed
+    _check_logger(config, resumed)
+    records = records_of(config, resumed.optuna_study if resumed else optuna_study)
     if isinstance(records, Database):
         records.check(bool(resumed), looking=config.dry_run)
     source = TaskSource.read(config.task, config.task_args)
     if before:
-        source.check_unchanged(before)
+        source.check_unchanged(before.task.text, before.refused_test_split)
     task = source.make()
     data = load_search_data(task, config.data_dir)
     horizon = _check_room(config, task, data)
     torch.set_num_threads(config.cpus_per_trial)  # as in the trials, whose sums are checked here
     trace = check_task(task, data, config.batch_size, config.device_here)
-    if before and "trace" in before:  # which earlier versions did not keep
-        refuse_other(task, before["trace"], trace)
-    source = replace(source, trace=trace)
-    config = _with_gpu_share(config, task, data)
+    if before:
+        refuse_other(task, before.trace, trace)
+    prepared = Prepared(replace(source, trace=trace), task, data, horizon, trace)
+    session.config = _with_gpu_share(config, task, data)
     if resumed:
-        record = resumed
         # What loads the test split may have been mended.
-        record["task"] = {**record["task"], **source.to_json()}
+        session.record = replace(resumed, task=stored_task(prepared))
     else:
-        # As typed: where the study goes on, another share may be right.
-        record = describe(typed, source, task, data, before)
-        record["optuna_study"] = optuna_study or config.name
-    # Which older studies do not say.
-    record.setdefault("total_steps", horizon)
-    record.setdefault("trace", trace)
-    return config, Prepared(source, task, data, stored_space(record), horizon, record)
+        session.record = begin(session.typed, prepared, before, optuna_study)
+    session.space = session.record.space()
+    session.proposals = _to_replay(session)
+    return prepared
 
 
-def rehearse(config: StudyConfig, prepared: Prepared) -> None:
-    """Try a resume of a run, and draw the curves of every family.
+def rehearse(session: StudySession, prepared: Prepared, runner: "TrialRunner") -> None:
+    """Try a resume of a run and draw the curves of every family, while Ray starts.
 
     Raises:
-        InputError: the one or the other breaks its laws.
+        InputError: the one or the other breaks its laws, or a cluster has no room for a trial.
     """
-    run = _trial_run(config, prepared.task)
-    check_resume(prepared.task, prepared.data, run, config.device_here)
-    _check_families(prepared.space, prepared.horizon)
+    runs = not (session.config.dry_run or session.record.phase == "ended")
+    if runs:
+        runner.start()
+    run = _trial_run(session.config, prepared.task)
+    check_resume(prepared.task, prepared.data, run, session.config.device_here)
+    _check_families(session.space, prepared.horizon)
+    if runs and session.config.address != "local":
+        session.config = runner.join()
 
 
-def to_replay(
-    config: StudyConfig, before: Mapping[str, Any] | None, space: SearchSpace
-) -> list[dict[str, Any]]:
-    """The proposals of the study that is to be replayed, if one is."""
+def _to_replay(session: StudySession) -> list[dict[str, Any]]:
+    """The proposals of the study that is to be replayed, if one is; no more than are asked for."""
+    config, before = session.config, session.before
     if not (config.replay and before):
         return []
     with local_copy(config.replay) as folder:
-        stored = stored_config(folder, before)
-        return recorded_proposals(records_of(stored, before.get("optuna_study")), space)
+        records = records_of(before.begun_config(folder), before.optuna_study)
+        return recorded_proposals(records, session.space)[: config.num_trials]
 
 
 def _check_room(config: StudyConfig, task: Task, data: SearchData) -> int:
@@ -127,7 +109,7 @@ def _check_room(config: StudyConfig, task: Task, data: SearchData) -> int:
 
 def _trial_run(config: StudyConfig, task: Task) -> RunConfig:
     """A run at a constant rate with all else as in a trial, for the check of the task."""
-    rates = task.adamw_peak_lr if config.optimizer == "adamw" else task.peak_lr
+    rates = task.peak_range(config.optimizer)
     extras = {name: middle(range_) for name, range_ in config.extras().items()}
     parameters = {**extras, "peak_lr": rates[0]}
     return RunConfig("constant", parameters, 0, config.epochs, config.batch_size)
@@ -149,10 +131,10 @@ def _check_machine(config: StudyConfig) -> None:
             )
 
 
-def _check_logger(config: StudyConfig, before: Mapping[str, Any] | None) -> None:
+def _check_logger(config: StudyConfig, resumed: StudyRecord | None) -> None:
     """InputError where the logger's package is missing, unless there is nothing left to log."""
     package = "tensorboardX" if config.logger == "tensorboard" else config.logger
-    if package == "none" or (before and config.resume and is_searched(before)):
+    if package == "none" or (resumed and resumed.is_searched):
         return
     found = find_spec(package)
     if found is None or found.origin is None:  # a mere folder of that name, as W&B leaves one

@@ -4,27 +4,24 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
-from typing import Any
 
 from search_spaces import FAMILIES, SearchSpace
-from study.results.study_json import STUDY_JSON
-from study.results.study_record import COMMAND
+from study.results.study_record import STUDY_JSON, StudyRecord
 from study.settings.study_config import StudyConfig
 from study.system import module
 from study.system.errors import StudyError
 
+COMMAND, CONFIRM = "python -m study.run", "python -m study.confirm"
 
-def plan_line(
-    config: StudyConfig, space: SearchSpace, description: Mapping[str, Any], done: int = 0
-) -> str:
+
+def plan_line(config: StudyConfig, space: SearchSpace, record: StudyRecord, done: int = 0) -> str:
     """A line that says what is about to be done."""
     rates = [rate for one in space.families for rate in FAMILIES[one].peak_range(space.peak_lr)]
     trials = f"{config.num_trials - done} more trials" if done else f"{config.num_trials} trials"
     finalists = min(config.finalists, len(space.families))
-    seeds = description.get("replicates") or config.replicates
+    seeds = record.replicates or config.replicates
     return (
-        f"{trials} of {config.epochs} epochs on {description['task']['name']}, "
+        f"{trials} of {config.epochs} epochs on {record.task.name}, "
         f"{len(space.families)} schedule families, peak rates {min(rates):g} to {max(rates):g}"
         + (f", then {finalists} finalists x {seeds} seeds" if finalists else "")
         + f" -> {config.location}"

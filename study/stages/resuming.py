@@ -6,11 +6,10 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from study.results.study_json import STUDY_JSON, read_study_json
-from study.results.study_record import COMMAND, stored_config
+from study.results.study_record import STUDY_JSON, StudyRecord
 from study.settings.study_config import MACHINE, OF_ONE_RUN, StudyConfig
+from study.stages.reporting import COMMAND
 from study.storage.storage_path import check_usable, place
 from study.system import command_line
 from study.system.errors import InputError
@@ -19,16 +18,16 @@ MAY_DIFFER = ("name", "out", "storage", "optuna_storage", "num_trials")
 """What of a study's settings may be another in its replay."""
 
 
-def parse(arguments: Sequence[str]) -> tuple[StudyConfig, dict[str, Any] | None]:
-    """The configuration, and study.json of the study that is to go on or to be replayed."""
+def parse(arguments: Sequence[str]) -> tuple[StudyConfig, StudyRecord | None]:
+    """The configuration, and the record of the study that is to go on or to be replayed."""
     config = command_line.parse(StudyConfig, COMMAND, arguments)
     if config.resume and config.replay:
         raise InputError("--resume goes on with a study and --replay begins another; give one")
     folder = config.resume or config.replay
-    description = None
+    record = None
     if folder:
-        description = read_study_json(place(folder))
-        stored = stored_config(folder, description)
+        record = StudyRecord.load(place(folder))
+        stored = record.begun_config(folder)
         if config.replay:
             stored = replace(stored, name="")
         # Parsed again over the stored settings, so that only what was typed can differ from them.
@@ -39,7 +38,7 @@ def parse(arguments: Sequence[str]) -> tuple[StudyConfig, dict[str, Any] | None]
             f"{config.location!r} already holds a study; go on with it by "
             f"--resume {shlex.quote(config.location)}, or choose another --name"
         )
-    return config, description
+    return config, record
 
 
 def _holds_study(config: StudyConfig) -> bool:

@@ -1,17 +1,16 @@
 """The search of a study: its trials, those that there are and those to come."""
 
-from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
 
-from search_spaces import SearchSpace
 from study.execution.trial_runner import TrialRunner
 from study.execution.trial_set import TrialSet
 from study.results.loggers import TrialLogger
-from study.results.study_json import is_searched
 from study.results.writer import ResultTables
+from study.search.journal_file import refuse_trials_without_description
 from study.search.optuna_trials import OptunaTrials, records_of
+from study.search.proposal import Proposal
 from study.search.trial_plan import Plan
+from study.stages.beginning import Prepared
 from study.stages.display import Display, Workload
 from study.stages.recovery import finished_before, what_was_found
 from study.stages.reporting import plan_line
@@ -19,6 +18,35 @@ from study.stages.session import StudySession
 from study.storage.storage_path import CHECKPOINTS
 from study.tasks.check_data import load_for_search
 from study.tasks.task import SearchData, TrialData
+from study.training.history import History
+
+
+def search(session: StudySession, prepared: Prepared, runner: TrialRunner) -> "Search":
+    """The search of a study, all of it, or as far as an interruption let it come.
+
+    Raises:
+        InputError: what an earlier process has left, or a logger, cannot be used.
+        StudyError: the study cannot go on.
+    """
+    opened = Search(session)
+    opened.begin()
+    opened.run(runner, prepared.data)
+    return opened
+
+
+def look(session: StudySession) -> int:
+    """The exit status of a dry run, which says what would be done.
+
+    Raises:
+        InputError: what an earlier process has left cannot be used.
+    """
+    if session.resumed:
+        with session.alone():
+            Search(session)
+    else:
+        refuse_trials_without_description(session.config.folder)
+        print(plan_line(session.config, session.space, session.record))
+    return 0
 
 
 class Search:
@@ -26,34 +54,33 @@ class Search:
 
     Args:
         session: whose folder is locked.
-        space: the search space.
 
     Raises:
         InputError: what an earlier process has left cannot be used.
     """
 
-    def __init__(self, session: StudySession, space: SearchSpace) -> None:
+    def __init__(self, session: StudySession) -> None:
         self._session, config, record = session, session.config, session.record
-        plan = Plan(space, config.allocation, config.sampler)
-        records = records_of(config, record.get("optuna_study"))
+        plan = Plan(session.space, config.allocation, config.sampler)
+        records = records_of(config, record.optuna_study)
         resuming = bool(config.resume)
-        self._trials = OptunaTrials(records, plan, session.ranking, config.seed, resuming)
+        self._trials = OptunaTrials(records, plan, record.metric, config.seed, resuming)
         before = list(finished_before(config, self._trials))
         self.tables = ResultTables(
-            config.folder, space, session.ranking, before, session.mirror.push
+            config.folder, session.space, record.metric, before, session.mirror.push
         )
         if resuming:
             for line in what_was_found(config, self._trials, before):
                 session.console.print(line)
-        session.console.print(plan_line(config, space, record, done=len(before)))
+        session.console.print(plan_line(config, session.space, record, done=len(before)))
 
-    def begin(self, proposals: Sequence[Mapping[str, Any]]) -> None:
-        """Have these proposed first, make the loggers, and write study.json.
+    def begin(self) -> None:
+        """Queue the proposals of a replayed study, make the loggers, and write study.json.
 
         Raises:
             InputError: a logger cannot be used.
         """
-        self._trials.replay(proposals)
+        self._trials.replay(self._session.proposals)
         self._loggers = self._made_loggers()
         self._session.save()
 
@@ -61,7 +88,7 @@ class Search:
         """Run what is left of the trials, until they are done or interrupted."""
         session, config, tables = self._session, self._session.config, self.tables
         workload = Workload(config.num_trials, config.epochs, len(tables.finished), tables.best())
-        display = Display(workload, session.ranking, session.console)
+        display = Display(workload, session.record.metric, session.console)
         with display, ExitStack() as stack:
             trials = TrialSet(
                 source=self._trials,
@@ -81,6 +108,11 @@ class Search:
             session.console.print(f"best: {display.best()}")
 
     @property
+    def finished(self) -> list[tuple[Proposal, History]]:
+        """The trials that have ended, with what they came to."""
+        return self.tables.finished
+
+    @property
     def done(self) -> int:
         """Number of trials that have ended."""
         return self._trials.finished_count
@@ -93,6 +125,6 @@ class Search:
 
     def _made_loggers(self) -> list[TrialLogger]:
         config, record = self._session.config, self._session.record
-        if config.logger == "none" or is_searched(record):
+        if config.logger == "none" or record.is_searched:
             return []
-        return [TrialLogger(config, record["began"], record["metric"]["name"])]
+        return [TrialLogger(config, record.began, record.metric.name)]

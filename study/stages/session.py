@@ -1,37 +1,46 @@
-"""One run of a study's command, alone with the study's folder."""
+"""One run of a study's command: what its stages share."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self
 
 from filelock import Timeout
 from rich.console import Console
 
-from study.results.study_json import read_ranking, read_study_json, write_study_json
+from search_spaces import SearchSpace
+from study.results.study_record import StudyRecord
 from study.search.database import StorageInternalError, reason
 from study.settings.study_config import StudyConfig
 from study.stages.reporting import again
-from study.storage.mirror import Mirror
+from study.storage.mirror import Mirror, reported_as
 from study.system.atomic_files import HELD, locked
 from study.system.errors import InputError, StudyError, failed
 from study.system.interrupt import Interrupt
-from study.tasks.metric import Ranking
 
 LOCK = ".lock"
-PROGRESS = ("searched", "finalists", "replicates", "test_split", "ended")
-"""What study.json says of how far a study is."""
 
 
 @dataclass
 class StudySession:
     """Options, record, interrupt, console and mirror: all that the stages of a study share."""
 
+    typed: StudyConfig
+    """As a new study records it."""
     config: StudyConfig
     """As it runs here: the share of a GPU, or the room of a cluster, is settled."""
-    record: dict[str, Any]
-    """The content of study.json."""
+    before: StudyRecord | None
+    """The record of the study that is resumed or replayed."""
     interrupt: Interrupt
+    more_replicates: int = 0
+    """Fresh seeds to add for each finalist."""
+    record: StudyRecord = field(init=False)
+    """The study's own; this and the next two come of its preparation."""
+    space: SearchSpace = field(init=False)
+    proposals: Sequence[Mapping[str, Any]] = field(init=False)
+    """Those of the study that is replayed, to begin with."""
     console: Console = field(
         default_factory=lambda: Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     )
@@ -39,15 +48,60 @@ class StudySession:
     def __post_init__(self) -> None:
         self.mirror = Mirror(self.config.folder, self.config.place)
 
+    @classmethod
+    @contextmanager
+    def open(
+        cls, config: StudyConfig, before: StudyRecord | None, more_replicates: int = 0
+    ) -> Iterator[Self]:
+        """A session whose folder, where the study lives in a storage, is a temporary one."""
+        interrupt = Interrupt(config.budget_seconds())
+        if not config.storage:
+            yield cls(config, config, before, interrupt, more_replicates)
+            return
+        with TemporaryDirectory(prefix="lr-schedule-study-") as out:
+            here = replace(config, out=Path(out))
+            with reported_as(here.folder, here.location):
+                yield cls(config, here, before, interrupt, more_replicates)
+
     @property
-    def ranking(self) -> Ranking:
-        """The ranking of the study's trials."""
-        return read_ranking(self.record)
+    def resumed(self) -> StudyRecord | None:
+        """The record of the study that is resumed, if one is."""
+        return self.before if self.config.resume else None
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else writes the study's folder, which is made if need be, or its storage.
+
+        Raises:
+            InputError: it cannot be written.
+            StudyError: another process has it, or an error of the disk or database ended this one.
+        """
+        with locked_folder(self.config):
+            self.mirror.pull(to_write=not self.config.dry_run)
+            if self.resumed:
+                self.record.catch_up(StudyRecord.load(self.config.folder))
+            self._add_replicates()
+            yield
 
     def save(self) -> None:
         """Write study.json, and push what has been written."""
-        write_study_json(self.config.folder, self.record)
+        self.record.save(self.config.folder)
         self.mirror.push()
+
+    def _add_replicates(self) -> None:
+        """Take in what was asked for, unless there are some to go on with.
+
+        The next time that study.json is written, the replicates have been asked for and the study
+        is open again, at once: killed before that, nothing was asked, and after it, they go on.
+        """
+        record, more = self.record, self.more_replicates
+        if more and record.replicates and record.phase != "ended":
+            print(
+                f"going on with what was interrupted: {record.replicates} replicates; to add some, "
+                "ask again then"
+            )
+        elif more:
+            record.ask_for(more)
 
 
 @contextmanager
@@ -75,9 +129,3 @@ def locked_folder(config: StudyConfig) -> Iterator[None]:
         raise
     except OSError as error:
         raise StudyError(f"{failed(error, config.location)}, then {again(config)}") from error
-
-
-def catch_up(config: StudyConfig, description: dict[str, Any]) -> None:
-    """Take in what another process has written since study.json was read."""
-    latest = read_study_json(config.folder) if config.resume else {}
-    description |= {name: latest[name] for name in PROGRESS if name in latest}

@@ -94,6 +94,10 @@ class Task:
     nothing on the host, look at no values (``.item()``, a mask that picks) and keep no state but
     in buffers. Steps with SGD on tensors in memory are then replayed as one CUDA graph on a GPU."""
 
+    def peak_range(self, optimizer: str) -> PeakRange:
+        """The peak rates to search with an optimizer: ``sgd`` or ``adamw``."""
+        return self.adamw_peak_lr if optimizer == "adamw" else self.peak_lr
+
     def __post_init__(self) -> None:
         """Check what can be checked without data.
 

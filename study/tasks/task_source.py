@@ -102,30 +102,17 @@ class TaskSource:
             raise InputError(f"--task {self.spec!r}: {what}")
         return task
 
-    def to_json(self) -> dict[str, Any]:
-        """For study.json: what was trained, though the file may change."""
-        return {
-            "spec": self.spec,
-            "arguments": list(self.arguments),
-            "sha256": hashlib.sha256(self.text.encode()).hexdigest(),
-            "text": self.text,
-        }
+    def check_unchanged(self, before: str, but_test_data: bool) -> None:
+        """Hold the file against that of the study that is to be resumed.
 
-    def check_unchanged(self, description: Mapping[str, Any]) -> None:
-        """Hold the file against the study.json of the study that is to be resumed.
-
-        What loads the test split may be mended where that was refused when it was opened.
+        Args:
+            before: its text when the study began.
+            but_test_data: what loads the test split may have been mended.
 
         Raises:
-            InputError: it has changed, with the first line that has; or study.json is damaged.
+            InputError: it has changed, with the first line that has.
         """
-        try:
-            before = str(description["task"]["text"] or self.text)  # the first version had none
-            openings = description.get("test_split", [])
-            refused = openings and not any(opening.get("checked", True) for opening in openings)
-        except (AttributeError, KeyError, TypeError) as error:
-            raise InputError(f"study.json is damaged: task: {error}") from error
-        if refused and _without_test_data(before) == _without_test_data(self.text):
+        if but_test_data and _without_test_data(before) == _without_test_data(self.text):
             return
         lines = (text.splitlines() for text in (before, self.text))
         pairs = enumerate(itertools.zip_longest(*lines, fillvalue="nothing"), start=1)

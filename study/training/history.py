@@ -83,11 +83,6 @@ class History:
         Raises:
             TypeError, KeyError: something is missing or has another name.
         """
-        # The first version knew no metric but accuracy.
-        names = {"val_accuracy": "val_metric"}
-        epochs = [
-            EpochRecord(**{names.get(name, name): value for name, value in record.items()})
-            for record in content["epochs"]
-        ]
+        epochs = [EpochRecord(**record) for record in content["epochs"]]
         curve = [(step, lr, momentum) for step, lr, momentum in content["curve"]]
         return cls(**{**content, "epochs": epochs, "curve": curve})

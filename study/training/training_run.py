@@ -207,7 +207,7 @@ class TrainingRun:
         """Go on from :meth:`state`, as if there had been no interruption."""
         self.history = history
         self.model.load_state_dict(state["model"])
-        self.snapshots = [*state.get("snapshots", [])]  # older versions kept none
+        self.snapshots = [*state["snapshots"]]
         # The schedule alone would not do: the rates live in the optimizer.
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,28 +22,14 @@ from analysis.scale import Scale
 from analysis.sections import SECTIONS
 from analysis.style import house_style, short
 from search_spaces import FAMILIES, SearchSpace
-from study.results.study_json import write_study_json
 from study.results.writer import ResultTables
 from study.search.proposal import Proposal
 from study.tasks.metric import ACCURACY, RMSE, Ranking
 from study.training.history import EpochRecord, History, Status
+from tests.records import a_record, a_space, write_record
 
 SPACE = SearchSpace(tuple(FAMILIES), (0.01, 0.1))
-STUDY: dict[str, Any] = {
-    "config": {"epochs": 2},
-    "task": {"name": "mnist"},
-    "versions": {"python": "3"},
-    "hardware": {"gpus": []},
-    "search_space": {
-        "families": list(SPACE.families),
-        "peak_lr": [0.01, 0.1],
-        "extras": {},
-        "parameters": {name: {} for name in SPACE.families},
-    },
-    "command": "python -m study.run",
-    "began": "2026",
-    "ended": None,
-}
+STUDY: dict[str, Any] = {"search_space": a_space(SPACE.families)}
 Outcome = tuple[str, Status, float]
 
 
@@ -54,7 +41,7 @@ def write_study(
 ) -> Results:
     """A study with one trial for each (family, status, metric)."""
     folder.mkdir(exist_ok=True)
-    write_study_json(folder, study | {"metric": ranking.to_json()})
+    write_record(folder, ranking=ranking, **study)
     tables = ResultTables(folder, SPACE, ranking)
     for number, (family, status, accuracy) in enumerate(outcomes):
         peak = 0.01 * (number + 1)
@@ -345,8 +332,7 @@ def test_another_metric_is_called_by_its_name_in_its_direction(
 @pytest.mark.parametrize("name", ["cost $a_$", "US$ per 10$", "{x}", "50%"])
 def test_a_name_may_have_any_letters(name: str, tmp_path: Path) -> None:
     family = f"own:{name}"
-    study = STUDY | {"search_space": STUDY["search_space"] | {"families": [family]}}
-    study["search_space"]["parameters"] = {family: {}}
+    study = STUDY | {"search_space": a_space([family])}
     outcomes: list[Outcome] = [("cosine", "completed", 0.7), ("cosine", "completed", 0.8)]
     write_study(tmp_path / "s", outcomes, study, Ranking(name, "minimize"))
     table = tmp_path / "s" / "trials.parquet"
@@ -402,7 +388,7 @@ def test_a_study_without_a_completed_trial_says_so(tmp_path: Path) -> None:
 
 def test_what_a_user_named_is_escaped(tmp_path: Path) -> None:
     markup = "<script>alert(1)</script>"
-    study = STUDY | {"command": markup, "task": {"name": markup}}
+    study = STUDY | {"command": markup, "task": replace(a_record().task, name=markup)}
     write_study(tmp_path / "<b>s", MIXED, study)
     page = page_of(tmp_path / "<b>s")
     assert "<script>alert" not in page

@@ -1,13 +1,14 @@
 """The notebooks, run from top to bottom on a real study and on one that has hardly begun."""
 
 import ast
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
 import papermill
 import pytest
 
-from study.results.study_json import read_study_json, write_study_json
+from study.results.study_record import StudyRecord
 from tests.test_imports import imported
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "analysis" / "notebooks").glob("*.ipynb"))
@@ -43,7 +44,7 @@ def test_a_notebook_runs_on_a_study_without_finalists(
 ) -> None:
     folder = tmp_path / "begun"
     folder.mkdir()
-    write_study_json(folder, {**read_study_json(real_study), "ended": None})
+    replace(StudyRecord.load(real_study), phase="confirming", ended=None).save(folder)
     for name in ("trials", "epochs", "schedules"):
         (folder / f"{name}.parquet").write_bytes((real_study / f"{name}.parquet").read_bytes())
     run(notebook, folder, tmp_path)

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from analysis.curves import log_rates
 from analysis.report import write_report
 from study.export import ExportConfig, export
 from study.tasks.metric import RMSE
-from tests.analysis.test_figures import STUDY, Outcome, write_study
+from tests.analysis.test_figures import Outcome, write_study
+from tests.records import a_record, a_space
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 MARKUP = (
@@ -256,9 +258,9 @@ def test_the_table_can_be_skipped(page: Page) -> None:
 
 
 def test_names_full_of_markup_are_words(watched: Watched, tmp_path: Path) -> None:
-    study = STUDY | {"command": MARKUP, "task": {"name": MARKUP}, "hardware": {MARKUP: MARKUP}}
-    space = {"families": [MARKUP, "cosine"], "parameters": {MARKUP: {}, "cosine": {}}}
-    study["search_space"] = STUDY["search_space"] | space
+    task = replace(a_record().task, name=MARKUP)
+    study = {"command": MARKUP, "task": task, "hardware": {MARKUP: MARKUP}}
+    study["search_space"] = a_space([MARKUP, "cosine"])
     results = write_study(tmp_path / "s", [("cosine", "completed", 0.9)] * 3, study)
     trials = results.trials.assign(family=MARKUP, error=MARKUP, node=MARKUP)
     table = pd.concat([trials, results.trials.assign(trial=[3, 4, 5])], ignore_index=True)

@@ -15,14 +15,14 @@ from analysis.report import ReportConfig, main, write_report
 from analysis.sections import SECTIONS
 from benchmarks.report import made_up_study
 from search_spaces import FAMILIES
-from study.results.study_json import write_study_json
 from study.system.errors import InputError, StudyError
 from tests.analysis.test_figures import MIXED, STUDY, Outcome, page_of, write_study
 from tests.conftest import run_command
+from tests.records import write_record
 
 
 def test_of_a_study_that_has_only_begun_the_page_says_so(tmp_path: Path) -> None:
-    write_study_json(tmp_path, STUDY | {"metric": {"name": "accuracy", "direction": "maximize"}})
+    write_record(tmp_path)
     done = run_command("analysis.report", tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[0] == "No trial has completed yet."

@@ -217,17 +217,22 @@ def choices(*values: str) -> dict[str, Any]:
     return {"name": "CategoricalDistribution", "attributes": {"choices": list(values)}}
 
 
+FOR_ALL: dict[str, Any] = {
+    "peak_lr": float_range(0.01, 0.1),
+    "momentum": float_range(0.9, 0.9),
+    "optimizer": choices("adamw"),
+}
 SPACE: dict[str, Any] = {
     "families": ["step", "constant", "free"],
-    "extras": {
-        "warmup_fraction": float_range(0.01, 0.2),
-        "momentum": float_range(0.9, 0.9),
-        "optimizer": choices("adamw"),
-    },
     "parameters": {
-        "step": {"factor": float_range(0.1, 0.9), "kind": choices("a", "b")},
-        "constant": {},
-        "free": {"warmup_fraction": float_range(0.01, 0.2), "fixed": float_range(1, 1)},
+        "step": {
+            **FOR_ALL,
+            "factor": float_range(0.1, 0.9),
+            "kind": choices("a", "b"),
+            "warmup_fraction": float_range(0.01, 0.2),
+        },
+        "constant": FOR_ALL,
+        "free": {**FOR_ALL, "warmup_fraction": float_range(0.01, 0.2), "fixed": float_range(1, 1)},
     },
 }
 PARAMETERS: dict[str, Any] = {
@@ -257,13 +262,6 @@ def test_a_parameter_is_counted_once_and_only_where_it_is_searched() -> None:
     trials = made_up(("free", "completed", 0.9)).assign(**{"params.warmup_fraction": 0.1})
     by_family = fairness(trials, SPACE).set_index("family")
     assert by_family.loc["free", "dimensions"] == 2
-
-
-def test_the_first_version_had_no_ranges() -> None:
-    space = {"families": ["step", "constant"], "extras": {}}
-    trials = made_up(*completed(0.9, 0.8), ("constant", "completed", 0.9), **PARAMETERS)
-    trials = trials.drop(columns=["params.momentum", "params.optimizer"])
-    assert fairness(trials, space)["dimensions"].tolist() == [4, 1]
 
 
 def ledger_of(**families: tuple[int, int, int, int]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from search_spaces import FAMILIES, GROUPS
-from study.results.study_json import STUDY_JSON, write_study_json
+from study.results.study_record import STUDY_JSON
 from study.run import main
 from study.settings.choices import CHOICES
 from study.settings.study_config import StudyConfig
@@ -17,6 +17,7 @@ from study.stages.reporting import resume_command
 from study.system.errors import InputError
 from study.system.interrupt import Interrupt
 from tests.conftest import run_command
+from tests.records import write_record
 
 TASKS = "mnist, fashion_mnist, cifar10, digits, path/to/file.py:function or package.module:function"
 BAD_FLAGS = [
@@ -120,7 +121,7 @@ def stored(tmp_path: Path) -> Path:
         "task_args": [],
     }
     (tmp_path / "s").mkdir()
-    write_study_json(tmp_path / "s", {"config": config})
+    write_record(tmp_path / "s", config=config)
     return tmp_path / "s"
 
 
@@ -144,9 +145,9 @@ def test_a_resume_with_another_config_is_refused(stored: Path) -> None:
 
 
 def test_a_damaged_description_is_refused(stored: Path) -> None:
-    write_study_json(stored, {"config": {"nonsense": 1}})
+    write_record(stored, config={"nonsense": 1})
     assert "study.json' is damaged" in refused("--resume", stored)
-    write_study_json(stored, {"config": "nonsense"})
+    write_record(stored, config="nonsense")
     assert "study.json' is damaged" in refused("--resume", stored)
     (stored / STUDY_JSON).write_text("[]")
     assert "study.json' cannot be read: it holds no JSON object" in refused("--resume", stored)
@@ -165,11 +166,11 @@ def test_a_share_of_a_gpu_belongs_to_the_machine(stored: Path) -> None:
     """It may be another for a resume, and ``auto`` is kept as it was typed."""
     from study.stages.resuming import parse
 
-    config, description = parse(["--resume", str(stored), "--gpus-per-trial", "auto"])
+    config, record = parse(["--resume", str(stored), "--gpus-per-trial", "auto"])
     assert config.gpus_per_trial == "auto"
-    assert description
-    description["config"]["gpus_per_trial"] = "auto"
-    write_study_json(stored, description)
+    assert record
+    record.config["gpus_per_trial"] = "auto"
+    record.save(stored)
     assert parse(["--resume", str(stored)])[0].gpus_per_trial == "auto"
     assert parse(["--resume", str(stored), "--gpus-per-trial", "0"])[0].gpus_per_trial == 0
 
@@ -178,11 +179,11 @@ def test_a_study_may_go_on_with_another_logger(stored: Path) -> None:
     from study.stages.resuming import parse
 
     assert parse(["--resume", str(stored)])[0].logger == "none", "it began before there were any"
-    config, description = parse(["--resume", str(stored), "--logger", "mlflow"])
+    config, record = parse(["--resume", str(stored), "--logger", "mlflow"])
     assert config.logger == "mlflow"
-    assert description
-    description["config"]["logger"] = "mlflow"
-    write_study_json(stored, description)
+    assert record
+    record.config["logger"] = "mlflow"
+    record.save(stored)
     assert parse(["--resume", str(stored)])[0].logger == "mlflow", "it keeps the one it has"
     assert parse(["--resume", str(stored), "--logger", "none"])[0].logger == "none"
 

@@ -18,11 +18,10 @@ import torch
 import analysis
 from study import confirm, run
 from study.results.reader import read_finalists
-from study.results.study_json import write_study_json as write_json
-from study.results.study_record import stored_config
+from study.results.study_record import StudyRecord
 from study.results.writer import FinalistTable
 from study.search.proposal import Proposal, seeds_of
-from study.stages.confirming import ASKED, open_test_split
+from study.stages.confirming import open_test_split
 from study.stages.replicates import Planned, choose, replicate_seed, replicates_of
 from study.storage.storage_path import FINALISTS
 from study.system.errors import InputError, StudyError
@@ -195,7 +194,7 @@ def test_nothing_is_confirmed_before_the_search_has_ended(study: Study, tmp_path
     folder = tmp_path / "s"
     description = json.loads((folder / "study.json").read_text())
     assert description["test_split"] == []
-    unfinished = {**description, "searched": None, "ended": None}
+    unfinished = {**description, "phase": "searching", "searched": None, "ended": None}
     (folder / "study.json").write_text(json.dumps(unfinished))
     with pytest.raises(InputError, match="has not ended, and nothing may be searched any more"):
         confirm.main([str(folder)])
@@ -203,7 +202,8 @@ def test_nothing_is_confirmed_before_the_search_has_ended(study: Study, tmp_path
         confirm.main([str(folder), "--replicates", "0"])
     with pytest.raises(InputError, match="is no study"):
         confirm.main([str(tmp_path)])
-    (folder / "study.json").write_text(json.dumps({**description, "finalists": [{"trial": 9}]}))
+    lost = {**description, "finalists": [{"family": "constant", "trial": 9}]}
+    (folder / "study.json").write_text(json.dumps(lost))
     with pytest.raises(InputError, match=r"study\.json is damaged: finalists"):
         confirm.main([str(folder)])
 
@@ -226,16 +226,15 @@ class Runs:
         monkeypatch.setattr(
             "study.execution.trial_runner.TrialRunner.run", lambda _, trial_set: self.run(trial_set)
         )
-        monkeypatch.setattr("study.stages.study.start_report", lambda _: None)
-        monkeypatch.setattr("study.stages.study.finish_report", lambda *_: 0)
-        write = write_json
+        monkeypatch.setattr("study.stages.ending.start_report", lambda _: None)
+        monkeypatch.setattr("study.stages.ending.finish_report", lambda *_: 0)
+        save = StudyRecord.save
 
-        def write_study_json(*arguments: Any) -> None:
+        def save_in_a_step(record: StudyRecord, folder: Path) -> None:
             self.step()
-            write(*arguments)
+            save(record, folder)
 
-        for stage in ("study", "session"):
-            monkeypatch.setattr(f"study.stages.{stage}.write_study_json", write_study_json)
+        monkeypatch.setattr(StudyRecord, "save", save_in_a_step)
 
     def step(self) -> None:
         self.steps_left -= 1
@@ -281,7 +280,6 @@ def test_replicates_are_asked_for_once_whenever_it_is_killed(runs: Runs, tmp_pat
         runs.steps_left = 10**9
         description = json.loads((tmp_path / "s" / "study.json").read_text())
         assert description["replicates"] in (2, 5)
-        assert ASKED not in description
         if not killed:
             break
         confirm.main(ask)
@@ -295,14 +293,14 @@ def test_replicates_are_added_to_what_is_there_when_the_study_is_locked(
 ) -> None:
     """Another process has added some since the study.json was read."""
     run.main(a_study(tmp_path, "--replicates", "2"))
-    parse, ask = stored_config, [str(tmp_path / "s"), "--replicates", "3"]
+    begun, ask = StudyRecord.begun_config, [str(tmp_path / "s"), "--replicates", "3"]
 
-    def meanwhile(*arguments: Any) -> Any:
-        monkeypatch.setattr(confirm, "stored_config", parse)
+    def meanwhile(record: StudyRecord, location: str) -> Any:
+        monkeypatch.setattr(StudyRecord, "begun_config", begun)
         confirm.main(ask)
-        return parse(*arguments)
+        return begun(record, location)
 
-    monkeypatch.setattr(confirm, "stored_config", meanwhile)
+    monkeypatch.setattr(StudyRecord, "begun_config", meanwhile)
     confirm.main(ask)
     assert list(analysis.load(tmp_path / "s").finalists["replicate"]) == list(range(8))
 

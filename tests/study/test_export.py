@@ -14,12 +14,12 @@ from search_spaces.as_code import code
 from search_spaces.family import NO_EXTRAS, Extras, applied_rate
 from search_spaces.preflight import draw, samples
 from study import export
-from study.results.study_json import write_study_json
 from study.results.writer import FinalistTable, ResultTables
 from study.search.proposal import Proposal
 from study.system.errors import InputError
 from study.tasks.metric import ACCURACY
 from study.training.history import EpochRecord, History, Status
+from tests.records import write_record
 from tests.search_spaces.test_families import PEAK, WITH_WARMUP, every_family
 
 SPACE = SearchSpace(tuple(FAMILIES), PEAK)
@@ -73,7 +73,7 @@ def test_the_snippets_schedule_survives_its_state(family: ScheduleFamily) -> Non
 
 @pytest.fixture
 def finished(tmp_path: Path) -> Path:
-    write_study_json(tmp_path, {"config": {}, "metric": ACCURACY.to_json()})
+    write_record(tmp_path, space=SPACE, total_steps=50)
     tables = ResultTables(tmp_path, SPACE)
     outcomes: list[tuple[str, Parameters, float]] = [
         ("cosine", {"peak_lr": 0.1, "end_ratio": 0.01}, 0.98),

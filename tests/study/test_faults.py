@@ -159,8 +159,8 @@ def test_any_one_file_spoiled_is_recovered_or_refused_by_name(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a finished study, each file in turn: cut in half, overwritten, emptied, deleted."""
-    monkeypatch.setattr("study.stages.study.start_report", lambda _: None)
-    monkeypatch.setattr("study.stages.study.finish_report", lambda *_: 0)
+    monkeypatch.setattr("study.stages.ending.start_report", lambda _: None)
+    monkeypatch.setattr("study.stages.ending.finish_report", lambda *_: 0)
     expected = analysis.load(undisturbed)
     names = [path.relative_to(undisturbed) for path in files_of(undisturbed)]
     assert len(names) > 3 * TRIALS
@@ -312,7 +312,7 @@ def test_the_time_budget_ends_it_cleanly(
     def count(display: Display, proposal: Proposal, history: Any) -> None:
         finished.append(proposal.number)
 
-    monkeypatch.setattr("study.stages.study.Interrupt", Ending)
+    monkeypatch.setattr("study.stages.session.Interrupt", Ending)
     monkeypatch.setattr(Display, "on_trial_end", count)
     results = study("--num-trials", 50, "--epochs", 2, "--time-budget", "1h")
     assert budgets == [3600]

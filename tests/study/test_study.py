@@ -44,8 +44,8 @@ Study = Callable[..., analysis.Results]
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Study]:
     """Runs a study of a small task in this process."""
-    monkeypatch.setattr("study.stages.study.start_report", lambda _: None)
-    monkeypatch.setattr("study.stages.study.finish_report", lambda *_: 0)
+    monkeypatch.setattr("study.stages.ending.start_report", lambda _: None)
+    monkeypatch.setattr("study.stages.ending.finish_report", lambda *_: 0)
 
     def run_study(
         *flags: object, name: str = "s", task: str = SMALL, model: str = ""

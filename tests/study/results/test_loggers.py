@@ -40,8 +40,8 @@ def logged(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> analysis.Results:
     """A study with a logger, resumed after the second of trial 1's three epochs."""
-    monkeypatch.setattr("study.stages.study.start_report", lambda _: None)
-    monkeypatch.setattr("study.stages.study.finish_report", lambda *_: 0)
+    monkeypatch.setattr("study.stages.ending.start_report", lambda _: None)
+    monkeypatch.setattr("study.stages.ending.finish_report", lambda *_: 0)
     for variable in ("MLFLOW_TRACKING_URI", "WANDB_PROJECT", "WANDB_DIR"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("WANDB_MODE", "offline")

@@ -1,6 +1,5 @@
 """Parameters of any kind, under names that families share: written, read back, handed back."""
 
-import json
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -26,10 +25,15 @@ from search_spaces import FAMILIES, Parameters, ScheduleFamily, SearchSpace, sel
 from search_spaces.family import Recipe
 from search_spaces.preflight import PreflightError, check, samples
 from study import export
-from study.results.parameters import column_types, proposed, stored_peak_range, stored_ranges
+from study.results.parameters import column_types, proposed
 from study.results.reader import read_tables
-from study.results.study_json import write_study_json
-from study.results.study_record import as_json, stored_space
+from study.results.stored_space import (
+    read_space,
+    store_space,
+    stored_peak_range,
+    stored_ranges,
+)
+from study.results.study_record import StudyRecord
 from study.results.writer import ResultTables
 from study.search.optuna_trials import OptunaTrials
 from study.search.proposal import Proposal
@@ -38,6 +42,7 @@ from study.settings.study_config import StudyConfig
 from study.system.errors import InputError
 from study.tasks.metric import ACCURACY
 from study.training.history import EpochRecord, History
+from tests.records import write_record
 from tests.search_spaces.test_families import PEAK, every_family
 
 CHOICES: st.SearchStrategy[Any] = st.one_of(
@@ -89,14 +94,7 @@ def space_of(ranges: Sequence[BaseDistribution]) -> SearchSpace:
 
 
 def described(folder: Path, space: SearchSpace, **more: Any) -> None:
-    parameters = {
-        name: as_json(FAMILIES[name].searched(space.peak_lr, space.extras))
-        for name in space.families
-    }
-    content = {"families": list(space.families), "peak_lr": list(space.peak_lr)}
-    content |= {"extras": as_json(space.extras), "parameters": parameters}
-    metric = ACCURACY.to_json()
-    write_study_json(folder, {"config": {}, "metric": metric, "search_space": content, **more})
+    write_record(folder, space=space, **more)
 
 
 def same(value: Any, other: Any) -> bool:
@@ -171,9 +169,7 @@ def test_the_columns_of_todays_families_are_the_contract() -> None:
 
 
 def test_text_stands_in_a_table_as_it_is() -> None:
-    """And where an older study wrote what reads as a number, the range tells."""
     assert proposed("cos", CategoricalDistribution(("cos", "linear"))) == "cos"
-    assert proposed("1", CategoricalDistribution(("1", "2"))) == "1"
     assert proposed("1", CategoricalDistribution(("1", 1))) == 1
     assert proposed('"1"', CategoricalDistribution(("1", 1))) == "1"
     assert repr(proposed(3.0, IntDistribution(1, 4))) == "3"
@@ -195,7 +191,7 @@ def test_importances_know_every_kind_of_parameter(tmp_path: Path) -> None:
             proposal = Proposal(number, family, parameters, 0)
             tables._finished[number] = (proposal, History("completed", [record]))
     tables.write()
-    stored = json.loads((tmp_path / "study.json").read_text())["search_space"]
+    stored = StudyRecord.load(tmp_path).to_json()["search_space"]
     found = importances(read_tables(tmp_path).trials.to_pandas(), stored, Scale())
     for family in space.families:
         assert set(found.loc[found["family"] == family, "parameter"]) == {"shape", "peak_lr"}
@@ -229,19 +225,16 @@ def test_a_family_samples_from_its_ranges(
             inner = ranges[name].to_internal_repr(settled[name])
             assert ranges[name]._contains(inner), (name, settled[name])
     described(tmp_path, space)
-    stored = json.loads((tmp_path / "study.json").read_text())["search_space"]
+    stored = StudyRecord.load(tmp_path).search_space
     named = {
-        f"{family.name}.{name}": one for name, one in stored_ranges(stored, family.name).items()
+        f"{family.name}.{name}": one
+        for name, one in stored_ranges(stored.parameters, family.name).items()
     }
     assert named == ranges
     rates = ranges[f"{family.name}.peak_lr"]
     assert isinstance(rates, FloatDistribution)
-    assert stored_peak_range(stored, family.name) == (rates.low, rates.high)
-    # Older studies recorded the shape's ranges and the task's rates.
-    older = stored | {"parameters": {family.name: as_json(family.space)}}
-    assert stored_ranges(older, family.name) == stored_ranges(stored, family.name)
-    for search_space in (stored, older):
-        assert stored_space({"search_space": search_space}) == space
+    assert stored_peak_range(stored.parameters, family.name) == (rates.low, rates.high)
+    assert read_space(stored) == space
 
 
 def test_the_sampler_never_leaves_what_is_recorded(tmp_path: Path) -> None:
@@ -261,13 +254,11 @@ def test_the_sampler_never_leaves_what_is_recorded(tmp_path: Path) -> None:
 
 def test_a_changed_range_of_peak_rates_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     family = FAMILIES["schedule_free"]
-    parameters = {family.name: as_json(family.searched(PEAK))}
-    content = {"families": [family.name], "peak_lr": list(PEAK), "extras": {}}
-    description = {"search_space": content | {"parameters": parameters}}
-    stored_space(description)
+    stored = store_space(SearchSpace((family.name,), PEAK))
+    read_space(stored)
     monkeypatch.setattr(type(family), "peak_range", lambda self, peak_lr: peak_lr)
     with pytest.raises(InputError, match="ranges of schedule family 'schedule_free' have changed"):
-        stored_space(description)
+        read_space(stored)
 
 
 @fast
@@ -354,36 +345,20 @@ def test_a_step_is_kept() -> None:
         check(FAMILIES[family], 100, PEAK)
 
 
-STEPS = {"total_steps": 300}
-OF_TEN = {"config": {"epochs": 10}}
 CUT_SHORT = History("diverged", [EpochRecord(1, 30, 0.1, 1.0, 1.0, 0.1, 1.0)])
 
 
 @pytest.mark.usefixtures("registered")
 @pytest.mark.parametrize(
-    ("study", "histories", "horizon"),
-    [
-        (STEPS, [CUT_SHORT], 300),
-        (STEPS, [History("failed")], 300),
-        (OF_TEN, [CUT_SHORT], 300),
-        (OF_TEN, [CUT_SHORT, replace(CUT_SHORT, status="completed")], 30),
-        (OF_TEN, [History("failed")], None),
-    ],
+    "history", [CUT_SHORT, History("failed")], ids=lambda history: history.status
 )
-def test_the_horizon_is_that_of_a_whole_run(
-    study: dict[str, Any], histories: list[History], horizon: int | None, tmp_path: Path
-) -> None:
-    """Also where none was one: as recorded, or as older studies tell."""
+def test_the_horizon_is_that_of_a_whole_run(history: History, tmp_path: Path) -> None:
+    """Also where none was one."""
     space = SearchSpace(("rex",), PEAK)
-    described(tmp_path, space, **study)
+    described(tmp_path, space, total_steps=300)
     tables = ResultTables(tmp_path, space)
-    for number, history in enumerate(histories):
-        tables.on_trial_end(Proposal(number, "rex", {"peak_lr": 0.1}, 0), history)
+    tables.on_trial_end(Proposal(0, "rex", {"peak_lr": 0.1}, 0), history)
     tables.write()
     asked = export.ExportConfig(str(tmp_path), trial=0)
-    if horizon:
-        assert export.export(asked).total_steps == horizon
-        return
-    with pytest.raises(InputError, match=r"does not say how many .*--total-steps N"):
-        export.export(asked)
+    assert export.export(asked).total_steps == 300
     assert export.export(replace(asked, total_steps=50)).total_steps == 50

@@ -12,12 +12,13 @@ import pytest
 from search_spaces import FAMILIES, SearchSpace
 from study.results import writer
 from study.results.reader import Tables, read_tables
-from study.results.study_json import STUDY_JSON, read_ranking, read_study_json, write_study_json
+from study.results.study_record import STUDY_JSON, StudyRecord
 from study.results.writer import ResultTables
 from study.search.proposal import Proposal
 from study.system.errors import InputError
-from study.tasks.metric import ACCURACY, RMSE
+from study.tasks.metric import RMSE
 from study.training.history import EpochRecord, History
+from tests.records import write_record
 
 SPACE = SearchSpace(tuple(FAMILIES), (0.01, 0.1))
 COSINE = Proposal(0, "cosine", {"peak_lr": 0.1, "end_ratio": 0.01}, seed=5)
@@ -33,7 +34,7 @@ COMPLETED = History("completed", EPOCHS, [(0, 0.1, 0.9), (19, 0.05, 0.9)], 5.5, 
 
 @pytest.fixture
 def tables(tmp_path: Path) -> ResultTables:
-    write_study_json(tmp_path, {"config": {}, "metric": ACCURACY.to_json()})
+    write_record(tmp_path)
     return ResultTables(tmp_path, SPACE)
 
 
@@ -99,7 +100,7 @@ def test_rows_say_what_came_out(tables: ResultTables) -> None:
 
 
 def test_trials_of_an_earlier_process_are_written_with_the_next(tmp_path: Path) -> None:
-    write_study_json(tmp_path, {"config": {}, "metric": ACCURACY.to_json()})
+    write_record(tmp_path)
     tables = ResultTables(tmp_path, SPACE, before=[(COSINE, COMPLETED)])
     tables.on_trial_end(RESTARTS, COMPLETED)
     assert read_tables(tmp_path).trials["trial"].to_pylist() == [0, 1]
@@ -122,7 +123,7 @@ def test_a_diverged_trial_has_the_worst_value(tables: ResultTables) -> None:
 
 
 def test_another_metric_stands_beside_its_name(tmp_path: Path) -> None:
-    write_study_json(tmp_path, {"config": {}, "metric": RMSE.to_json()})
+    write_record(tmp_path, ranking=RMSE)
     tables = ResultTables(tmp_path, SPACE, RMSE)
     tables.on_trial_end(COSINE, COMPLETED)
     tables.on_trial_end(RESTARTS, History("diverged", EPOCHS))
@@ -137,10 +138,13 @@ def test_another_metric_stands_beside_its_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("metric", [None, "RMSE", {"name": "RMSE"}, {"name": "x", "direction": 1}])
-def test_a_description_without_a_metric_is_refused(metric: object) -> None:
-    with pytest.raises(InputError, match=r"study\.json is damaged: metric"):
-        read_ranking({"metric": metric})
-    assert read_ranking({"metric": RMSE.to_json()}).direction == "minimize"
+def test_a_description_without_a_metric_is_refused(metric: object, tmp_path: Path) -> None:
+    write_record(tmp_path, ranking=RMSE)
+    assert StudyRecord.load(tmp_path).metric.direction == "minimize"
+    path = tmp_path / STUDY_JSON
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"metric": metric}))
+    with pytest.raises(InputError, match=r"study\.json' is damaged: metric"):
+        StudyRecord.load(tmp_path)
 
 
 def test_a_failed_trial_has_no_value(tables: ResultTables) -> None:
@@ -179,19 +183,20 @@ def test_what_is_no_study_is_refused(tmp_path: Path, content: str | None, messag
     if content is not None:
         (tmp_path / STUDY_JSON).write_text(content)
     with pytest.raises(InputError, match=message):
-        read_study_json(tmp_path)
+        StudyRecord.load(tmp_path)
 
 
-def test_tables_of_a_newer_version_are_refused(tables: ResultTables) -> None:
+def test_tables_of_another_version_are_refused(tables: ResultTables) -> None:
     tables.on_trial_end(COSINE, COMPLETED)
     path = tables.folder / "epochs.parquet"
     table = pq.read_table(path)
-    assert table.schema.metadata == {b"version": b"2"}
-    pq.write_table(table.replace_schema_metadata({}), path)
-    read_tables(tables.folder)  # of the first version
-    pq.write_table(table.replace_schema_metadata({"version": "3"}), path)
-    with pytest.raises(InputError, match=r"epochs\.parquet' has version 3, newer than"):
-        read_tables(tables.folder)
+    assert table.schema.metadata == {b"version": b"3"}
+    for version, what in (("2", "older"), ("4", "newer")):
+        pq.write_table(table.replace_schema_metadata({"version": version}), path)
+        with pytest.raises(
+            InputError, match=rf"epochs\.parquet' has version {version}, {what} than"
+        ):
+            read_tables(tables.folder)
 
 
 def test_tables_cut_short_are_refused(tables: ResultTables) -> None:
@@ -209,14 +214,6 @@ def test_before_the_first_trial_the_tables_have_columns_and_no_rows(tables: Resu
         assert before.num_rows == 0
         without = [name for name in after.column_names if not name.startswith("params.")]
         assert before.column_names == without
-
-
-def test_a_table_of_the_first_version_is_read_without_what_it_lacks(tables: ResultTables) -> None:
-    tables.on_trial_end(COSINE, COMPLETED)
-    path = tables.folder / "trials.parquet"
-    first = pq.read_table(path).drop_columns(["sampler", "condemned"]).replace_schema_metadata({})
-    pq.write_table(first, path)
-    assert read_tables(tables.folder).trials.column_names == first.column_names
 
 
 def test_a_table_of_something_else_is_refused(tables: ResultTables) -> None:

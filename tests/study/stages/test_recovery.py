@@ -11,8 +11,8 @@ import optuna
 import pytest
 
 from search_spaces import SearchSpace, select
-from study.results.study_json import STUDY_JSON, read_ranking, read_study_json
-from study.results.study_record import stored_space
+from study.results.stored_space import StoredSpace, read_space
+from study.results.study_record import STUDY_JSON, StudyRecord
 from study.results.writer import ResultTables
 from study.search.journal_file import JOURNAL
 from study.search.optuna_trials import OptunaTrials, recorded_proposals
@@ -25,6 +25,7 @@ from study.storage.storage_path import CHECKPOINTS
 from study.system.errors import InputError
 from study.tasks.metric import ACCURACY
 from study.training.history import EpochRecord, History
+from tests.records import a_space
 
 SPACE = SearchSpace(select("classic"), (0.01, 0.1))
 CONFIG = StudyConfig(name="s", num_trials=8, epochs=3)
@@ -213,35 +214,18 @@ def test_a_trial_that_another_tool_ended_is_refused(config: StudyConfig) -> None
 
 
 def test_a_family_that_has_changed_is_refused() -> None:
-    ranges = {"cosine": {"end_ratio": {"name": "FloatDistribution"}}}
-    space = {"families": ["cosine"], "peak_lr": [0.01, 0.1], "extras": {}, "parameters": ranges}
+    space: StoredSpace = a_space(["cosine"])
     with pytest.raises(InputError, match="the ranges of schedule family 'cosine' have changed"):
-        stored_space({"search_space": space})
+        read_space(space)
 
 
-FIRST_VERSION: dict[str, Any] = {
-    "version": 1,
-    "config": {"name": "s", "task": "mnist", "epochs": 3, "out": "results", "data_dir": "data"},
-    "search_space": {"families": ["cosine"], "peak_lr": [0.01, 0.1], "extras": {}},
-    "ended": None,
-}
-
-
-def test_a_description_of_the_first_version_is_read(tmp_path: Path) -> None:
-    (tmp_path / STUDY_JSON).write_text(json.dumps(FIRST_VERSION))
-    description = read_study_json(tmp_path)
-    assert read_ranking(description).name == "accuracy"
-    assert description["task"]["name"] == "mnist"
-    epoch = {"epoch": 1, "step": 9, "lr": 0.1, "train_loss": 1.0, "val_loss": 1.0, "seconds": 1.0}
-    content = {"status": "completed", "epochs": [{**epoch, "val_accuracy": 0.5}], "curve": []}
-    assert History.from_json(content).epochs[0].val_metric == 0.5
-
-
-@pytest.mark.parametrize("version", [3, "2", None, [1]])
+@pytest.mark.parametrize("version", [2, 4, "3", None, [1]])
 def test_a_description_of_another_version_is_refused(version: object, tmp_path: Path) -> None:
     (tmp_path / STUDY_JSON).write_text(json.dumps({"version": version}))
-    with pytest.raises(InputError, match=r"study\.json' has version .* update the project"):
-        read_study_json(tmp_path)
+    with pytest.raises(
+        InputError, match=r"study\.json' has version .* than this project reads \(3\)"
+    ):
+        StudyRecord.load(tmp_path)
 
 
 def test_the_manifest_is_what_makes_a_checkpoint(config: StudyConfig) -> None:

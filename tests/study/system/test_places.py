@@ -28,7 +28,7 @@ from search_spaces import SearchSpace
 from study.confirm import ConfirmConfig
 from study.execution import ray_session
 from study.export import ExportConfig
-from study.results.study_json import read_study_json, write_study_json
+from study.results.study_record import StudyRecord
 from study.search.journal_file import SyncedJournal
 from study.search.optuna_trials import OptunaTrials
 from study.search.trial_plan import Plan
@@ -46,6 +46,7 @@ from study.system.interrupt import Interrupt
 from study.system.user_folders import cache_folder, private_folder, settle_home
 from study.tasks.metric import ACCURACY
 from tests.conftest import NOBODY, as_nobody
+from tests.records import write_record
 
 COMMANDS = (
     StudyConfig,
@@ -276,7 +277,7 @@ def test_an_error_of_a_file_names_it_and_its_own_remedy(
     again = "type the command again"
     assert str(caught.value) == f"{failed(error)}, then {again}", "there is nothing to resume yet"
     with pytest.raises(StudyError) as caught, locked_folder(config):
-        write_study_json(config.folder, {})
+        write_record(config.folder)
         raise OSError(number, os.strerror(number))
     resume = f"python -m study.run --resume {tmp_path}/s"
     assert str(caught.value) == f"'{tmp_path}/s': {os.strerror(number)}; {remedy}, then {resume}"
@@ -400,13 +401,13 @@ def test_a_study_on_a_poor_file_system_is_kept(tmp_path: Path) -> None:
     config = StudyConfig(name="s", out=tmp_path)
     plan = Plan(SearchSpace(("constant",), (0.01, 0.1)), "joint", "tpe")
     with locked_folder(config):
-        write_study_json(config.folder, {"config": {}})
+        write_record(config.folder, config={})
         optuna_trials = OptunaTrials(config.folder, plan, ACCURACY, 0)
         proposals = [optuna_trials.propose() for _ in range(3)]
     with locked_folder(config):
         again = OptunaTrials(config.folder, plan, ACCURACY, 0, resuming=True)
         assert list(again.unfinished()) == proposals
-    assert read_study_json(config.folder)["config"] == {}
+    assert StudyRecord.load(config.folder).config == {}
 
 
 @pytest.mark.usefixtures("poor_file_system")
@@ -438,7 +439,7 @@ def test_a_disk_that_fails_to_sync_is_an_error(
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="Input/output"):
-        write_study_json(tmp_path, {})
+        write_record(tmp_path)
     with pytest.raises(OSError, match="Input/output"):
         SyncedJournal(tmp_path / "journal").append_logs([{}])
 
@@ -462,10 +463,11 @@ def test_a_study_with_anything_in_its_name_is_found_at_a_url(tmp_path: Path) -> 
     config = StudyConfig(name=name, storage=tmp_path.as_uri())
     written = config.place
     assert isinstance(written, RemotePath)
-    (written / "study.json").write_bytes(b'{"version": 1, "config": {}}')
+    (tmp_path / name).mkdir()
+    write_record(tmp_path / name, config={})
     assert (tmp_path / name / "study.json").exists()
     assert str(written / "study.json") == (tmp_path / name / "study.json").as_uri()
-    assert read_study_json(place(config.location))["config"] == {}
+    assert StudyRecord.load(place(config.location)).config == {}
     with local_copy(config.location) as folder:
         assert folder.name == name
 

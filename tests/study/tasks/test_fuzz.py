@@ -14,8 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from study.results.reader import read_tables
-from study.results.study_json import read_ranking, read_study_json
-from study.results.study_record import stored_config, stored_space
+from study.results.study_record import StudyRecord
 from study.results.writer import ResultTables
 from study.search.optuna_trials import OptunaTrials
 from study.search.proposal import Proposal
@@ -81,14 +80,9 @@ DESCRIPTION = st.dictionaries(
 @given(DESCRIPTION, st.sampled_from([1, 2, 3, None, "2"]))
 def test_any_description(tmp_path: Path, content: dict[str, Any], version: object) -> None:
     (tmp_path / "study.json").write_text(json.dumps({**content, "version": version}))
-    for read in (
-        lambda description: stored_config(tmp_path, description),
-        stored_space,
-        read_ranking,
-        TaskSource("mnist", (), "text").check_unchanged,
-    ):
+    for read in (StudyRecord.space, lambda record: record.begun_config(tmp_path)):
         with only_clean_errors():
-            read(read_study_json(tmp_path))
+            read(StudyRecord.load(tmp_path))
 
 
 @fuzzed
@@ -96,7 +90,7 @@ def test_any_description(tmp_path: Path, content: dict[str, Any], version: objec
 def test_any_bytes_as_study_json_or_journal(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "study.json").write_bytes(content)
     with only_clean_errors():
-        read_study_json(tmp_path)
+        StudyRecord.load(tmp_path)
     (tmp_path / "optuna.journal").write_bytes(content)
     with only_clean_errors():
         OptunaTrials(tmp_path, Plan(SPACE), ACCURACY, 0, resuming=True)

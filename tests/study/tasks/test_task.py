@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
+from study.results.study_record import Opening
 from study.run import main
 from study.system.errors import ChangedTaskError, InputError
 from study.task import SearchData, Split, Task
@@ -23,6 +24,7 @@ from study.tasks.task_source import TaskSource
 from study.training.batches import batches
 from study.training.check_resume import check_resume
 from study.training.check_task import check_task, refuse_other
+from tests.records import a_record
 from tests.tasks import TRIAL, Samples, tensors
 
 HEAD = """
@@ -508,16 +510,14 @@ def test_a_changed_task_is_refused_with_the_difference(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text("a = 1\nb = 2\n")
     source = TaskSource.read(f"{path}:make_task", ())
-    description = {"task": source.to_json()}
-    source.check_unchanged(description)
+    before = source.text
+    source.check_unchanged(before, False)
     path.write_text("a = 1\nb = 3\n")
     with pytest.raises(InputError, match="line 2 was 'b = 2' and is 'b = 3'"):
-        TaskSource.read(f"{path}:make_task", ()).check_unchanged(description)
+        TaskSource.read(f"{path}:make_task", ()).check_unchanged(before, False)
     path.write_text("a = 1\n")
     with pytest.raises(InputError, match="line 2 was 'b = 2' and is 'nothing'"):
-        TaskSource.read(f"{path}:make_task", ()).check_unchanged(description)
-    with pytest.raises(InputError, match=r"study.json is damaged"):
-        source.check_unchanged({})
+        TaskSource.read(f"{path}:make_task", ()).check_unchanged(before, False)
 
 
 @pytest.mark.parametrize("name", ["mnist", "digits"])
@@ -638,19 +638,20 @@ FUNCTION = "def opened(data_dir):\n    return {}\n\nmake_task = task(load_test_d
 def test_what_loads_the_test_split_may_be_mended_where_it_was_refused(
     before: str, now: str, same: bool
 ) -> None:
-    def check(*openings: dict[str, Any]) -> None:
-        description = {"task": {"text": before}, "test_split": openings}
-        TaskSource("mine.py:make_task", (), now).check_unchanged(description)
+    def check(*checked: bool) -> None:
+        openings = [Opening(2, checked=one) for one in checked]
+        record = a_record(test_split=openings)
+        source = TaskSource("mine.py:make_task", (), now)
+        source.check_unchanged(before, record.refused_test_split)
 
     if same:
-        check({"checked": False})
+        check(False)
     else:
         with pytest.raises(InputError, match="line"):
-            check({"checked": False})
-    refused: list[list[dict[str, Any]]] = [[], [{"checked": False}, {"checked": True}], [{}]]
-    for openings in refused:
+            check(False)
+    for openings in ([], [False, True]):
         with pytest.raises(InputError, match="has changed since this study began: line"):
-            check(*openings)  # never opened; measured; or not said, as by earlier versions
+            check(*openings)  # never opened, or measured
 
 
 TRACED = {

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import given, settings
@@ -145,15 +144,6 @@ def test_an_interruption_changes_nothing(tmp_path: Path) -> None:
     assert History.from_json(whole.history.to_json()) == whole.history
 
 
-def test_a_checkpoint_of_an_earlier_version_goes_on() -> None:
-    begun, resumed = run_of("snapshot"), run_of("snapshot")
-    begun.run_epoch()
-    state = begun.state()
-    del state["snapshots"]
-    resumed.load_state(state, begun.history)
-    assert len(finished(resumed).snapshots) == 3
-
-
 def test_an_ensemble_is_the_mean_of_the_softmax_by_hand() -> None:
     run = finished(run_of("snapshot"))
     split = run.task.load_test_data(Path())
@@ -227,17 +217,3 @@ def test_the_table_has_what_all_snapshots_come_to(tmp_path: Path) -> None:
     ensemble, none = found["ensemble_accuracy"].to_pylist()
     assert 0 < ensemble <= 1
     assert none is None
-
-
-def test_a_table_from_before_there_were_snapshots_is_read(tmp_path: Path) -> None:
-    table = FinalistTable(tmp_path, ACCURACY, {0: (3, 0)})
-    table.on_trial_end(
-        Proposal(0, "snapshot", SHAPES["snapshot"], 5), finished(run_of("snapshot")).history
-    )
-    table.on_idle()
-    path = tmp_path / "finalists.parquet"
-    earlier = pq.read_table(path).drop_columns(["ensemble_accuracy", "snapshots"])
-    pq.write_table(earlier, path)
-    found = read_finalists(tmp_path, ACCURACY)
-    assert found is not None
-    assert found.column_names == earlier.column_names

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.autograd import DeviceType  # type: ignore[attr-defined]
 
+from study.results.study_record import StudyRecord
 from study.run import main
 from study.settings.study_config import StudyConfig
 from study.system.errors import InputError
@@ -180,12 +181,12 @@ def test_auto_is_measured_once_and_kept_as_typed(
         measured.append(arguments)
         return 0.125
 
-    def plan(config: StudyConfig, space: object, description: dict[str, Any]) -> str:
-        seen.extend([config.gpu_share, config.device, description["config"]["gpus_per_trial"]])
+    def plan(config: StudyConfig, space: object, record: StudyRecord) -> str:
+        seen.extend([config.gpu_share, config.device, record.config["gpus_per_trial"]])
         return ""
 
     monkeypatch.setattr("study.stages.preparation.measured_share", measure)
-    monkeypatch.setattr("study.stages.study.plan_line", plan)
+    monkeypatch.setattr("study.stages.searching.plan_line", plan)
     flags = ["--task", "digits", "--out", str(tmp_path), "--gpus-per-trial", "auto", "--dry-run"]
     assert main(flags) == 0
     assert seen == [0.125, "cuda", "auto"]
