@@ -13,7 +13,7 @@ from analysis.findings import Findings
 from analysis.load import load
 from analysis.statistics import LEVEL, RESAMPLES, SEED
 from study.results.study_record import STUDY_JSON
-from study.settings.study_config import MACHINE
+from study.settings.study_config import StudyConfig
 
 
 class Study(NamedTuple):
@@ -119,11 +119,8 @@ def _joined(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
 
 def _essence(config: dict[str, Any]) -> dict[str, Any]:
     """A study's settings, but its name, its epochs and the machine."""
-    return {
-        key: value
-        for key, value in config.items()
-        if key not in {"name", "out", "epochs", *MACHINE}
-    }
+    others = {"name", "out", "epochs", *StudyConfig().options("machine")}
+    return {key: value for key, value in config.items() if key not in others}
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

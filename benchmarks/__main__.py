@@ -76,7 +76,9 @@ def main(arguments: Sequence[str]) -> int:
     options = parse(Benchmarks, "python -m benchmarks", arguments)
     scale = QUICK if options.quick else FULL
     scale = replace(scale, repeats=options.repeats or scale.repeats)
-    load_search_data(StudyConfig().data_dir)  # fetched here, not while something is measured
+    load_search_data(
+        StudyConfig().machine.data_dir
+    )  # fetched here, not while something is measured
     content: dict[str, Any] = {"began": now(), "hardware": hardware(), "versions": versions()}
     content |= {"quick": options.quick, "scale": asdict(scale)}
     rows: list[Row] = []

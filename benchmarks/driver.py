@@ -66,8 +66,9 @@ class Watch(TrialObserver):
     """
 
     def __init__(self, config: StudyConfig, waiting: int, requests: str | None) -> None:
-        self._workers, self._folder = (config.max_concurrent or 0) - waiting, config.folder
-        self._last, self._requests = config.num_trials - waiting - self._workers, requests
+        self._workers = (config.machine.max_concurrent or 0) - waiting
+        self._folder = config.location.folder
+        self._last, self._requests = config.search.num_trials - waiting - self._workers, requests
         self.interrupt = Interrupt()
         self._seen: set[str] = set()
         self._ended = 0
@@ -188,7 +189,7 @@ def main(
         os.environ["AWS_EXECUTION_ENV"] = "worker"  # which their requests say of them
         with cluster(workers) as address:
             os.environ["AWS_EXECUTION_ENV"] = "driver"
-            config = StudyConfig(
+            config = StudyConfig.of(
                 name="study",
                 out=folder,
                 task="digits",
@@ -200,7 +201,7 @@ def main(
                 storage=storage,
                 optuna_storage=optuna_storage,
             )
-            config.folder.mkdir()
+            config.location.folder.mkdir()
             watch = Watch(config, waiting, requests)
             _count_waiting()
             _count_statements(watch)
@@ -215,16 +216,25 @@ def main(
 
 def _search(runner: TrialRunner, config: StudyConfig, watch: Watch) -> None:
     """As :mod:`study.run` does."""
-    (config.folder / STUDY_JSON).write_text("{}")
-    mirror = Mirror(config.folder, config.place)
+    (config.location.folder / STUDY_JSON).write_text("{}")
+    mirror = Mirror(config.location.folder, config.location.place)
     mirror.pull(to_write=True)
     mirror.push()
-    optuna_trials = OptunaTrials(records_of(config), Plan(SPACE), ACCURACY, config.seed)
-    tables = ResultTables(config.folder, SPACE, push=mirror.push)
-    checkpoints = config.place / CHECKPOINTS
+    optuna_trials = OptunaTrials(
+        records_of(config.location), Plan(SPACE), ACCURACY, config.search.seed
+    )
+    tables = ResultTables(config.location.folder, SPACE, push=mirror.push)
+    checkpoints = config.location.place / CHECKPOINTS
     observers = (tables, watch)
     nothing = TrialData(SearchData(*[Split(torch.empty(0), torch.empty(0))] * 2))
-    parts = (optuna_trials, config.num_trials, checkpoints, nothing, lambda *_: nothing, observers)
+    parts = (
+        optuna_trials,
+        config.search.num_trials,
+        checkpoints,
+        nothing,
+        lambda *_: nothing,
+        observers,
+    )
     runner.run(TrialSet(*parts, mirror))
 
 

@@ -86,7 +86,7 @@ LOOPS: dict[str, Callable[[Splits], Loop]] = {"recipe": recipe, "eager": eager, 
 
 def rates(kind: str, samples: int) -> dict[str, float]:
     """Samples a second, after a short epoch to warm up."""
-    data = mnist.load_search_data(StudyConfig().data_dir)
+    data = mnist.load_search_data(StudyConfig().machine.data_dir)
     for call in LOOPS[kind](first_samples(data, WARM_UP)):
         call()
     samples -= samples % BATCH  # only the peers train on the rest
@@ -108,7 +108,7 @@ def matmul() -> dict[str, float]:
 
 def shares() -> dict[str, float]:
     """The parts of the ten functions of torch that take most of the study's training epoch."""
-    data = mnist.load_search_data(StudyConfig().data_dir)
+    data = mnist.load_search_data(StudyConfig().machine.data_dir)
     train, _ = ours(first_samples(data, PROFILED))
     train()
     with profile(activities=[ProfilerActivity.CPU]) as profiler:

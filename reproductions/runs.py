@@ -56,7 +56,7 @@ class Reproduction:
     """Fewer seeds and epochs: whether it runs, not what it shows."""
     out: Folder = Path("results/reproductions")
     """Folder of all reproductions."""
-    data_dir: Folder = field(default_factory=lambda: StudyConfig().data_dir)
+    data_dir: Folder = field(default_factory=lambda: StudyConfig().machine.data_dir)
     """Folder of the data sets."""
 
 
@@ -131,13 +131,19 @@ class Bench:
         runs, outcomes = list(runs), []
         for epochs in sorted({run.epochs for run in runs}):
             own = [run for run in runs if run.epochs == epochs]
-            name = f"{epochs}-epochs"
-            config = StudyConfig(
-                name, task, task_args, len(own), epochs, batch_size, out=self.folder,
-                data_dir=self.asked.data_dir, finalists=0,
-            )  # fmt: skip
-            config.folder.mkdir(parents=True, exist_ok=True)
-            with locked(config.folder / ".lock"):
+            config = StudyConfig.of(
+                name=f"{epochs}-epochs",
+                task=task,
+                task_args=task_args,
+                num_trials=len(own),
+                epochs=epochs,
+                batch_size=batch_size,
+                out=self.folder,
+                data_dir=self.asked.data_dir,
+                finalists=0,
+            )
+            config.location.folder.mkdir(parents=True, exist_ok=True)
+            with locked(config.location.folder / ".lock"):
                 outcomes += _trained(config, own)
         return outcomes
 
@@ -196,19 +202,20 @@ def together(
 
 def _trained(config: StudyConfig, runs: Sequence[Run]) -> list[Outcome]:
     """Train what is left of the runs, all of one length, in the folder that the config names."""
-    source = TaskSource.read(config.task, config.task_args)
+    source = TaskSource.read(config.training.task, config.training.task_args)
     task = source.make()
-    data = load_search_data(task, config.data_dir)
+    data = load_search_data(task, config.machine.data_dir)
     planned = [
         Proposal(number, run.family, run.parameters, run.seed) for number, run in enumerate(runs)
     ]
-    checkpoints, total = absolute(config.place) / FINALISTS, len(runs)
-    fixed, mirror = Planned(planned, checkpoints), Mirror(config.folder, config.place)
+    where, total = config.location, len(runs)
+    checkpoints = absolute(where.place) / FINALISTS
+    fixed, mirror = Planned(planned, checkpoints), Mirror(where.folder, where.place)
     places = {number: (number, run.seed) for number, run in enumerate(runs)}
-    table = FinalistTable(config.folder, task.metric, places)
+    table = FinalistTable(where.folder, task.metric, places)
     console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
-    display = Display(Workload(total, config.epochs, kind="run"), task.metric, console)
-    every = TrialData(data, open_test_split(task, config.data_dir, data))
+    display = Display(Workload(total, config.training.epochs, kind="run"), task.metric, console)
+    every = TrialData(data, open_test_split(task, config.machine.data_dir, data))
     trial_set = TrialSet(fixed, total, checkpoints, every, load_all_data, (table, display), mirror)
     interrupt = Interrupt()
     with TrialRunner(config, source, interrupt) as runner, interrupt.listening(), display:

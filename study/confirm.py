@@ -3,13 +3,13 @@
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import tyro
 
 from study.results.reader import read_tables
 from study.results.study_record import StudyRecord
-from study.settings.study_config import StudyConfig
+from study.settings.study_options import ConfirmOptions
 from study.stages.reporting import CONFIRM
 from study.stages.study import carry_out
 from study.storage.mirror import local_copy
@@ -24,7 +24,7 @@ class ConfirmConfig:
 
     folder: tyro.conf.Positional[Location]
     """The study's folder, results/NAME, or its URL."""
-    replicates: int = StudyConfig.replicates
+    replicates: int = ConfirmOptions.replicates
     """Fresh seeds for each finalist, beside those that there are."""
     address: str | None = None
     """Ray cluster to train on: local or auto. Default: as the study did."""
@@ -50,11 +50,10 @@ def main(arguments: Sequence[str]) -> int:
     with local_copy(asked.folder) as folder:
         if "completed" not in read_tables(folder).trials["status"].to_pylist():
             raise InputError(f"{asked.folder!r} has no completed trial to train again")
-    config = replace(
-        config,
-        finalists=config.finalists or StudyConfig.finalists,
+    config = config.but(
+        finalists=config.confirm.finalists or ConfirmOptions.finalists,
         resume=asked.folder,
-        address=asked.address or config.address,
+        address=asked.address or config.machine.address,
     )
     return carry_out(config, record, more_replicates=asked.replicates)
 

@@ -3,7 +3,6 @@
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 
 from study.results.study_record import STUDY_JSON, StudyRecord
 from study.settings.study_config import StudyConfig
@@ -34,44 +33,47 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{FLAG} takes several numbers here, like {DEFAULT}; all else is as in study.run.\n")
     config = parse(StudyConfig, COMMAND, flags)
     for flag in ("resume", "replay"):
-        if getattr(config, flag):
+        if getattr(config.invocation, flag):
             raise InputError(f"--{flag} is of one study; a sweep goes on by its --name")
-    config = replace(config, out=config.out.resolve())
-    if config.storage:
-        check_usable(place(config.storage))
-    if (config.place / STUDY_JSON).exists():
-        raise InputError(f"{config.location!r} holds one study; choose another --name")
+    config = config.but(out=config.location.out.resolve())
+    if config.location.storage:
+        check_usable(place(config.location.storage))
+    if (config.location.place / STUDY_JSON).exists():
+        raise InputError(f"{config.location.where!r} holds one study; choose another --name")
     for epochs in budgets:
         print(f"budget: {epochs} epochs")
         status = _run_at(epochs, config)
-        if status or not (config.dry_run or _has_ended(epochs, config)):
-            names = [] if "--name" in flags else ["--name", config.name]
+        if status or not (config.invocation.dry_run or _has_ended(epochs, config)):
+            names = [] if "--name" in flags else ["--name", config.location.name]
             print(f"go on with all of it: {COMMAND} {shlex.join([*arguments, *names])}")
             return status
-    return 0 if config.dry_run else finish_report(start_report(config.location), config.location)
+    where = config.location.where
+    return 0 if config.invocation.dry_run else finish_report(start_report(where), where)
 
 
 def _run_at(epochs: int, config: StudyConfig) -> int:
     """Run the study of one budget, or what is left of it; returns its exit status."""
-    optuna_study = f"{config.name}/epochs-{epochs}"  # in a database, where all sweeps may be
+    # In a database, where all sweeps may be.
+    optuna_study = f"{config.location.name}/epochs-{epochs}"
     config = _budget(config, epochs)
-    if not (config.place / STUDY_JSON).exists():
+    if not (config.location.place / STUDY_JSON).exists():
         return carry_out(config, None, optuna_study)
-    record = StudyRecord.load(config.place)
-    config = replace(config, resume=config.location)
-    refuse_differences(config, record.begun_config(config.location))
+    record = StudyRecord.load(config.location.place)
+    config = config.but(resume=config.location.where)
+    refuse_differences(config, record.begun_config(config.location.where))
     return 0 if record.phase == "ended" else carry_out(config, record)
 
 
 def _has_ended(epochs: int, config: StudyConfig) -> bool:
     """Not if a time budget has stopped it: the budgets to come would begin with a new one."""
-    return StudyRecord.load(_budget(config, epochs).place).phase == "ended"
+    return StudyRecord.load(_budget(config, epochs).location.place).phase == "ended"
 
 
 def _budget(config: StudyConfig, epochs: int) -> StudyConfig:
     """The study of one budget, within the sweep."""
-    within = {"storage": config.location} if config.storage else {"out": config.folder}
-    return replace(config, epochs=epochs, name=f"epochs-{epochs}", **within)
+    location = config.location
+    within = {"storage": location.where} if location.storage else {"out": location.folder}
+    return config.but(epochs=epochs, name=f"epochs-{epochs}", **within)
 
 
 def _budgets(arguments: Sequence[str]) -> tuple[list[int], list[str]]:

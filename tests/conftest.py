@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    return StudyConfig().data_dir
+    return StudyConfig().machine.data_dir
 
 
 @pytest.fixture(scope="session")

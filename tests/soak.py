@@ -107,13 +107,13 @@ def look(folder: Path, count: int) -> None:
     """Train some of the trials once more, evenly spread, and compare."""
     torch.set_num_threads(1)
     record = StudyRecord.load(folder)
-    config = StudyConfig(out=folder.parent, name=folder.name, epochs=24, batch_size=8)
+    config = StudyConfig.of(out=folder.parent, name=folder.name, epochs=24, batch_size=8)
     space = record.space()
     optuna_trials = OptunaTrials(
         folder,
-        Plan(space, config.allocation, config.sampler),
+        Plan(space, config.search.allocation, config.search.sampler),
         record.metric,
-        config.seed,
+        config.search.seed,
         resuming=True,
     )
     task = make_task()

@@ -46,7 +46,7 @@ def excerpt(data: SearchData) -> SearchData:
 
 def load_excerpt(data_dir: Path) -> SearchData:
     del data_dir
-    return excerpt(mnist.load_search_data(StudyConfig().data_dir))
+    return excerpt(mnist.load_search_data(StudyConfig().machine.data_dir))
 
 
 def small_task(make_model: Callable[[], nn.Module] = LeNet) -> Task:

@@ -69,7 +69,7 @@ class PlainLeNet(nn.Module):
 def loaders(samples: int) -> tuple[DataLoader[Any], DataLoader[Any]]:
     """The first of MNIST's training file to train, and of its last 10,000 to validate."""
     steps = [transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))]
-    images = datasets.MNIST(StudyConfig().data_dir, transform=transforms.Compose(steps))
+    images = datasets.MNIST(StudyConfig().machine.data_dir, transform=transforms.Compose(steps))
     validation = Subset(images, range(50_000, 50_000 + samples // 5))
     return (
         DataLoader(Subset(images, range(samples)), batch_size=BATCH, shuffle=True),

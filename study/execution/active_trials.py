@@ -123,7 +123,11 @@ class ActiveTrials:
             line = (
                 f"no worker has started after {WORKER_SECONDS} s: the machine is busy, or Ray "
                 f"cannot start one; its logs are in {self.connection.logs}"
-                + ("" if self.config.address == LOCAL else "; ray status says what it waits for")
+                + (
+                    ""
+                    if self.config.machine.address == LOCAL
+                    else "; ray status says what it waits for"
+                )
             )
             for observer in self._observers:
                 observer.on_message(line)

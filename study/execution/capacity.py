@@ -5,48 +5,48 @@ from typing import Any
 
 import ray
 
-from study.settings.study_config import StudyConfig
+from study.settings.run_options import MachineOptions
 from study.system.errors import InputError
 from study.system.hardware import GPU_SHARE, usable_cpus, usable_gpus
 
-LOCAL = StudyConfig.address
+LOCAL = MachineOptions.address
 
 
-def fit_to_cluster(config: StudyConfig) -> StudyConfig:
-    """The configuration with the share of a GPU that trials get on the cluster that was joined.
+def fit_to_cluster(machine: MachineOptions) -> MachineOptions:
+    """The options with the share of a GPU that trials get on the cluster that was joined.
 
     Raises:
         InputError: no node has room for a trial, and none is waited for.
     """
     nodes = _rooms()
-    if config.gpus_per_trial is None:
-        gpus = config.require_gpu or any(room.get("GPU") for room in nodes)
-        config = replace(config, gpus_per_trial=GPU_SHARE if gpus else 0.0)
-    if not config.max_concurrent and not max_parallel(config):
+    if machine.gpus_per_trial is None:
+        gpus = machine.require_gpu or any(room.get("GPU") for room in nodes)
+        machine = replace(machine, gpus_per_trial=GPU_SHARE if gpus else 0.0)
+    if not machine.max_concurrent and not max_parallel(machine):
         raise InputError(
-            f"no node of the cluster has room for a trial of {config.cpus_per_trial} CPUs and "
-            f"{config.gpu_share:g} GPUs; ask for less, or give --max-concurrent to wait for nodes "
+            f"no node of the cluster has room for a trial of {machine.cpus_per_trial} CPUs and "
+            f"{machine.gpu_share:g} GPUs; ask for less, or give --max-concurrent to wait for nodes "
             "that the cluster starts"
         )
-    return config
+    return machine
 
 
-def max_parallel(config: StudyConfig) -> int:
+def max_parallel(machine: MachineOptions) -> int:
     """Trials side by side. On a cluster, ``--max-concurrent`` is what nodes are started for.
 
     On a machine of our own, more at a time would only wait for room, and start at an interruption.
     """
-    asked = config.max_concurrent
-    if config.address != LOCAL and asked:
+    asked, local = machine.max_concurrent, machine.address == LOCAL
+    if asked and not local:
         return asked
-    nodes = [{"CPU": usable_cpus(), "GPU": usable_gpus()}] if config.address == LOCAL else _rooms()
-    room = sum(_fits(config, node.get("CPU", 0), node.get("GPU", 0)) for node in nodes)
+    nodes = [{"CPU": usable_cpus(), "GPU": usable_gpus()}] if local else _rooms()
+    room = sum(_fits(machine, node.get("CPU", 0), node.get("GPU", 0)) for node in nodes)
     return min(asked or room, room)
 
 
-def _fits(config: StudyConfig, cpus: float, gpus: float) -> int:
-    share = config.gpu_share
-    by_cpu = int(cpus // config.cpus_per_trial)
+def _fits(machine: MachineOptions, cpus: float, gpus: float) -> int:
+    share = machine.gpu_share
+    by_cpu = int(cpus // machine.cpus_per_trial)
     if not share:
         return by_cpu
     by_gpu = int(gpus) * int(1 / share) if share < 1 else int(gpus // share)

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Self
 
 import ray
@@ -66,7 +67,7 @@ class TrialRunner:
     def start(self) -> None:
         """Start or join Ray, in the background; :meth:`run` waits for it."""
         environment = {name: os.environ[name] for name in OF_WORKERS}
-        address = self._config.address
+        address = self._config.machine.address
         self._started = self._started or self._thread.submit(connect, address, environment)
 
     def join(self) -> StudyConfig:
@@ -78,7 +79,7 @@ class TrialRunner:
         self.start()
         assert self._started
         self._started.result()
-        self._config = fit_to_cluster(self._config)
+        self._config = replace(self._config, machine=fit_to_cluster(self._config.machine))
         return self._config
 
     def stop(self) -> None:
@@ -117,10 +118,10 @@ class TrialRunner:
         self.start()
         assert self._started
         active.connection = self._started.result()
-        if self._config.address != LOCAL:
+        if self._config.machine.address != LOCAL:
             active.config = self.join()
-        if self._config.address != LOCAL or self._config.storage:
-            self._nodes = self._nodes or Nodes(absolute(self._config.place))
+        if self._config.machine.address != LOCAL or self._config.location.storage:
+            self._nodes = self._nodes or Nodes(absolute(self._config.location.place))
             self._nodes.check(wait=True)
             active.nodes = self._nodes
         # Listening anew, since Ray's core has put its own handler of SIGTERM into our place.
@@ -162,15 +163,15 @@ class TrialRunner:
             source=self._source,
             shared=self._references(trial_set.data),
             load=trial_set.load,
-            data_dir=config.data_dir.absolute(),
-            threads=config.cpus_per_trial,
-            device=config.device,
+            data_dir=config.machine.data_dir.absolute(),
+            threads=config.machine.cpus_per_trial,
+            device=config.machine.device,
             storage=trial_set.checkpoints
             if isinstance(trial_set.checkpoints, RemotePath)
             else None,
         )
         trainable = tune.with_parameters(ScheduleTrial, worker=worker)
-        resources = {"cpu": config.cpus_per_trial, "gpu": config.gpu_share}
+        resources = {"cpu": config.machine.cpus_per_trial, "gpu": config.machine.gpu_share}
         with_resources: type[tune.Trainable] = tune.with_resources(trainable, resources)
         return with_resources
 
@@ -195,7 +196,7 @@ def _tuner(trainable: type[tune.Trainable], active: ActiveTrials, num_trials: in
             search_alg=TuneSearcher(active),
             num_samples=num_trials,
             # Without a limit, Ray asks a searcher of one's own for one trial at a time.
-            max_concurrent_trials=max_parallel(active.config),
+            max_concurrent_trials=max_parallel(active.config.machine),
             scheduler=active.scheduler or FirstComeFirstServed(),  # type: ignore[no-untyped-call]
             reuse_actors=True,
             trial_name_creator=trial_name,
@@ -207,7 +208,7 @@ def _tuner(trainable: type[tune.Trainable], active: ActiveTrials, num_trials: in
             name=f"attempt-{max(before, default=0) + 1:03d}",
             # Ray's own num_to_keep writes a snapshot of the whole experiment at every checkpoint.
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, checkpoint_at_end=True),
-            failure_config=tune.FailureConfig(max_failures=active.config.max_failures),
+            failure_config=tune.FailureConfig(max_failures=active.config.machine.max_failures),
             callbacks=[TuneCallback(active)],
             stop=InterruptStopper(active),
             verbose=0,

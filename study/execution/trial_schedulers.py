@@ -92,9 +92,9 @@ class WithinFamily(FirstComeFirstServed):
                 time_attr="epoch",
                 metric="metric",
                 mode="max" if self._optuna_trials.ranking.direction == "maximize" else "min",
-                grace_period=max(1, round(self._config.epochs / KEPT**2)),
+                grace_period=max(1, round(self._config.training.epochs / KEPT**2)),
                 reduction_factor=KEPT,
-                max_t=self._config.epochs,
+                max_t=self._config.training.epochs,
                 stop_last_trials=False,
             )
         asha = self._families[family]
@@ -105,7 +105,7 @@ class WithinFamily(FirstComeFirstServed):
         return bool(asha.on_trial_result(None, trial, result) == TrialScheduler.STOP)
 
     def _spared(self, number: int) -> bool:
-        entropy = (self._config.seed, number, zlib.crc32(b"spared"))
+        entropy = (self._config.search.seed, number, zlib.crc32(b"spared"))
         return bool(np.random.SeedSequence(entropy).generate_state(1)[0] % SPARED == 0)
 
 

@@ -53,13 +53,14 @@ class TrialLogger(TrialObserver):
         for variable, setting in _ENVIRONMENT.items():
             os.environ.setdefault(variable, setting)
         try:
-            self._folder = (config.folder / LOGS / config.logger).absolute()
+            self._folder = (config.location.folder / LOGS / config.machine.logger).absolute()
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._tool = TOOLS[config.logger](config.name, self._folder)
+            self._tool = TOOLS[config.machine.logger](config.location.name, self._folder)
         except Exception as error:
+            logger = config.machine.logger
             raise InputError(
-                f"--logger {config.logger} cannot be used: {summary(error)}; mend that, or leave "
-                "the flag out" + HINTS.get(config.logger, "")
+                f"--logger {logger} cannot be used: {summary(error)}; mend that, or leave "
+                "the flag out" + HINTS.get(logger, "")
             ) from error
 
     def __enter__(self) -> Self:
@@ -100,8 +101,8 @@ class TrialLogger(TrialObserver):
         run = proposal.run_config(self._config)
         parameters = {
             "trial": proposal.number,
-            "task": self._config.task,
-            "optimizer": self._config.optimizer,
+            "task": self._config.training.task,
+            "optimizer": self._config.search.optimizer,
             "family": run.family,
             "seed": run.seed,
             "epochs": run.epochs,
@@ -119,7 +120,7 @@ class TrialLogger(TrialObserver):
                 function(*arguments)
             except Exception as error:
                 print(
-                    f"--logger {self._config.logger} has failed and logs no more: "
+                    f"--logger {self._config.machine.logger} has failed and logs no more: "
                     f"{summary(error)}; the study goes on",
                     file=sys.stderr,
                 )

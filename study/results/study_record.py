@@ -149,7 +149,7 @@ class StudyRecord:
             else:
                 folder = Path(location).resolve()
                 values |= {"out": folder.parent, "name": folder.name, "storage": None}
-            return StudyConfig(**values)
+            return StudyConfig.of(**values)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             where = below(str(location), STUDY_JSON)
             raise InputError(f"{where!r} is damaged: {error}") from error

@@ -28,7 +28,7 @@ from study.search.journal_file import (
 from study.search.proposal import Proposal, seeds_of
 from study.search.sampler import ResumableTPE
 from study.search.trial_plan import Plan
-from study.settings.study_config import StudyConfig
+from study.settings.run_options import LocationOptions
 from study.system.errors import InputError, summary
 from study.tasks.metric import Ranking
 from study.training.history import History
@@ -178,12 +178,12 @@ class OptunaTrials:
         return Proposal(trial.number, family, parameters, seed, drawn_by)
 
 
-def records_of(config: StudyConfig, study: str | None = None) -> Records:
+def records_of(location: LocationOptions, study: str | None = None) -> Records:
     """The place of a study's Optuna study, called ``study`` if that is not the folder's name."""
-    if config.optuna_storage is None:
-        return config.folder
-    url = config.location if config.storage else None
-    return Database(config.optuna_storage, study or config.name, config.folder, url)
+    if location.optuna_storage is None:
+        return location.folder
+    url = location.where if location.storage else None
+    return Database(location.optuna_storage, study or location.name, location.folder, url)
 
 
 def recorded_proposals(records: Records, space: SearchSpace) -> list[dict[str, Any]]:

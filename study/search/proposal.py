@@ -24,7 +24,7 @@ class Proposal:
 
     def run_config(self, config: StudyConfig) -> RunConfig:
         """The training run that this stands for in a study."""
-        return RunConfig(self.family, self.parameters, self.seed, config.epochs, config.batch_size)
+        return config.run_config(self.family, self.parameters, self.seed)
 
 
 def seeds_of(study_seed: int, number: int) -> tuple[int, int, int]:

@@ -22,20 +22,20 @@ CHOICES = {
 """By the names of the options."""
 
 
-def check_choices(config: object) -> None:
+def check_choices(options: object) -> None:
     """Check them as a command line does; a file may hold a choice that is none any more.
 
     Args:
-        config: with an attribute for each of :data:`CHOICES`.
+        options: with an attribute for some of :data:`CHOICES`.
 
     Raises:
         InputError: one is not among those that its option offers.
     """
     for name, choices in CHOICES.items():
-        if getattr(config, name) not in get_args(choices):
+        if hasattr(options, name) and getattr(options, name) not in get_args(choices):
             raise InputError(
                 f"--{name.replace('_', '-')} must be one of {', '.join(get_args(choices))}, "
-                f"not {getattr(config, name)!r}"
+                f"not {getattr(options, name)!r}"
             )
 
 

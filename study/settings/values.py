@@ -75,3 +75,13 @@ def rates(text: str) -> PeakRange:
             f"--peak-lr must be task, auto, or LOW,HIGH with 0 < LOW < HIGH, not {text!r}"
         )
     return low, high
+
+
+def at_least(flag: str, value: float | None, low: int) -> None:
+    """Check a number, if one is given.
+
+    Raises:
+        InputError: it is below ``low``, or no number.
+    """
+    if value is not None and not value >= low:
+        raise InputError(f"--{flag.replace('_', '-')} must be at least {low}, not {value}")

@@ -1,6 +1,5 @@
 """The record of a study that begins."""
 
-import dataclasses
 import hashlib
 import shlex
 import sys
@@ -11,12 +10,11 @@ from typing import Any
 from search_spaces import SearchSpace, select
 from study.results.stored_space import StoredSpace, store_space
 from study.results.study_record import StoredTask, StudyRecord
-from study.settings.study_config import OF_ONE_RUN, StudyConfig
+from study.settings.study_config import StudyConfig
 from study.system.hardware import describe_hardware, describe_versions
 from study.tasks.metric import Ranking
 from study.tasks.task import SearchData, Task
 from study.tasks.task_source import TaskSource
-from study.training.history import RunConfig
 from study.training.lr_finder import range_test
 
 
@@ -53,8 +51,8 @@ def begin(
     space, tested = (like.search_space, like.range_test) if like else _space(config, prepared)
     return StudyRecord(
         config=_options(config),
-        optuna_study=optuna_study or config.name,
-        seed=config.seed,
+        optuna_study=optuna_study or config.location.name,
+        seed=config.search.seed,
         task=stored_task(prepared),
         metric=Ranking(**prepared.task.metric.to_json()),
         search_space=space,
@@ -80,21 +78,17 @@ def _space(
 ) -> tuple[StoredSpace, list[dict[str, Any]] | None]:
     """The search space, and the range test of which it comes, if it does."""
     tested = None
-    peak_lr = config.peak_range() or prepared.task.peak_range(config.optimizer)
-    if config.peak_lr == "auto":
-        parameters = {"optimizer": config.optimizer}
-        run = RunConfig("constant", parameters, config.seed, config.epochs, config.batch_size)
-        tested = range_test(prepared.task, prepared.data, run, config.device_here)
+    peak_lr = config.search.peak_range() or prepared.task.peak_range(config.search.optimizer)
+    if config.search.peak_lr == "auto":
+        parameters = {"optimizer": config.search.optimizer}
+        run = config.run_config("constant", parameters, config.search.seed)
+        tested = range_test(prepared.task, prepared.data, run, config.machine.device_here)
         peak_lr = tested.peak_lr
-    space = SearchSpace(select(config.families), peak_lr, config.extras())
+    space = SearchSpace(select(config.search.families), peak_lr, config.search.extras())
     return store_space(space), tested.to_json() if tested else None
 
 
 def _options(config: StudyConfig) -> dict[str, Any]:
     """Options by their names, but those of one run of the command; paths as text."""
-    return {
-        field.name: str(value) if isinstance(value, Path) else value
-        for field in dataclasses.fields(config)
-        for value in [getattr(config, field.name)]
-        if field.name not in OF_ONE_RUN
-    }
+    kept = config.options("training", "search", "confirm", "location", "machine")
+    return {name: str(one) if isinstance(one, Path) else one for name, one in kept.items()}

@@ -75,13 +75,14 @@ class Confirmation:
     def __init__(self, session: StudySession, finished: Finished) -> None:
         self._session, config, record = session, session.config, session.record
         by_number = {proposal.number: proposal for proposal, _ in finished}
-        chosen = choose(finished, record.metric, config.finalists) if config.finalists else []
+        count = config.confirm.finalists
+        chosen = choose(finished, record.metric, count) if count else []
         try:
             self.finalists = [by_number[one.trial] for one in record.finalists] or chosen
         except KeyError as error:
             raise InputError(f"study.json is damaged: finalists: no trial {error}") from error
-        self.replicates = record.replicates or config.replicates
-        done = len(outcomes(config.folder, record.metric))
+        self.replicates = record.replicates or config.confirm.replicates
+        done = len(outcomes(config.location.folder, record.metric))
         self.left = len(self.finalists) * self.replicates - done
 
     def run(self, prepared: Prepared, runner: TrialRunner) -> None:
@@ -103,26 +104,28 @@ class Confirmation:
         )
         session.save()
         try:
-            test = open_test_split(prepared.task, config.data_dir, data)
-            check_test_split(prepared.task, test, config.batch_size, config.device_here)
+            test = open_test_split(prepared.task, config.machine.data_dir, data)
+            device = config.machine.device_here
+            check_test_split(prepared.task, test, config.training.batch_size, device)
         except InputError as error:  # which nobody could know before
-            report = f"python -m analysis.report {shlex.quote(config.location)}"
+            where = shlex.quote(config.location.where)
             raise InputError(
-                f"{error}; mend load_test_data alone, then {CONFIRM} "
-                f"{shlex.quote(config.location)}; the search is complete, its report: {report}"
+                f"{error}; mend load_test_data alone, then {CONFIRM} {where}; the search is "
+                f"complete, its report: python -m analysis.report {where}"
             ) from error
         # Before anything is measured on it: from now on, what loads it must not change.
         session.record.test_split[-1].checked = True
         session.save()
-        runs, numbers = replicates_of(self.finalists, self.replicates, config.seed)
-        source, total = Planned(runs, config.place / FINALISTS), len(runs)
-        table = FinalistTable(config.folder, session.record.metric, numbers, session.mirror.push)
-        workload = Workload(total, config.epochs, kind="run")
-        display = Display(workload, session.record.metric, session.console)
+        runs, numbers = replicates_of(self.finalists, self.replicates, config.search.seed)
+        source, total = Planned(runs, config.location.place / FINALISTS), len(runs)
+        folder, metric = config.location.folder, session.record.metric
+        table = FinalistTable(folder, metric, numbers, session.mirror.push)
+        workload = Workload(total, config.training.epochs, kind="run")
+        display = Display(workload, metric, session.console)
         trials = TrialSet(
             source=source,
             total=total,
-            checkpoints=config.place / FINALISTS,
+            checkpoints=config.location.place / FINALISTS,
             data=TrialData(data, test),
             load=load_all_data,
             observers=(table, display),

@@ -27,30 +27,30 @@ def end(session: StudySession, runner: TrialRunner, searched: Search, left: str)
         _refuse_failures(session, searched)
     if status or not searched.done:
         return status
-    report = start_report(session.config.location)
+    report = start_report(session.config.location.where)
     runner.stop()  # while it is drawn
-    return finish_report(report, session.config.location)
+    return finish_report(report, session.config.location.where)
 
 
 def _conclude(session: StudySession, left: str) -> int:
     """The exit status, after what is left is said, or the record says that nothing is."""
-    config, again = session.config, f"go on with: {resume_command(session.config)}"
+    config, again = session.config, f"go on with: {resume_command(session.config.location)}"
     if left and session.interrupt.count:
         print(f"interrupted; {again}")
         return 130
     if left and not session.interrupt.stopping:
         raise StudyError(f"the study ended {left}; {again}")
     if left:
-        print(f"the time budget of {config.time_budget} ended {left}; {again}")
+        print(f"the time budget of {config.invocation.time_budget} ended {left}; {again}")
     else:
         session.record.end()
-        session.record.save(config.folder)
+        session.record.save(config.location.folder)
     return 0
 
 
 def _refuse_failures(session: StudySession, searched: Search) -> None:
     trials = [(history.status, history.error) for _, history in searched.finished]
-    replicates = outcomes(session.config.folder, session.record.metric)
+    replicates = outcomes(session.config.location.folder, session.record.metric)
     for kind, found, again in (
         ("trials", trials, "begin another study, by another --name"),
         ("replicates", replicates, "add fresh seeds by study.confirm"),

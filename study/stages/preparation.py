@@ -43,17 +43,18 @@ def prepare(session: StudySession, optuna_study: str | None = None) -> Prepared:
     """
     config, before, resumed = session.config, session.before, session.resumed
     _check_logger(config, resumed)
-    records = records_of(config, resumed.optuna_study if resumed else optuna_study)
+    records = records_of(config.location, resumed.optuna_study if resumed else optuna_study)
     if isinstance(records, Database):
-        records.check(bool(resumed), looking=config.dry_run)
-    source = TaskSource.read(config.task, config.task_args)
+        records.check(bool(resumed), looking=config.invocation.dry_run)
+    source = TaskSource.read(config.training.task, config.training.task_args)
     if before:
         source.check_unchanged(before.task.text, before.refused_test_split)
     task = source.make()
-    data = load_search_data(task, config.data_dir)
+    data = load_search_data(task, config.machine.data_dir)
     horizon = _check_room(config, task, data)
-    torch.set_num_threads(config.cpus_per_trial)  # as in the trials, whose sums are checked here
-    trace = check_task(task, data, config.batch_size, config.device_here)
+    # As in the trials, whose sums are checked here.
+    torch.set_num_threads(config.machine.cpus_per_trial)
+    trace = check_task(task, data, config.training.batch_size, config.machine.device_here)
     if before:
         refuse_other(task, before.trace, trace)
     prepared = Prepared(replace(source, trace=trace), task, data, horizon, trace)
@@ -74,34 +75,35 @@ def rehearse(session: StudySession, prepared: Prepared, runner: "TrialRunner") -
     Raises:
         InputError: the one or the other breaks its laws, or a cluster has no room for a trial.
     """
-    runs = not (session.config.dry_run or session.record.phase == "ended")
+    runs = not (session.config.invocation.dry_run or session.record.phase == "ended")
     if runs:
         runner.start()
     run = _trial_run(session.config, prepared.task)
-    check_resume(prepared.task, prepared.data, run, session.config.device_here)
+    check_resume(prepared.task, prepared.data, run, session.config.machine.device_here)
     _check_families(session.space, prepared.horizon)
-    if runs and session.config.address != "local":
+    if runs and session.config.machine.address != "local":
         session.config = runner.join()
 
 
 def _to_replay(session: StudySession) -> list[dict[str, Any]]:
     """The proposals of the study that is to be replayed, if one is; no more than are asked for."""
     config, before = session.config, session.before
-    if not (config.replay and before):
+    if not (config.invocation.replay and before):
         return []
-    with local_copy(config.replay) as folder:
-        records = records_of(before.begun_config(folder), before.optuna_study)
-        return recorded_proposals(records, session.space)[: config.num_trials]
+    with local_copy(config.invocation.replay) as folder:
+        records = records_of(before.begun_config(folder).location, before.optuna_study)
+        return recorded_proposals(records, session.space)[: config.search.num_trials]
 
 
 def _check_room(config: StudyConfig, task: Task, data: SearchData) -> int:
     """The horizon of a run, in steps; or InputError where machine or data have no room for it."""
-    if config.address == "local":
+    if config.machine.address == "local":
         _check_machine(config)
-    horizon = config.epochs * steps_per_epoch(task, data, config.batch_size)
+    training = config.training
+    horizon = training.epochs * steps_per_epoch(task, data, training.batch_size)
     if horizon < MIN_STEPS:
         raise InputError(
-            f"--epochs {config.epochs} with --batch-size {config.batch_size} makes {horizon} "
+            f"--epochs {training.epochs} with --batch-size {training.batch_size} makes {horizon} "
             f"optimizer steps, and a schedule needs {MIN_STEPS}; raise the one or lower the other"
         )
     return horizon
@@ -109,21 +111,21 @@ def _check_room(config: StudyConfig, task: Task, data: SearchData) -> int:
 
 def _trial_run(config: StudyConfig, task: Task) -> RunConfig:
     """A run at a constant rate with all else as in a trial, for the check of the task."""
-    rates = task.peak_range(config.optimizer)
-    extras = {name: middle(range_) for name, range_ in config.extras().items()}
+    rates = task.peak_range(config.search.optimizer)
+    extras = {name: middle(range_) for name, range_ in config.search.extras().items()}
     parameters = {**extras, "peak_lr": rates[0]}
-    return RunConfig("constant", parameters, 0, config.epochs, config.batch_size)
+    return config.run_config("constant", parameters, 0)
 
 
 def _check_machine(config: StudyConfig) -> None:
-    if config.require_gpu and not usable_gpus():
+    if config.machine.require_gpu and not usable_gpus():
         raise InputError(
             "--require-gpu: there is no GPU here that torch can use; mend that, or leave it out to "
             "train on the CPU"
         )
     for flag, asked, there in (
-        ("--cpus-per-trial", config.cpus_per_trial, usable_cpus()),
-        ("--gpus-per-trial", config.gpu_share, usable_gpus()),
+        ("--cpus-per-trial", config.machine.cpus_per_trial, usable_cpus()),
+        ("--gpus-per-trial", config.machine.gpu_share, usable_gpus()),
     ):
         if asked > there:  # Ray would wait for more of them for ever
             raise InputError(
@@ -133,28 +135,29 @@ def _check_machine(config: StudyConfig) -> None:
 
 def _check_logger(config: StudyConfig, resumed: StudyRecord | None) -> None:
     """InputError where the logger's package is missing, unless there is nothing left to log."""
-    package = "tensorboardX" if config.logger == "tensorboard" else config.logger
+    logger = config.machine.logger
+    package = "tensorboardX" if logger == "tensorboard" else logger
     if package == "none" or (resumed and resumed.is_searched):
         return
     found = find_spec(package)
     if found is None or found.origin is None:  # a mere folder of that name, as W&B leaves one
         raise InputError(
-            f"--logger {config.logger} needs the package {package}, which is not installed; "
-            f"install it by: pip install -e '.[{config.logger}]'"
+            f"--logger {logger} needs the package {package}, which is not installed; "
+            f"install it by: pip install -e '.[{logger}]'"
         )
 
 
 def _with_gpu_share(config: StudyConfig, task: Task, data: SearchData) -> StudyConfig:
     """The configuration with a number where ``auto`` was typed."""
-    if config.gpus_per_trial != "auto":
+    if config.machine.gpus_per_trial != "auto":
         return config
-    if config.address != "local" and not usable_gpus():
+    if config.machine.address != "local" and not usable_gpus():
         raise InputError(
             "--gpus-per-trial auto measures on a GPU of this machine, which has none; give a number"
         )
-    share = measured_share(task, data, config.batch_size, config.optimizer)
+    share = measured_share(task, data, config.training.batch_size, config.search.optimizer)
     print(f"a trial gets {share:g} of a GPU" if share else "no GPU is found: trials run on the CPU")
-    return replace(config, gpus_per_trial=share)
+    return config.but(gpus_per_trial=share)
 
 
 def _check_families(space: SearchSpace, horizon: int) -> None:

@@ -24,7 +24,7 @@ def finished_before(
     Raises:
         InputError: the Optuna study lacks trials that have checkpoints, or is damaged.
     """
-    checkpoints, count = config.place / CHECKPOINTS, optuna_trials.proposed_count
+    checkpoints, count = config.location.place / CHECKPOINTS, optuna_trials.proposed_count
     lost = [number for number in trials_with_folders(checkpoints) if number >= count]
     if lost:
         raise InputError(
@@ -32,7 +32,7 @@ def finished_before(
             "which has a checkpoint; put a copy of it back, or start another study with another "
             "--name"
         )
-    table = read_curves(config.folder)
+    table = read_curves(config.location.folder)
     for proposal, history in optuna_trials.finished():
         digest = proposal.run_config(config).digest()
         curve = table.get(proposal.number, [])
@@ -47,7 +47,7 @@ def what_was_found(
     """Three lines: what has finished, what goes on and from where, and what is damaged."""
     statuses = Counter(history.status for _, history in finished)
     kinds = ", ".join(f"{count} {status}" for status, count in statuses.items())
-    to_go_on = []
+    to_go_on, checkpoints = [], config.location.place / CHECKPOINTS
     damaged = [
         f"the curve of trial {proposal.number}"
         for proposal, history in finished
@@ -57,14 +57,15 @@ def what_was_found(
         epoch = 0
         if proposal:
             digest = proposal.run_config(config).digest()
-            found, errors = find_checkpoint(config.place / CHECKPOINTS, number, digest, True)
+            found, errors = find_checkpoint(checkpoints, number, digest, True)
             epoch = len(found.history.epochs) if found else 0
             damaged += [str(error) for error in errors]
-        place = f"after epoch {epoch} of {config.epochs}" if epoch else "from its beginning"
+        epochs = config.training.epochs
+        place = f"after epoch {epoch} of {epochs}" if epoch else "from its beginning"
         to_go_on.append(f"trial {number} {place}")
     of_which = f" ({kinds})" if kinds else ""
     return [
-        f"finished: {len(finished)} of {config.num_trials} trials{of_which}",
+        f"finished: {len(finished)} of {config.search.num_trials} trials{of_which}",
         f"to go on: {', '.join(to_go_on) or 'nothing'}",
         f"damaged and skipped: {'; '.join(damaged) or 'nothing'}",
     ]

@@ -7,6 +7,7 @@ import sys
 
 from search_spaces import FAMILIES, SearchSpace
 from study.results.study_record import STUDY_JSON, StudyRecord
+from study.settings.run_options import LocationOptions
 from study.settings.study_config import StudyConfig
 from study.system import module
 from study.system.errors import StudyError
@@ -17,14 +18,14 @@ COMMAND, CONFIRM = "python -m study.run", "python -m study.confirm"
 def plan_line(config: StudyConfig, space: SearchSpace, record: StudyRecord, done: int = 0) -> str:
     """A line that says what is about to be done."""
     rates = [rate for one in space.families for rate in FAMILIES[one].peak_range(space.peak_lr)]
-    trials = f"{config.num_trials - done} more trials" if done else f"{config.num_trials} trials"
-    finalists = min(config.finalists, len(space.families))
-    seeds = record.replicates or config.replicates
+    trials = f"{config.search.num_trials - done}{' more' * bool(done)} trials"
+    finalists = min(config.confirm.finalists, len(space.families))
+    seeds = record.replicates or config.confirm.replicates
     return (
-        f"{trials} of {config.epochs} epochs on {record.task.name}, "
+        f"{trials} of {config.training.epochs} epochs on {record.task.name}, "
         f"{len(space.families)} schedule families, peak rates {min(rates):g} to {max(rates):g}"
         + (f", then {finalists} finalists x {seeds} seeds" if finalists else "")
-        + f" -> {config.location}"
+        + f" -> {config.location.where}"
     )
 
 
@@ -50,12 +51,12 @@ def finish_report(report: subprocess.Popen[bytes], location: str) -> int:
     return status
 
 
-def again(config: StudyConfig) -> str:
+def again(location: LocationOptions) -> str:
     """Command to type next: there is nothing to resume before study.json is written."""
-    begun = os.path.lexists(config.folder / STUDY_JSON)
-    return resume_command(config) if begun else "type the command again"
+    begun = os.path.lexists(location.folder / STUDY_JSON)
+    return resume_command(location) if begun else "type the command again"
 
 
-def resume_command(config: StudyConfig) -> str:
+def resume_command(location: LocationOptions) -> str:
     """The command that resumes a study."""
-    return f"{COMMAND} --resume {shlex.quote(config.location)}"
+    return f"{COMMAND} --resume {shlex.quote(location.where)}"

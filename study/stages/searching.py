@@ -44,7 +44,7 @@ def look(session: StudySession) -> int:
         with session.alone():
             Search(session)
     else:
-        refuse_trials_without_description(session.config.folder)
+        refuse_trials_without_description(session.config.location.folder)
         print(plan_line(session.config, session.space, session.record))
     return 0
 
@@ -61,13 +61,13 @@ class Search:
 
     def __init__(self, session: StudySession) -> None:
         self._session, config, record = session, session.config, session.record
-        plan = Plan(session.space, config.allocation, config.sampler)
-        records = records_of(config, record.optuna_study)
-        resuming = bool(config.resume)
-        self._trials = OptunaTrials(records, plan, record.metric, config.seed, resuming)
+        plan = Plan(session.space, config.search.allocation, config.search.sampler)
+        records = records_of(config.location, record.optuna_study)
+        resuming = bool(config.invocation.resume)
+        self._trials = OptunaTrials(records, plan, record.metric, config.search.seed, resuming)
         before = list(finished_before(config, self._trials))
         self.tables = ResultTables(
-            config.folder, session.space, record.metric, before, session.mirror.push
+            config.location.folder, session.space, record.metric, before, session.mirror.push
         )
         if resuming:
             for line in what_was_found(config, self._trials, before):
@@ -87,18 +87,19 @@ class Search:
     def run(self, runner: TrialRunner, data: SearchData) -> None:
         """Run what is left of the trials, until they are done or interrupted."""
         session, config, tables = self._session, self._session.config, self.tables
-        workload = Workload(config.num_trials, config.epochs, len(tables.finished), tables.best())
+        total, epochs = config.search.num_trials, config.training.epochs
+        workload = Workload(total, epochs, len(tables.finished), tables.best())
         display = Display(workload, session.record.metric, session.console)
         with display, ExitStack() as stack:
             trials = TrialSet(
                 source=self._trials,
-                total=config.num_trials,
-                checkpoints=config.place / CHECKPOINTS,
+                total=total,
+                checkpoints=config.location.place / CHECKPOINTS,
                 data=TrialData(data),
                 load=load_for_search,
                 observers=[tables, display, *map(stack.enter_context, self._loggers)],
                 mirror=session.mirror,
-                condemning=None if config.trial_scheduler == "fifo" else self._trials,
+                condemning=None if config.search.trial_scheduler == "fifo" else self._trials,
             )
             try:
                 runner.run(trials)
@@ -120,11 +121,11 @@ class Search:
     @property
     def left(self) -> str:
         """Words for what is left of the search, or none."""
-        total = self._session.config.num_trials
+        total = self._session.config.search.num_trials
         return f"after {self.done} of {total} trials" if self.done < total else ""
 
     def _made_loggers(self) -> list[TrialLogger]:
         config, record = self._session.config, self._session.record
-        if config.logger == "none" or record.is_searched:
+        if config.machine.logger == "none" or record.is_searched:
             return []
         return [TrialLogger(config, record.began, record.metric.name)]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
@@ -13,6 +13,7 @@ from rich.console import Console
 from search_spaces import SearchSpace
 from study.results.study_record import StudyRecord
 from study.search.database import StorageInternalError, reason
+from study.settings.run_options import LocationOptions
 from study.settings.study_config import StudyConfig
 from study.stages.reporting import again
 from study.storage.mirror import Mirror, reported_as
@@ -46,7 +47,7 @@ class StudySession:
     )
 
     def __post_init__(self) -> None:
-        self.mirror = Mirror(self.config.folder, self.config.place)
+        self.mirror = Mirror(self.config.location.folder, self.config.location.place)
 
     @classmethod
     @contextmanager
@@ -54,19 +55,19 @@ class StudySession:
         cls, config: StudyConfig, before: StudyRecord | None, more_replicates: int = 0
     ) -> Iterator[Self]:
         """A session whose folder, where the study lives in a storage, is a temporary one."""
-        interrupt = Interrupt(config.budget_seconds())
-        if not config.storage:
+        interrupt = Interrupt(config.invocation.budget_seconds())
+        if not config.location.storage:
             yield cls(config, config, before, interrupt, more_replicates)
             return
         with TemporaryDirectory(prefix="lr-schedule-study-") as out:
-            here = replace(config, out=Path(out))
-            with reported_as(here.folder, here.location):
+            here = config.but(out=Path(out))
+            with reported_as(here.location.folder, here.location.where):
                 yield cls(config, here, before, interrupt, more_replicates)
 
     @property
     def resumed(self) -> StudyRecord | None:
         """The record of the study that is resumed, if one is."""
-        return self.before if self.config.resume else None
+        return self.before if self.config.invocation.resume else None
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -76,16 +77,16 @@ class StudySession:
             InputError: it cannot be written.
             StudyError: another process has it, or an error of the disk or database ended this one.
         """
-        with locked_folder(self.config):
-            self.mirror.pull(to_write=not self.config.dry_run)
+        with locked_folder(self.config.location):
+            self.mirror.pull(to_write=not self.config.invocation.dry_run)
             if self.resumed:
-                self.record.catch_up(StudyRecord.load(self.config.folder))
+                self.record.catch_up(StudyRecord.load(self.config.location.folder))
             self._add_replicates()
             yield
 
     def save(self) -> None:
         """Write study.json, and push what has been written."""
-        self.record.save(self.config.folder)
+        self.record.save(self.config.location.folder)
         self.mirror.push()
 
     def _add_replicates(self) -> None:
@@ -105,27 +106,28 @@ class StudySession:
 
 
 @contextmanager
-def locked_folder(config: StudyConfig) -> Iterator[None]:
+def locked_folder(location: LocationOptions) -> Iterator[None]:
     """Alone with the study's folder, which is made if need be; errors of the disk in one line."""
     try:
-        config.folder.mkdir(parents=True, exist_ok=True)
+        location.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"--out {str(config.out)!r} cannot be written: {failed(error)}") from error
+        why = failed(error)
+        raise InputError(f"--out {str(location.out)!r} cannot be written: {why}") from error
     try:
-        with locked(config.folder / LOCK, timeout=0):
+        with locked(location.folder / LOCK, timeout=0):
             yield
     except Timeout as error:
         is_file = error.lock_file.endswith(HELD)
         raise StudyError(
-            f"{config.location!r} is in use by another process; wait until it has ended"
+            f"{location.where!r} is in use by another process; wait until it has ended"
             + (f", or delete {error.lock_file!r} if there is none on any machine" * is_file)
         ) from error
     except StorageInternalError as error:
         raise StudyError(
-            f"--optuna-storage {config.optuna_storage!r}: {reason(error)}; when it is there again, "
-            f"{again(config)}"
+            f"--optuna-storage {location.optuna_storage!r}: {reason(error)}; when it is there "
+            f"again, {again(location)}"
         ) from error
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise StudyError(f"{failed(error, config.location)}, then {again(config)}") from error
+        raise StudyError(f"{failed(error, location.where)}, then {again(location)}") from error

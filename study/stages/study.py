@@ -33,10 +33,10 @@ def carry_out(
         from study.stages.ending import end
         from study.stages.searching import look, search
 
-        again = resume_command(session.config)
+        again = resume_command(session.config.location)
         with TrialRunner(session.config, prepared.source, session.interrupt, again) as runner:
             rehearse(session, prepared, runner)  # while Ray starts
-            if session.config.dry_run:
+            if session.config.invocation.dry_run:
                 return look(session)
             with session.alone():  # with the folder, its lock and its storage
                 with session.interrupt.listening():

@@ -82,6 +82,7 @@ def parse(
                 prog=command,
                 args=arguments,
                 default=default,
+                config=(tyro.conf.OmitArgPrefixes,),
             )
     except SystemExit as stop:
         if stop.code == 0:

@@ -82,7 +82,7 @@ def test_a_choice_that_is_none_any_more_is_refused_wherever_it_stands(option: st
     choice: dict[str, Any] = {option: "grid-of-defaults"}
     flag = f"--{option.replace('_', '-')}"
     with pytest.raises(InputError, match=f"{flag} must be one of .*, not 'grid-of-defaults'"):
-        StudyConfig(**choice)
+        StudyConfig.of(**choice)
 
 
 @pytest.mark.parametrize(("flags", "message"), BAD_FLAGS, ids=[flags for flags, _ in BAD_FLAGS])
@@ -158,8 +158,8 @@ def test_a_moved_study_is_resumed_where_it_is(stored: Path, tmp_path: Path) -> N
 
     moved = stored.rename(tmp_path / "moved")
     config, _ = parse(["--resume", str(moved), "--max-concurrent", "1"])
-    assert config.folder == moved
-    assert (config.epochs, config.seed, config.max_concurrent) == (2, 5, 1)
+    assert config.location.folder == moved
+    assert (config.training.epochs, config.search.seed, config.machine.max_concurrent) == (2, 5, 1)
 
 
 def test_a_share_of_a_gpu_belongs_to_the_machine(stored: Path) -> None:
@@ -167,25 +167,27 @@ def test_a_share_of_a_gpu_belongs_to_the_machine(stored: Path) -> None:
     from study.stages.resuming import parse
 
     config, record = parse(["--resume", str(stored), "--gpus-per-trial", "auto"])
-    assert config.gpus_per_trial == "auto"
+    assert config.machine.gpus_per_trial == "auto"
     assert record
     record.config["gpus_per_trial"] = "auto"
     record.save(stored)
-    assert parse(["--resume", str(stored)])[0].gpus_per_trial == "auto"
-    assert parse(["--resume", str(stored), "--gpus-per-trial", "0"])[0].gpus_per_trial == 0
+    assert parse(["--resume", str(stored)])[0].machine.gpus_per_trial == "auto"
+    assert parse(["--resume", str(stored), "--gpus-per-trial", "0"])[0].machine.gpus_per_trial == 0
 
 
 def test_a_study_may_go_on_with_another_logger(stored: Path) -> None:
     from study.stages.resuming import parse
 
-    assert parse(["--resume", str(stored)])[0].logger == "none", "it began before there were any"
+    assert parse(["--resume", str(stored)])[0].machine.logger == "none", (
+        "it began before there were any"
+    )
     config, record = parse(["--resume", str(stored), "--logger", "mlflow"])
-    assert config.logger == "mlflow"
+    assert config.machine.logger == "mlflow"
     assert record
     record.config["logger"] = "mlflow"
     record.save(stored)
-    assert parse(["--resume", str(stored)])[0].logger == "mlflow", "it keeps the one it has"
-    assert parse(["--resume", str(stored), "--logger", "none"])[0].logger == "none"
+    assert parse(["--resume", str(stored)])[0].machine.logger == "mlflow", "it keeps the one it has"
+    assert parse(["--resume", str(stored), "--logger", "none"])[0].machine.logger == "none"
 
 
 @pytest.mark.parametrize(
@@ -193,7 +195,7 @@ def test_a_study_may_go_on_with_another_logger(stored: Path) -> None:
     [("90s", 90), ("30m", 1800), ("1h30m", 5400), ("2h0m1s", 7201), ("none", None)],
 )
 def test_a_time_is_read(typed: str, seconds: float | None) -> None:
-    assert StudyConfig(time_budget=typed).budget_seconds() == seconds
+    assert StudyConfig.of(time_budget=typed).invocation.budget_seconds() == seconds
 
 
 def test_a_budget_of_time_is_a_reason_to_stop() -> None:
@@ -215,14 +217,14 @@ def test_a_dry_run_checks_and_says_and_leaves_nothing(
 
 
 def test_the_resume_command_can_be_pasted() -> None:
-    command = resume_command(StudyConfig(name="my study; rm", out=Path("a b")))
+    command = resume_command(StudyConfig.of(name="my study; rm", out=Path("a b")).location)
     assert command == "python -m study.run --resume 'a b/my study; rm'"
 
 
 def test_help_names_every_flag() -> None:
     done = run_command("study.run", "--help")
     assert done.returncode == 0
-    for flag in StudyConfig.__dataclass_fields__:
+    for flag in StudyConfig().options():
         assert f"--{flag.replace('_', '-')}" in done.stdout
     words = set(done.stdout.replace(",", " ").replace(".", " ").split())
     assert {*FAMILIES, *GROUPS} <= words, "names come from the registry"

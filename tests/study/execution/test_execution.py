@@ -30,7 +30,7 @@ from study.training.history import EpochRecord, History, Status
 from tests.study.execution.test_trial_schedulers import Seen
 
 RECORD = EpochRecord(1, 10, 0.1, 1.0, 1.0, 0.5, 1.0)
-CONFIG = StudyConfig(epochs=3)
+CONFIG = StudyConfig.of(epochs=3)
 RUNS = [Proposal(number, "constant", {"peak_lr": 0.1}, number) for number in range(6)]
 SIZES = "RuntimeError: size {0} of <X object at 0x7f{0}a> of pid={0}"
 

@@ -15,6 +15,7 @@ from ray.cluster_utils import Cluster
 import analysis
 from study.execution import capacity
 from study.execution.capacity import fit_to_cluster, max_parallel
+from study.settings.run_options import MachineOptions
 from study.settings.study_config import StudyConfig
 from study.system.errors import InputError
 from tests.conftest import run_command
@@ -162,11 +163,11 @@ def test_no_cluster_is_joined_where_there_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("address", ["ray://host:10001", "http://host:8265", "host", ""])
 def test_a_study_is_started_on_the_cluster_itself(address: str) -> None:
     with pytest.raises(InputError, match="start the study on the cluster itself"):
-        StudyConfig(address=address)
+        StudyConfig.of(address=address)
 
 
-def on(**settings: Any) -> StudyConfig:
-    return StudyConfig(name="s", address="auto", **settings)
+def on(**settings: Any) -> MachineOptions:
+    return MachineOptions(address="auto", **settings)
 
 
 @pytest.mark.parametrize(
@@ -209,4 +210,4 @@ def test_a_cpu_is_not_trained_on_where_a_gpu_is_required(tmp_path: Path) -> None
     assert done.returncode == 2
     assert "--require-gpu: there is no GPU here" in done.stderr
     with pytest.raises(InputError, match="contradict"):
-        StudyConfig(require_gpu=True, gpus_per_trial=0.0)
+        StudyConfig.of(require_gpu=True, gpus_per_trial=0.0)

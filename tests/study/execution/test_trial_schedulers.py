@@ -1,6 +1,5 @@
 """Early stopping: within a family only, recorded before it is done, and never told as complete."""
 
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,7 +27,7 @@ from tests.study.test_study import Study, journal, study
 
 __all__ = ["study"]
 EPOCHS = 9
-CONFIG = StudyConfig(epochs=EPOCHS)
+CONFIG = StudyConfig.of(epochs=EPOCHS)
 
 
 class Played:
@@ -131,11 +130,11 @@ def resumed(config: StudyConfig, optuna_trials: OptunaTrials) -> tuple[ActiveTri
     trial_set = TrialSet(
         optuna_trials,
         9,
-        config.folder / "c",
+        config.location.folder / "c",
         no_data,
         load_for_search,
         (seen,),
-        Mirror(config.folder, config.folder),
+        Mirror(config.location.folder, config.location.folder),
         optuna_trials,
     )
     active = ActiveTrials(config, trial_set, Interrupt())
@@ -145,7 +144,7 @@ def resumed(config: StudyConfig, optuna_trials: OptunaTrials) -> tuple[ActiveTri
 
 def test_a_condemned_trial_whose_stop_was_killed_is_stopped_by_the_resume(tmp_path: Path) -> None:
     """If it left a checkpoint at once, else as soon as it comes by again."""
-    config = replace(CONFIG, out=tmp_path, name="s")
+    config = CONFIG.but(out=tmp_path, name="s")
     (tmp_path / "s" / "c").mkdir(parents=True)
     played = Played(tmp_path / "s")
     played.play([0.5, 0.5])
@@ -176,7 +175,7 @@ def test_a_condemned_trial_whose_stop_was_killed_is_stopped_by_the_resume(tmp_pa
 
 def test_what_an_unfinished_trial_has_shown_is_remembered(tmp_path: Path) -> None:
     """Trials that begin after a resume are compared with those that go on, too."""
-    config = replace(CONFIG, out=tmp_path, name="s")
+    config = CONFIG.but(out=tmp_path, name="s")
     (tmp_path / "s" / "c").mkdir(parents=True)
     running = Played(tmp_path / "s").optuna_trials.propose()
     folder = (

@@ -196,7 +196,7 @@ def test_wandb_without_a_key_is_bad_input(tmp_path: Path) -> None:
 
 @pytest.fixture
 def config(tmp_path: Path) -> StudyConfig:
-    return StudyConfig(out=tmp_path, name="s", logger="tensorboard")
+    return StudyConfig.of(out=tmp_path, name="s", logger="tensorboard")
 
 
 TRIAL = Proposal(0, "cosine", {"peak_lr": 0.1}, 0)

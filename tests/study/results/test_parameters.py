@@ -158,7 +158,7 @@ def test_a_column_has_the_narrowest_type(
 
 def test_the_columns_of_todays_families_are_the_contract() -> None:
     kinds = {FloatDistribution: pa.float64(), IntDistribution: pa.int64()}
-    extras = StudyConfig(optimizer="adamw", warmup="search", momentum="0.8").extras()
+    extras = StudyConfig.of(optimizer="adamw", warmup="search", momentum="0.8").search.extras()
     expected = {
         f"params.{name}": kinds.get(type(range_), pa.string())
         for part in (*(family.space for family in FAMILIES.values()), extras)
@@ -210,7 +210,7 @@ def test_a_family_samples_from_its_ranges(
     family: ScheduleFamily, settings: dict[str, str], tmp_path: Path
 ) -> None:
     """By which the sampler goes, the controls' first trial and the report."""
-    extras = StudyConfig(**settings).extras()  # type: ignore[arg-type]
+    extras = StudyConfig.of(**settings).search.extras()
     ranges = family.ranges(PEAK, extras)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(5):

@@ -217,7 +217,7 @@ SECRET = "sesame"
 )
 def test_a_password_in_the_url_is_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(InputError, match=r"must not hold a password.* set PGPASSWORD") as caught:
-        StudyConfig(optuna_storage=url)
+        StudyConfig.of(optuna_storage=url)
     assert SECRET not in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -229,14 +229,14 @@ def test_what_is_no_url_is_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(
         InputError, match=r"must be a URL like postgresql://user@host/database; "
     ) as caught:
-        StudyConfig(optuna_storage=url)
+        StudyConfig.of(optuna_storage=url)
     assert SECRET not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "sqlite:///study.db"])
 def test_a_file_is_named_by_its_absolute_path(url: str) -> None:
     with pytest.raises(InputError, match="must name a SQLite file by its absolute path"):
-        StudyConfig(optuna_storage=url)
+        StudyConfig.of(optuna_storage=url)
 
 
 def test_a_url_behind_a_misspelt_flag_is_not_repeated_either(tmp_path: Path) -> None:
@@ -332,8 +332,8 @@ def test_a_study_that_is_gone_is_refused_by_name(url: str, tmp_path: Path) -> No
 
 
 def test_a_database_that_lacks_trials_is_refused(url: str, config: StudyConfig) -> None:
-    (config.folder / JOURNAL).unlink()
-    optuna_trials = ledger_in(url, config.folder, resuming=False)
+    (config.location.folder / JOURNAL).unlink()
+    optuna_trials = ledger_in(url, config.location.folder, resuming=False)
     optuna_trials.propose()
     message = "study 's' in 'postgresql://.*' has been cut short: it lacks trial 3, which has"
     with pytest.raises(InputError, match=message):
@@ -342,7 +342,7 @@ def test_a_database_that_lacks_trials_is_refused(url: str, config: StudyConfig) 
 
 def test_a_journal_in_the_folder_is_not_passed_over(url: str, config: StudyConfig) -> None:
     with pytest.raises(InputError, match="holds the trials of a study, but not"):
-        ledger_in(url, config.folder, resuming=False)
+        ledger_in(url, config.location.folder, resuming=False)
 
 
 def test_a_replay_goes_from_one_to_the_other(url: str, tmp_path: Path) -> None:

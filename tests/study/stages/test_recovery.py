@@ -28,7 +28,7 @@ from study.training.history import EpochRecord, History
 from tests.records import a_space
 
 SPACE = SearchSpace(select("classic"), (0.01, 0.1))
-CONFIG = StudyConfig(name="s", num_trials=8, epochs=3)
+CONFIG = StudyConfig.of(name="s", num_trials=8, epochs=3)
 RECORDS = [EpochRecord(k, 10 * k, 0.1, 1.0, 1.0, 0.8 + k / 100, 1.0) for k in (1, 2, 3)]
 COMPLETED = History("completed", RECORDS)
 
@@ -40,23 +40,29 @@ def opened(folder: Path, resuming: bool = True) -> OptunaTrials:
 @pytest.fixture
 def config(tmp_path: Path) -> StudyConfig:
     """A study of 8 trials with three finished and three running, one of them after two epochs."""
-    config = replace(CONFIG, out=tmp_path)
-    config.folder.mkdir()
-    optuna_trials = opened(config.folder, resuming=False)
+    config = CONFIG.but(out=tmp_path)
+    config.location.folder.mkdir()
+    optuna_trials = opened(config.location.folder, resuming=False)
     proposals = [optuna_trials.propose() for _ in range(6)]
     for number, status in enumerate(("completed", "diverged", "completed")):
         optuna_trials.finish(number, replace(COMPLETED, status=status))  # type: ignore[arg-type]
     for number, history in ((3, History(epochs=RECORDS[:2])), (4, History(epochs=RECORDS[:1]))):
-        folder = config.folder / CHECKPOINTS / "attempt-001" / trial_folder(number) / "checkpoint_0"
+        folder = (
+            config.location.folder
+            / CHECKPOINTS
+            / "attempt-001"
+            / trial_folder(number)
+            / "checkpoint_0"
+        )
         folder.mkdir(parents=True)
         write_checkpoint(folder, {}, history, proposals[number].run_config(config).digest())
-    manifest = next(config.folder.glob("*/*/trial-00004/*/manifest.json"))
+    manifest = next(config.location.folder.glob("*/*/trial-00004/*/manifest.json"))
     manifest.write_text(manifest.read_text().replace('"size": ', '"size": 1'))
     return config
 
 
 def test_a_resume_says_what_it_found(config: StudyConfig) -> None:
-    optuna_trials = opened(config.folder)
+    optuna_trials = opened(config.location.folder)
     lines = what_was_found(config, optuna_trials, list(finished_before(config, optuna_trials)))
     assert lines[:2] == [
         "finished: 3 of 8 trials (2 completed, 1 diverged)",
@@ -68,24 +74,24 @@ def test_a_resume_says_what_it_found(config: StudyConfig) -> None:
 
 
 def test_looking_changes_nothing(config: StudyConfig) -> None:
-    journal = config.folder / JOURNAL
+    journal = config.location.folder / JOURNAL
     before = journal.read_bytes()
-    optuna_trials = opened(config.folder)
+    optuna_trials = opened(config.location.folder)
     what_was_found(config, optuna_trials, list(finished_before(config, optuna_trials)))
-    assert recorded_proposals(config.folder, SPACE)
+    assert recorded_proposals(config.location.folder, SPACE)
     assert journal.read_bytes() == before
 
 
 def test_a_line_cut_short_by_a_kill_is_mended(config: StudyConfig) -> None:
     """Optuna itself would append to it, and never read the journal again."""
-    journal = config.folder / JOURNAL
+    journal = config.location.folder / JOURNAL
     whole = journal.read_bytes()
     with journal.open("ab") as file:
         file.write(b'{"op_code":5,"worker')
-    optuna_trials = opened(config.folder)
+    optuna_trials = opened(config.location.folder)
     assert journal.read_bytes() == whole
     optuna_trials.propose()
-    assert opened(config.folder).proposed_count == 7
+    assert opened(config.location.folder).proposed_count == 7
 
 
 def cut(content: bytes) -> bytes:
@@ -110,37 +116,37 @@ def cut(content: bytes) -> bytes:
 def test_a_spoiled_journal_is_refused_by_name(
     spoil: Callable[[bytes], bytes], message: str, config: StudyConfig
 ) -> None:
-    journal = config.folder / JOURNAL
+    journal = config.location.folder / JOURNAL
     spoiled = spoil(journal.read_bytes())
     journal.write_bytes(spoiled)
     with pytest.raises(InputError, match=message) as caught:
-        list(finished_before(config, opened(config.folder)))
+        list(finished_before(config, opened(config.location.folder)))
     assert JOURNAL in str(caught.value)
     assert journal.read_bytes() == spoiled, "what is left of it is left alone"
 
 
 def test_a_journal_that_is_gone_is_refused(config: StudyConfig) -> None:
-    (config.folder / JOURNAL).unlink()
+    (config.location.folder / JOURNAL).unlink()
     with pytest.raises(InputError, match=r"optuna\.journal' .*it has been cut short"):
-        opened(config.folder)
+        opened(config.location.folder)
 
 
 def test_trials_without_their_description_are_not_begun_anew(config: StudyConfig) -> None:
     with pytest.raises(InputError, match=r"holds the trials of a study, but not its study\.json"):
-        opened(config.folder, resuming=False)
+        opened(config.location.folder, resuming=False)
 
 
 def test_a_journal_of_a_newer_version_is_refused(config: StudyConfig) -> None:
-    optuna_trials = opened(config.folder)
+    optuna_trials = opened(config.location.folder)
     optuna_trials._study.set_user_attr("version", 99)
     with pytest.raises(InputError, match="has version 99, newer than this project reads"):
-        opened(config.folder)
+        opened(config.location.folder)
 
 
 def test_a_replay_proposes_the_same_in_the_same_order(config: StudyConfig, tmp_path: Path) -> None:
-    original = opened(config.folder)
+    original = opened(config.location.folder)
     more = [original.propose() for _ in range(20)]
-    recorded = recorded_proposals(config.folder, SPACE)
+    recorded = recorded_proposals(config.location.folder, SPACE)
     assert len(recorded) == 26
     (tmp_path / "again").mkdir()
     opened(tmp_path / "again", resuming=False).replay(recorded[3:9])  # and then it was killed
@@ -154,9 +160,9 @@ def test_a_replay_proposes_the_same_in_the_same_order(config: StudyConfig, tmp_p
 
 
 def test_a_half_proposed_trial_is_not_replayed(config: StudyConfig) -> None:
-    optuna_trials = opened(config.folder)
+    optuna_trials = opened(config.location.folder)
     optuna_trials._study.ask()
-    assert len(recorded_proposals(config.folder, SPACE)) == 6
+    assert len(recorded_proposals(config.location.folder, SPACE)) == 6
     assert optuna_trials.open_proposals()[6] is None
 
 
@@ -190,14 +196,14 @@ def test_a_kill_after_any_line_of_the_journal_changes_no_proposal(tmp_path: Path
 
 
 def test_curves_outlive_checkpoints_in_their_table(config: StudyConfig) -> None:
-    optuna_trials = opened(config.folder)
+    optuna_trials = opened(config.location.folder)
     assert (
         "the curve of trial 0"
         in what_was_found(config, optuna_trials, list(finished_before(config, optuna_trials)))[2]
     )
     curved = replace(COMPLETED, curve=[(0, 0.1, 0.9), (29, 0.05, 0.9)])
-    (config.folder / STUDY_JSON).write_text(json.dumps({"version": 2}))
-    tables = ResultTables(config.folder, SPACE)
+    (config.location.folder / STUDY_JSON).write_text(json.dumps({"version": 2}))
+    tables = ResultTables(config.location.folder, SPACE)
     for proposal, _ in optuna_trials.finished():
         tables.on_trial_end(proposal, curved)
     tables.write()
@@ -207,10 +213,10 @@ def test_curves_outlive_checkpoints_in_their_table(config: StudyConfig) -> None:
 
 
 def test_a_trial_that_another_tool_ended_is_refused(config: StudyConfig) -> None:
-    optuna_trials = opened(config.folder)
+    optuna_trials = opened(config.location.folder)
     optuna_trials._study.tell(3, state=optuna.trial.TrialState.FAIL)
     with pytest.raises(InputError, match="trial 3 has ended, but not how"):
-        list(opened(config.folder).finished())
+        list(opened(config.location.folder).finished())
 
 
 def test_a_family_that_has_changed_is_refused() -> None:
@@ -230,22 +236,22 @@ def test_a_description_of_another_version_is_refused(version: object, tmp_path: 
 
 def test_the_manifest_is_what_makes_a_checkpoint(config: StudyConfig) -> None:
     """Killed while it was being written: not there yet, or without its manifest."""
-    folder = next(config.folder.glob("*/*/trial-00003/*"))
+    folder = next(config.location.folder.glob("*/*/trial-00003/*"))
     half = folder.parent / "checkpoint_1"
     shutil.copytree(folder, half)
     (half / MANIFEST).unlink()
-    optuna_trials = opened(config.folder)
+    optuna_trials = opened(config.location.folder)
     lines = what_was_found(config, optuna_trials, [])
     assert "trial 3 after epoch 2 of 3" in lines[1]
 
 
 def test_optuna_is_told_of_no_trial_twice(config: StudyConfig) -> None:
-    optuna_trials = opened(config.folder)
+    optuna_trials = opened(config.location.folder)
     numbers = [proposal.number for proposal in optuna_trials.unfinished()]
     assert numbers == [3, 4, 5]
     for number in numbers:
         optuna_trials.finish(number, COMPLETED)
-    again = opened(config.folder)
+    again = opened(config.location.folder)
     assert again.finished_count == 6
     assert not again.open_proposals()
     states = [trial.state for trial in again._study.get_trials(deepcopy=False)]

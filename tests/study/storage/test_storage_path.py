@@ -200,9 +200,9 @@ def test_the_options_of_a_url_lead_to_the_server(s3: dict[str, str], url: str) -
 
 
 def test_a_path_is_an_out(tmp_path: Path) -> None:
-    config = StudyConfig(name="s", storage=str(tmp_path))
-    assert (config.folder, config.place) == (tmp_path / "s", tmp_path / "s")
-    assert config.storage is None
+    config = StudyConfig.of(name="s", storage=str(tmp_path))
+    assert (config.location.folder, config.location.place) == (tmp_path / "s", tmp_path / "s")
+    assert config.location.storage is None
 
 
 def test_no_secret_is_pickled(url: str) -> None:

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from urllib.parse import unquote, urlsplit
@@ -60,6 +60,9 @@ COMMANDS = (
 )
 
 
+GROUPS = [type(vars(StudyConfig())[group.name]) for group in fields(StudyConfig)]
+
+
 @pytest.mark.parametrize(
     ("command", "arguments"),
     [
@@ -81,13 +84,18 @@ def test_a_tilde_is_a_home_wherever_a_path_is_typed(
     typed = [argument.replace("~", str(tmp_path)) for argument in arguments]
     there = parse(command, "command", typed)
     got = parse(command, "command", arguments)
-    assert vars(got) | {"name": ""} == vars(there) | {"name": ""}
+    assert unnamed(got) == unnamed(there)
     unknown = [argument.replace("~", "~nobody-at-all") for argument in arguments]
     with pytest.raises(InputError, match=r"'~nobody-at-all/x' is in a home that is not known"):
         parse(command, "command", unknown)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+def unnamed(config: Any) -> Any:
+    """A configuration, but for the time in its name."""
+    return config.but(name="s") if isinstance(config, StudyConfig) else config
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, *GROUPS])
 def test_no_command_takes_a_path_as_it_stands(command: type) -> None:
     """Whoever adds a flag for one writes ``Folder``."""
     for name, hint in get_type_hints(command, include_extras=True).items():
@@ -96,7 +104,7 @@ def test_no_command_takes_a_path_as_it_stands(command: type) -> None:
 
 
 def test_a_folder_that_is_called_tilde_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert parse(StudyConfig, "command", ["--out=./~/x"]).out == Path("./~/x")
+    assert parse(StudyConfig, "command", ["--out=./~/x"]).location.out == Path("./~/x")
 
 
 @pytest.fixture
@@ -150,7 +158,7 @@ def test_who_has_no_home_has_a_private_folder(
     homeless: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = homeless / f"lr-schedule-study-{os.getuid()}"
-    assert StudyConfig().data_dir == own / "data"
+    assert StudyConfig().machine.data_dir == own / "data"
     assert own.stat().st_mode & 0o777 == 0o700
     settle_home()
     assert os.environ["HOME"] == str(own)
@@ -271,23 +279,23 @@ def test_an_error_of_a_file_names_it_and_its_own_remedy(
 ) -> None:
     error = OSError(number, os.strerror(number), "/some/file")
     assert failed(error, "/another") == f"'/some/file': {os.strerror(number)}; {remedy}"
-    config = StudyConfig(name="s", out=tmp_path)
-    with pytest.raises(StudyError) as caught, locked_folder(config):
+    config = StudyConfig.of(name="s", out=tmp_path)
+    with pytest.raises(StudyError) as caught, locked_folder(config.location):
         raise error
     again = "type the command again"
     assert str(caught.value) == f"{failed(error)}, then {again}", "there is nothing to resume yet"
-    with pytest.raises(StudyError) as caught, locked_folder(config):
-        write_record(config.folder)
+    with pytest.raises(StudyError) as caught, locked_folder(config.location):
+        write_record(config.location.folder)
         raise OSError(number, os.strerror(number))
     resume = f"python -m study.run --resume {tmp_path}/s"
     assert str(caught.value) == f"'{tmp_path}/s': {os.strerror(number)}; {remedy}, then {resume}"
 
 
 def test_a_name_that_is_too_long_is_refused_as_such(tmp_path: Path) -> None:
-    config = replace(StudyConfig(), name="x" * 300, out=tmp_path)
+    config = StudyConfig.of(name="x" * 300, out=tmp_path)
     with (
         pytest.raises(InputError, match="File name too long; choose a shorter name"),
-        locked_folder(config),
+        locked_folder(config.location),
     ):
         pass
 
@@ -398,21 +406,21 @@ def poor_file_system(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("poor_file_system")
 def test_a_study_on_a_poor_file_system_is_kept(tmp_path: Path) -> None:
-    config = StudyConfig(name="s", out=tmp_path)
+    config = StudyConfig.of(name="s", out=tmp_path)
     plan = Plan(SearchSpace(("constant",), (0.01, 0.1)), "joint", "tpe")
-    with locked_folder(config):
-        write_record(config.folder, config={})
-        optuna_trials = OptunaTrials(config.folder, plan, ACCURACY, 0)
+    with locked_folder(config.location):
+        write_record(config.location.folder, config={})
+        optuna_trials = OptunaTrials(config.location.folder, plan, ACCURACY, 0)
         proposals = [optuna_trials.propose() for _ in range(3)]
-    with locked_folder(config):
-        again = OptunaTrials(config.folder, plan, ACCURACY, 0, resuming=True)
+    with locked_folder(config.location):
+        again = OptunaTrials(config.location.folder, plan, ACCURACY, 0, resuming=True)
         assert list(again.unfinished()) == proposals
-    assert StudyRecord.load(config.folder).config == {}
+    assert StudyRecord.load(config.location.folder).config == {}
 
 
 @pytest.mark.usefixtures("poor_file_system")
 def test_without_locks_of_the_kernel_a_study_is_still_locked(tmp_path: Path) -> None:
-    config, path = StudyConfig(name="s", out=tmp_path), tmp_path / "s" / ".lock.held"
+    config, path = StudyConfig.of(name="s", out=tmp_path), tmp_path / "s" / ".lock.held"
     path.parent.mkdir()
     holder = "import sys, filelock\n"
     holder += "with filelock.SoftFileLock(sys.argv[1]): print(flush=True); input()"
@@ -422,11 +430,11 @@ def test_without_locks_of_the_kernel_a_study_is_still_locked(tmp_path: Path) -> 
         process.stdout.readline()
         with (
             pytest.raises(StudyError, match=f"is in use .* or delete '{path}'"),
-            locked_folder(config),
+            locked_folder(config.location),
         ):
             pass
         process.kill()
-    with locked_folder(config):
+    with locked_folder(config.location):
         assert path.exists()
     assert not path.exists()
 
@@ -460,15 +468,15 @@ def test_a_name_is_one_in_any_location(parent: str, name: str) -> None:
 
 def test_a_study_with_anything_in_its_name_is_found_at_a_url(tmp_path: Path) -> None:
     name = "a?b#c%20d ü"
-    config = StudyConfig(name=name, storage=tmp_path.as_uri())
-    written = config.place
+    config = StudyConfig.of(name=name, storage=tmp_path.as_uri())
+    written = config.location.place
     assert isinstance(written, RemotePath)
     (tmp_path / name).mkdir()
     write_record(tmp_path / name, config={})
     assert (tmp_path / name / "study.json").exists()
     assert str(written / "study.json") == (tmp_path / name / "study.json").as_uri()
-    assert StudyRecord.load(place(config.location)).config == {}
-    with local_copy(config.location) as folder:
+    assert StudyRecord.load(place(config.location.where)).config == {}
+    with local_copy(config.location.where) as folder:
         assert folder.name == name
 
 

@@ -32,7 +32,7 @@ from study.training.training_run import TrainingRun
 from tests.awkward import FORMATS, KINDS, LOSSES, METRICS, MODELS, TARGETS, TRANSFORMS, Parts
 from tests.study.results.test_result_tables import COMPLETED, COSINE, SPACE
 
-FLAGS = [f"--{name.replace('_', '-')}" for name in StudyConfig.__dataclass_fields__]
+FLAGS = [f"--{name.replace('_', '-')}" for name in StudyConfig().options()]
 WORDS = st.one_of(
     st.text(max_size=12),
     st.integers().map(str),

@@ -12,6 +12,7 @@ from torch.autograd import DeviceType  # type: ignore[attr-defined]
 
 from study.results.study_record import StudyRecord
 from study.run import main
+from study.settings.run_options import MachineOptions
 from study.settings.study_config import StudyConfig
 from study.system.errors import InputError
 from study.system.hardware import GPU_SHARE
@@ -53,7 +54,7 @@ def test_who_asks_for_more_gets_no_less(
 
 @given(gpu_bytes, process_bytes, fractions)
 def test_a_share_can_be_typed(free: int, one: int, busy: float) -> None:
-    assert StudyConfig(gpus_per_trial=share(free, one, busy)).gpu_share == share(free, one, busy)
+    assert MachineOptions(gpus_per_trial=share(free, one, busy)).gpu_share == share(free, one, busy)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +183,9 @@ def test_auto_is_measured_once_and_kept_as_typed(
         return 0.125
 
     def plan(config: StudyConfig, space: object, record: StudyRecord) -> str:
-        seen.extend([config.gpu_share, config.device, record.config["gpus_per_trial"]])
+        seen.extend(
+            [config.machine.gpu_share, config.machine.device, record.config["gpus_per_trial"]]
+        )
         return ""
 
     monkeypatch.setattr("study.stages.preparation.measured_share", measure)
@@ -198,8 +201,8 @@ def test_auto_is_measured_once_and_kept_as_typed(
 def test_until_it_is_measured_auto_is_the_default(
     gpus: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from study.settings import study_config
+    from study.settings import run_options
 
-    monkeypatch.setattr(study_config, "usable_gpus", lambda: gpus)
-    default, auto = StudyConfig(), StudyConfig(gpus_per_trial="auto")
+    monkeypatch.setattr(run_options, "usable_gpus", lambda: gpus)
+    default, auto = MachineOptions(), MachineOptions(gpus_per_trial="auto")
     assert (auto.gpu_share, auto.device) == (default.gpu_share, default.device)

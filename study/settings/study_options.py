@@ -1,0 +1,121 @@
+"""The options of what a study is: the same when it is resumed."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+
+from search_spaces import PeakRange, select
+from study.settings.choices import (
+    Allocation,
+    Optimizer,
+    Sampler,
+    TrialScheduler,
+    check_choices,
+    families_help,
+    task_help,
+)
+from study.settings.values import at_least, ranged, rates
+from study.system.command_line import Location
+from study.system.errors import InputError
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """A training run: the same when a study is resumed."""
+
+    task: Annotated[Location, tyro.conf.arg(help=task_help())] = "mnist"
+    """What to train."""
+    task_args: tuple[str, ...] = ()
+    """Arguments of the task's function, each key=value."""
+    epochs: int = 3
+    """Epochs a trial: the budget that the schedule is chosen for."""
+    batch_size: int = 128
+    """Samples a step."""
+
+    def __post_init__(self) -> None:
+        """Raise InputError, naming the first value that cannot be."""
+        at_least("epochs", self.epochs, 1)
+        at_least("batch_size", self.batch_size, 1)
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """What is searched, and how: the same when a study is resumed."""
+
+    num_trials: int = 40
+    """Trials in all, a resumed study's earlier ones included."""
+    families: Annotated[str, tyro.conf.arg(help=families_help())] = "classic"
+    allocation: Allocation = "joint"
+    """Who gets the trials: the families that the sampler likes, or all the same number."""
+    sampler: Sampler = "tpe"
+    """Optuna's TPE, or random draws."""
+    trial_scheduler: TrialScheduler = "fifo"
+    """Let every trial end, or stop those that fall behind their own family's."""
+    warmup: str = "none"
+    """Warm-up before families that have none: search, none, or a fraction of the run."""
+    optimizer: Optimizer = "sgd"
+    """SGD with Nesterov momentum, or AdamW."""
+    momentum: str = "0.9"
+    """Momentum, or the first beta of AdamW: search, or a number."""
+    weight_decay: str = "default"
+    """Weight decay: search, a number, or default (0.0005 for SGD, 0.01 for AdamW)."""
+    peak_lr: str = "task"
+    """Peak rates to search: those of the task, auto (a learning-rate range test), or LOW,HIGH."""
+    seed: int = 0
+    """Of everything random. Repeats a study exactly with --max-concurrent 1."""
+
+    def __post_init__(self) -> None:
+        """Raise InputError, naming the first value that cannot be."""
+        check_choices(self)
+        at_least("num_trials", self.num_trials, 1)
+        at_least("seed", self.seed, 0)
+        if self.seed >= 2**32:
+            raise InputError(f"--seed must be below 2**32, not {self.seed}")
+        self.extras()
+        self.peak_range()
+        try:
+            select(self.families)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+
+    def extras(self) -> dict[str, BaseDistribution]:
+        """The ranges of what is searched, or fixed otherwise than by default, beside the shapes.
+
+        Raises:
+            InputError: a value that is neither a word nor a number within its bounds.
+        """
+        ranges: dict[str, BaseDistribution | None] = {
+            "warmup_fraction": ranged("--warmup", self.warmup, "none", (0.01, 0.2), (1e-6, 0.9)),
+            "momentum": ranged("--momentum", self.momentum, "0.9", (0.8, 0.99), (0.0, 0.9999)),
+            "weight_decay": ranged(
+                "--weight-decay", self.weight_decay, "default", (1e-5, 1e-1), (0.0, 1.0)
+            ),
+            "optimizer": CategoricalDistribution(("adamw",)) if self.optimizer != "sgd" else None,
+        }
+        return {name: range_ for name, range_ in ranges.items() if range_ is not None}
+
+    def peak_range(self) -> PeakRange | None:
+        """The peak rates that were typed, or None where ``peak_lr`` is a word.
+
+        Raises:
+            InputError: neither.
+        """
+        return None if self.peak_lr in ("task", "auto") else rates(self.peak_lr)
+
+
+@dataclass(frozen=True)
+class ConfirmOptions:
+    """The finalists: the same when a study is resumed."""
+
+    finalists: int = 4
+    """Families trained again when the search is done, the constant rate among them; 0 for none."""
+    replicates: int = 10
+    """Fresh seeds for each finalist."""
+
+    def __post_init__(self) -> None:
+        """Raise InputError, naming the first value that cannot be."""
+        at_least("replicates", self.replicates, 2)
+        if self.finalists != 0 and self.finalists < 2:
+            raise InputError(f"--finalists must be 0, or at least 2, not {self.finalists}")
