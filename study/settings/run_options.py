@@ -21,7 +21,7 @@ from study.system.user_folders import cache_folder
 
 @dataclass(frozen=True)
 class LocationOptions:
-    """Where the study lives: a study that is resumed is there already."""
+    """Location of the study, where one that is resumed is already."""
 
     name: str = ""
     """Name of the study: its results go to <out>/<name>. Default: task and time."""
@@ -65,7 +65,7 @@ class LocationOptions:
 
 @dataclass(frozen=True)
 class MachineOptions:
-    """What the study runs on: it may be something else whenever the study is resumed."""
+    """Options of the machine: they may be others whenever the study is resumed."""
 
     data_dir: Folder = field(default_factory=lambda: cache_folder() / "data")
     """Folder of the data sets; they are fetched if they are not there."""
@@ -129,7 +129,7 @@ class MachineOptions:
 
 @dataclass(frozen=True)
 class InvocationOptions:
-    """One run of the command: not kept."""
+    """Options of one run of the command, which are not kept."""
 
     time_budget: str = "none"
     """Ends the study after so long, e.g. 30m or 1h30m: running epochs are finished, a report is

@@ -23,7 +23,7 @@ from study.system.errors import InputError
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """A training run: the same when a study is resumed."""
+    """Options of every training run: the same when a study is resumed."""
 
     task: Annotated[Location, tyro.conf.arg(help=task_help())] = "mnist"
     """What to train."""
@@ -42,7 +42,7 @@ class TrainingOptions:
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """What is searched, and how: the same when a study is resumed."""
+    """Options of the search: the same when a study is resumed."""
 
     num_trials: int = 40
     """Trials in all, a resumed study's earlier ones included."""
@@ -107,7 +107,7 @@ class SearchOptions:
 
 @dataclass(frozen=True)
 class ConfirmOptions:
-    """The finalists: the same when a study is resumed."""
+    """Options of the finalists: the same when a study is resumed."""
 
     finalists: int = 4
     """Families trained again when the search is done, the constant rate among them; 0 for none."""
