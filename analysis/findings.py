@@ -11,7 +11,7 @@ from analysis.curves import CurveMap, curve_map, log_rates, same_curves
 from analysis.importance import importances
 from analysis.load import Results
 from analysis.outcomes import with_cost
-from analysis.tuning import fairness, forgiveness, tuning_curves, wrongly_condemned
+from analysis.tuning import fairness, forgiveness, tuning_curves, wrongly_pruned
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ class Findings:
         return fairness(self.results.trials, self.results.study["search_space"])
 
     @cached_property
-    def condemned(self) -> pd.DataFrame:
-        """:func:`analysis.tuning.wrongly_condemned`."""
-        return wrongly_condemned(self.results.trials, self.results.scale)
+    def pruned(self) -> pd.DataFrame:
+        """:func:`analysis.tuning.wrongly_pruned`."""
+        return wrongly_pruned(self.results.trials, self.results.scale)
 
     @property
     def completed(self) -> bool:

@@ -114,13 +114,13 @@ def _ledger_table(found: Findings) -> list[pd.DataFrame]:
     return [table.rename(columns={"dimensions": "searched parameters"}).astype(str)]
 
 
-def _condemned_remarks(found: Findings) -> list[str]:
-    total = found.condemned[["spared", "wrong", "epochs_saved"]].sum()
+def _pruned_remarks(found: Findings) -> list[str]:
+    total = found.pruned[["spared", "wrong", "epochs_saved"]].sum()
     epochs = int(found.results.trials["epochs"].sum())
     return [
         f"{total['epochs_saved']} epochs were saved, where {epochs} were trained. Of "
-        f"{total['spared']} condemned trials that went on all the same, {total['wrong']} ended in "
-        "the better half of their family: these were condemned wrongly."
+        f"{total['spared']} pruned trials that went on all the same, {total['wrong']} ended in "
+        "the better half of their family: these were pruned wrongly."
     ]
 
 
@@ -247,14 +247,14 @@ SECTIONS = (
         shown=lambda found: True,
     ),
     Section(
-        "condemned",
+        "pruned",
         "Early stopping",
-        "Trials that fell behind their own family were condemned, and one in ten let run.",
+        "Trials that fell behind their own family were pruned, and one in ten let run.",
         tables=lambda found: [
-            found.condemned.rename(columns=lambda name: name.replace("_", " ")).astype(str)
+            found.pruned.rename(columns=lambda name: name.replace("_", " ")).astype(str)
         ],
-        remarks=_condemned_remarks,
-        shown=lambda found: not found.condemned.empty,
+        remarks=_pruned_remarks,
+        shown=lambda found: not found.pruned.empty,
     ),
     Section(
         "range_test",

@@ -149,23 +149,23 @@ def unfair(ledger: pd.DataFrame) -> list[str]:
     return sentences
 
 
-def wrongly_condemned(trials: pd.DataFrame, scale: Scale) -> pd.DataFrame:
-    """What early stopping saved and what it cost, a row a family that had trials condemned.
+def wrongly_pruned(trials: pd.DataFrame, scale: Scale) -> pd.DataFrame:
+    """What early stopping saved and what it cost, a row a family that had pruned trials.
 
-    Columns ``family``, ``condemned``, ``spared`` (condemned, but let run), ``wrong`` (spared and no
-    worse in the end than the median of the family's trials that completed uncondemned; none if
+    Columns ``family``, ``pruned``, ``spared`` (pruned, but let run), ``wrong`` (spared and no
+    worse in the end than the median of the family's trials that completed unpruned; none if
     there are no such), ``epochs_saved`` (of the longest trial's, those that stopped ones lack).
     """
-    columns = ["family", "condemned", "spared", "wrong", "epochs_saved"]
+    columns = ["family", "pruned", "spared", "wrong", "epochs_saved"]
     rows = []
-    if "condemned" in trials:
+    if "pruned" in trials:
         costs = scale.cost(trials[scale.column]).where(trials["status"] == "completed")
-        for family, condemned in trials[trials["condemned"].notna()].groupby("family"):
-            others = costs[(trials["family"] == family) & trials["condemned"].isna()]
-            stopped = condemned["status"] == "stopped"
-            wrong = (costs[condemned.index] <= others.median()).sum()
-            saved = (trials["epochs"].max() - condemned.loc[stopped, "epochs"]).sum()
-            rows.append((family, len(condemned), int((~stopped).sum()), int(wrong), int(saved)))
+        for family, pruned in trials[trials["pruned"].notna()].groupby("family"):
+            others = costs[(trials["family"] == family) & trials["pruned"].isna()]
+            stopped = pruned["status"] == "stopped"
+            wrong = (costs[pruned.index] <= others.median()).sum()
+            saved = (trials["epochs"].max() - pruned.loc[stopped, "epochs"]).sum()
+            rows.append((family, len(pruned), int((~stopped).sum()), int(wrong), int(saved)))
     return pd.DataFrame(rows, columns=columns)
 
 

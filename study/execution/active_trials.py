@@ -10,8 +10,8 @@ from pathlib import Path
 
 from study.execution.capacity import LOCAL
 from study.execution.node_checks import Nodes
+from study.execution.not_pickled import NotPickled
 from study.execution.ray_session import Connection, RayLost
-from study.execution.trial_schedulers import WithinFamily
 from study.execution.trial_set import TrialSet
 from study.search.proposal import Proposal
 from study.settings.study_config import StudyConfig
@@ -28,8 +28,8 @@ WORKER_SECONDS = 60
 """To wait for the first worker before it is said that none comes."""
 
 
-class ActiveTrials:
-    """State of the parts that Ray calls. Ray pickles them; of this, nothing is pickled."""
+class ActiveTrials(NotPickled):
+    """State of the parts that Ray calls."""
 
     def __init__(self, config: StudyConfig, trial_set: TrialSet, interrupt: Interrupt) -> None:
         self.config = config
@@ -41,9 +41,7 @@ class ActiveTrials:
         self.cleaner = ThreadPoolExecutor(8)
         self.source, self._observers = trial_set.source, trial_set.observers
         self._total = trial_set.total
-        self.scheduler = (
-            WithinFamily(trial_set.condemning, config) if trial_set.condemning else None
-        )
+        self.early_stopping = trial_set.early_stopping
         self.interrupt = interrupt
         self.nodes: Nodes | None = None
         self.connection: Connection | None = None
@@ -55,9 +53,6 @@ class ActiveTrials:
         self.running: set[int] = set()
         self.error: Exception | None = None
 
-    def __reduce__(self) -> tuple[type[object], tuple[()]]:
-        return object, ()
-
     @property
     def stopping(self) -> bool:
         """True if no trial is to begin any more."""
@@ -68,8 +63,8 @@ class ActiveTrials:
         for proposal in self.source.unfinished():
             digest = self.digest(proposal)
             found, _ = find_checkpoint(self.checkpoints, proposal.number, digest, to_go_on=True)
-            if found and self.scheduler:
-                self.scheduler.recall(proposal, found.history)
+            if found and self.early_stopping:
+                self.early_stopping.recall(proposal, found.history)
             for observer in self._observers:
                 observer.on_trial_resume(proposal, len(found.history.epochs) if found else 0)
             if found and found.history.ended:

@@ -18,7 +18,7 @@ from study.execution.environment import OF_WORKERS
 from study.execution.node_checks import Nodes
 from study.execution.ray_session import Connection, RayLost, connect
 from study.execution.trainable import ScheduleTrial, WorkerSetup, share
-from study.execution.trial_schedulers import FirstComeFirstServed, trial_name
+from study.execution.trial_schedulers import FirstComeFirstServed, StopsEarly, trial_name
 from study.execution.trial_set import TrialSet
 from study.execution.tune_adapters import InterruptStopper, TuneCallback, TuneSearcher
 from study.settings.study_config import StudyConfig
@@ -187,7 +187,7 @@ class TrialRunner:
 
 
 def _tuner(trainable: type[tune.Trainable], active: ActiveTrials, num_trials: int) -> tune.Tuner:
-    checkpoints = active.checkpoints
+    checkpoints, stopping = active.checkpoints, active.early_stopping
     before = [int(folder.name.removeprefix("attempt-")) for folder in attempts(checkpoints)]
     filesystem = checkpoints.filesystem if isinstance(checkpoints, RemotePath) else None
     return tune.Tuner(
@@ -197,7 +197,7 @@ def _tuner(trainable: type[tune.Trainable], active: ActiveTrials, num_trials: in
             num_samples=num_trials,
             # Without a limit, Ray asks a searcher of one's own for one trial at a time.
             max_concurrent_trials=max_parallel(active.config.machine),
-            scheduler=active.scheduler or FirstComeFirstServed(),  # type: ignore[no-untyped-call]
+            scheduler=StopsEarly(stopping) if stopping else FirstComeFirstServed(),  # type: ignore[no-untyped-call]
             reuse_actors=True,
             trial_name_creator=trial_name,
             trial_dirname_creator=trial_name,

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from study.search.early_stopping import EarlyStopping
 from study.search.interfaces import TrialObserver, TrialSource
-from study.search.optuna_trials import OptunaTrials
 from study.storage.mirror import Mirror
 from study.storage.storage_path import Place
 from study.tasks.check_data import Load
@@ -24,5 +24,4 @@ class TrialSet:
     observers: Sequence[TrialObserver]
     mirror: Mirror
     """Of the study: nothing is proposed or recorded for one that somebody else writes."""
-    condemning: OptunaTrials | None = None
-    """Whose trials may be stopped early, by comparison within their family."""
+    early_stopping: EarlyStopping | None = None

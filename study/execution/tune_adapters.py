@@ -106,8 +106,8 @@ class TuneCallback(tune.Callback):
                     delete(self._active.at(trial.checkpoint.path))
                 raise ChangedTaskError(refused)
             history = self._last_history(trial)
-            if self._active.scheduler:
-                self._active.scheduler.mark(trial_number(trial), history)
+            if self._active.early_stopping:
+                self._active.early_stopping.mark(trial_number(trial), history)
             if history.ended:
                 self._active.finish(trial_number(trial), history)
 

@@ -10,7 +10,7 @@ from study.tasks.metric import Ranking
 TRIALS_HEAD = {"trial": pa.int64(), "family": pa.string(), "status": pa.string()}
 TRIALS_TAIL = {
     "sampler": pa.string(),
-    "condemned": pa.int64(),
+    "pruned": pa.int64(),
     "device": pa.string(),
     "peak_lr": pa.float64(),
     "seed": pa.int64(),

@@ -108,7 +108,7 @@ class ResultTables(TrialObserver):
             "steps": epochs[-1].step if epochs else 0,
             "train_seconds": sum(record.seconds for record in epochs),
             "wall_seconds": history.wall_seconds,
-            "condemned": history.condemned,
+            "pruned": history.pruned,
             "node": history.node,
             "device": history.device,
             "error": history.error,

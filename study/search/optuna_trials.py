@@ -131,16 +131,16 @@ class OptunaTrials:
         else:
             self._study.tell(trial, state=TrialState.FAIL)
 
-    def condemn(self, number: int, epoch: int) -> None:
-        """Record that a trial scheduler saw no hope for a running trial after an epoch."""
-        self._open[number].set_user_attr("condemned", epoch)
+    def prune(self, number: int, epoch: int) -> None:
+        """Record that early stopping saw no hope for a running trial after an epoch."""
+        self._open[number].set_user_attr("pruned", epoch)
 
-    def condemned(self) -> dict[int, int]:
+    def pruned(self) -> dict[int, int]:
         """The epoch of each such trial."""
         return {
-            trial.number: int(trial.user_attrs["condemned"])
+            trial.number: int(trial.user_attrs["pruned"])
             for trial in self._study.get_trials(deepcopy=False)
-            if "condemned" in trial.user_attrs
+            if "pruned" in trial.user_attrs
         }
 
     def finished(self) -> Iterator[tuple[Proposal, History]]:

@@ -6,6 +6,7 @@ from study.execution.trial_runner import TrialRunner
 from study.execution.trial_set import TrialSet
 from study.results.loggers import TrialLogger
 from study.results.writer import ResultTables
+from study.search.early_stopping import EarlyStopping
 from study.search.journal_file import refuse_trials_without_description
 from study.search.optuna_trials import OptunaTrials, records_of
 from study.search.proposal import Proposal
@@ -99,7 +100,7 @@ class Search:
                 load=load_for_search,
                 observers=[tables, display, *map(stack.enter_context, self._loggers)],
                 mirror=session.mirror,
-                condemning=None if config.search.trial_scheduler == "fifo" else self._trials,
+                early_stopping=self._early_stopping(),
             )
             try:
                 runner.run(trials)
@@ -123,6 +124,12 @@ class Search:
         """Words for what is left of the search, or none."""
         total = self._session.config.search.num_trials
         return f"after {self.done} of {total} trials" if self.done < total else ""
+
+    def _early_stopping(self) -> EarlyStopping | None:
+        config = self._session.config
+        if config.search.trial_scheduler == "fifo":
+            return None
+        return EarlyStopping(self._trials, config.training.epochs, config.search.seed)
 
     def _made_loggers(self) -> list[TrialLogger]:
         config, record = self._session.config, self._session.record

@@ -57,8 +57,8 @@ class History:
     """From the start of the run to its latest checkpoint, without the gaps between sessions."""
     node: str = ""
     error: str = ""
-    condemned: int | None = None
-    """The epoch after which a trial scheduler saw no hope for it, whether it was stopped or not."""
+    pruned: int | None = None
+    """The epoch after which early stopping saw no hope for it, whether it was stopped or not."""
     test_loss: float | None = None
     test_metric: float | None = None
     """Of a completed run that was given the test split."""

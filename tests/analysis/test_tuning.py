@@ -15,7 +15,7 @@ from analysis.tuning import (
     leaders,
     tuning_curves,
     unfair,
-    wrongly_condemned,
+    wrongly_pruned,
 )
 from study.tasks.metric import RMSE
 
@@ -308,34 +308,34 @@ def test_unequal_dimensions_and_failures_are_named() -> None:
 
 def test_what_early_stopping_cost_and_saved() -> None:
     outcomes = [
-        *completed(0.9, 0.8, 0.5),  # never condemned: the median is 0.8
+        *completed(0.9, 0.8, 0.5),  # never pruned: the median is 0.8
         ("step", "stopped", 0.99),
         ("step", "stopped", 0.1),
         *completed(0.8, 0.79),  # spared: one no worse than the median
         ("step", "diverged", 0.0),  # spared
         *completed(0.6, family="cosine"),
     ]
-    epochs, condemned = [10, 10, 10, 2, 4, 10, 10, 6, 12], [2, 4, 2, 2, 5]
+    epochs, pruned = [10, 10, 10, 2, 4, 10, 10, 6, 12], [2, 4, 2, 2, 5]
     trials = made_up(*outcomes, epochs=epochs)
-    trials["condemned"] = pd.Series([None] * 3 + condemned + [None], dtype="Int64")
-    assert wrongly_condemned(trials, ACCURACY).to_dict("records") == [
-        {"family": "step", "condemned": 5, "spared": 3, "wrong": 1, "epochs_saved": 18}
+    trials["pruned"] = pd.Series([None] * 3 + pruned + [None], dtype="Int64")
+    assert wrongly_pruned(trials, ACCURACY).to_dict("records") == [
+        {"family": "step", "pruned": 5, "spared": 3, "wrong": 1, "epochs_saved": 18}
     ]
 
 
 def test_of_a_metric_that_is_to_be_low_the_lower_is_wronged() -> None:
-    trials = made_up(*completed(3.0, 2.0, 4.0), scale=ERROR, condemned=[NOTHING, 1, 1])
-    assert wrongly_condemned(trials, ERROR)["wrong"].tolist() == [1]
+    trials = made_up(*completed(3.0, 2.0, 4.0), scale=ERROR, pruned=[NOTHING, 1, 1])
+    assert wrongly_pruned(trials, ERROR)["wrong"].tolist() == [1]
 
 
 def test_nobody_is_wronged_where_there_is_nothing_to_compare_with() -> None:
-    trials = made_up(*completed(0.9), ("step", "diverged", 0.0), condemned=[1, NOTHING])
-    assert wrongly_condemned(trials, ACCURACY)["wrong"].tolist() == [0]
+    trials = made_up(*completed(0.9), ("step", "diverged", 0.0), pruned=[1, NOTHING])
+    assert wrongly_pruned(trials, ACCURACY)["wrong"].tolist() == [0]
 
 
-def test_without_early_stopping_nobody_is_condemned() -> None:
-    columns = ["family", "condemned", "spared", "wrong", "epochs_saved"]
-    for trials in (made_up(*completed(0.9)), made_up(*completed(0.9), condemned=NOTHING)):
-        empty = wrongly_condemned(trials, ACCURACY)
+def test_without_early_stopping_nobody_is_pruned() -> None:
+    columns = ["family", "pruned", "spared", "wrong", "epochs_saved"]
+    for trials in (made_up(*completed(0.9)), made_up(*completed(0.9), pruned=NOTHING)):
+        empty = wrongly_pruned(trials, ACCURACY)
         assert empty.empty
         assert list(empty) == columns

@@ -9,8 +9,9 @@ from optuna.trial import TrialState
 
 from search_spaces import SearchSpace
 from study.execution.active_trials import ActiveTrials
-from study.execution.trial_schedulers import SPARED, WithinFamily
+from study.execution.trial_schedulers import StopsEarly
 from study.execution.trial_set import TrialSet
+from study.search.early_stopping import SPARED, EarlyStopping
 from study.search.interfaces import TrialObserver
 from study.search.optuna_trials import OptunaTrials
 from study.search.proposal import Proposal
@@ -36,7 +37,8 @@ class Played:
     def __init__(self, folder: Path, ranking: Ranking = ACCURACY, resuming: bool = False) -> None:
         plan = Plan(SearchSpace(("cosine", "step"), (0.01, 1.0)), "balanced")
         self.optuna_trials = OptunaTrials(folder, plan, ranking, 0, resuming)
-        self.scheduler = WithinFamily(self.optuna_trials, CONFIG)
+        self.early_stopping = EarlyStopping(self.optuna_trials, EPOCHS, 0)
+        self.scheduler = StopsEarly(self.early_stopping)
 
     def play(self, values: list[float]) -> list[int | None]:
         """Trials that have these values after every epoch; the epochs after which they stopped."""
@@ -55,12 +57,12 @@ class Played:
                 break
         else:
             history.status = "completed"
-        self.scheduler.mark(proposal.number, history)
+        self.early_stopping.mark(proposal.number, history)
         self.optuna_trials.finish(proposal.number, history)
         return epoch if history.status == "stopped" else None
 
     def spared(self, numbers: range) -> list[int]:
-        return [number for number in numbers if self.scheduler._spared(number)]
+        return [number for number in numbers if self.early_stopping.spares(number)]
 
 
 def test_a_trial_is_compared_with_its_own_family_only(tmp_path: Path) -> None:
@@ -77,17 +79,17 @@ def test_lower_may_be_better(tmp_path: Path) -> None:
     assert played.play([0.9, 0.4, 0.9, 0.3, 0.9, 0.5]) == [None, None, None, None, None, 1]
 
 
-def test_a_tenth_of_the_condemned_ends_all_the_same(tmp_path: Path) -> None:
+def test_a_tenth_of_the_pruned_ends_all_the_same(tmp_path: Path) -> None:
     played = Played(tmp_path)
     count = 100
     spared = played.spared(range(count))
     assert 2 <= len(spared) <= 2 * count / SPARED
-    played.play([1 - number / count for number in range(count)])  # ever worse: all are condemned
+    played.play([1 - number / count for number in range(count)])  # ever worse: all are pruned
     histories = {proposal.number: history for proposal, history in played.optuna_trials.finished()}
     assert [number for number, one in histories.items() if one.status == "completed"] == sorted(
         {0, 1, *spared}
     )
-    assert {one.condemned for number, one in histories.items() if number > 1} == {1}
+    assert {one.pruned for number, one in histories.items() if number > 1} == {1}
     states = [trial.state for trial in played.optuna_trials._study.trials]
     assert states.count(TrialState.COMPLETE) == len({0, 1, *spared})
     assert states.count(TrialState.PRUNED) == count - len({0, 1, *spared})
@@ -135,14 +137,14 @@ def resumed(config: StudyConfig, optuna_trials: OptunaTrials) -> tuple[ActiveTri
         load_for_search,
         (seen,),
         Mirror(config.location.folder, config.location.folder),
-        optuna_trials,
+        EarlyStopping(optuna_trials, EPOCHS, 0),
     )
     active = ActiveTrials(config, trial_set, Interrupt())
     active.resume_unfinished()
     return active, seen
 
 
-def test_a_condemned_trial_whose_stop_was_killed_is_stopped_by_the_resume(tmp_path: Path) -> None:
+def test_a_pruned_trial_whose_stop_was_killed_is_stopped_by_the_resume(tmp_path: Path) -> None:
     """If it left a checkpoint at once, else as soon as it comes by again."""
     config = CONFIG.but(out=tmp_path, name="s")
     (tmp_path / "s" / "c").mkdir(parents=True)
@@ -150,7 +152,7 @@ def test_a_condemned_trial_whose_stop_was_killed_is_stopped_by_the_resume(tmp_pa
     played.play([0.5, 0.5])
     with_checkpoint, without = played.optuna_trials.propose(), played.optuna_trials.propose()
     for proposal in (with_checkpoint, without):
-        played.optuna_trials.condemn(proposal.number, 1)
+        played.optuna_trials.prune(proposal.number, 1)
     folder = (
         tmp_path
         / "s"
@@ -166,11 +168,12 @@ def test_a_condemned_trial_whose_stop_was_killed_is_stopped_by_the_resume(tmp_pa
     active, seen = resumed(config, again.optuna_trials)
     assert [proposal for proposal, _ in active.resumed] == [without]
     assert {number: one.status for number, one in seen.histories.items()} == {2: "stopped"}
-    assert seen.histories[2].condemned == 1
+    assert seen.histories[2].pruned == 1
     trial: Any = SimpleNamespace(config={"trial": 3, "run": {"family": "step"}})
-    assert active.scheduler is not None
+    assert active.early_stopping
     result = {"epoch": 1, "metric": 0.9}
-    assert active.scheduler.on_trial_result(None, trial, result) == "STOP"
+    scheduler = StopsEarly(active.early_stopping)
+    assert scheduler.on_trial_result(None, trial, result) == "STOP"
 
 
 def test_what_an_unfinished_trial_has_shown_is_remembered(tmp_path: Path) -> None:
@@ -186,21 +189,21 @@ def test_what_an_unfinished_trial_has_shown_is_remembered(tmp_path: Path) -> Non
     write_checkpoint(folder, {}, history, running.run_config(config).digest())
     active, _ = resumed(config, Played(tmp_path / "s", resuming=True).optuna_trials)
     assert [proposal for proposal, _ in active.resumed] == [running]
-    assert active.scheduler is not None
-    assert active.scheduler._falls_behind(running.family, 8, 1, 0.5)
+    assert active.early_stopping
+    assert active.early_stopping.falls_behind(running.family, 8, 1, 0.5)
 
 
 def test_a_trial_that_diverged_is_one_that_others_are_compared_with(tmp_path: Path) -> None:
     """Ray asks nothing of a trial that is done; it only says so."""
     for name, diverged in (("with", True), ("without", False)):
         (tmp_path / name).mkdir()
-        scheduler = Played(tmp_path / name).scheduler
-        assert not scheduler._falls_behind("cosine", 0, 1, 0.5)
+        played = Played(tmp_path / name)
+        assert not played.early_stopping.falls_behind("cosine", 0, 1, 0.5)
         if diverged:
             trial: Any = SimpleNamespace(config={"trial": 1, "run": {"family": "cosine"}})
-            scheduler.on_trial_complete(None, trial, {"epoch": 1, "metric": 0.1})
+            played.scheduler.on_trial_complete(None, trial, {"epoch": 1, "metric": 0.1})
         # Of 0.5 alone, 0.4 is not among the best third; of 0.5 and 0.1 it is.
-        assert scheduler._falls_behind("cosine", 2, 1, 0.4) != diverged
+        assert played.early_stopping.falls_behind("cosine", 2, 1, 0.4) != diverged
 
 
 def test_in_a_study_what_is_stopped_is_never_told_as_complete(study: Study, tmp_path: Path) -> None:
@@ -210,7 +213,7 @@ def test_in_a_study_what_is_stopped_is_never_told_as_complete(study: Study, tmp_
     stopped = trials[trials["status"] == "stopped"]
     assert len(stopped) >= 8
     assert set(stopped["epochs"]) <= {1, 3}
-    assert (stopped["epochs"] == stopped["condemned"]).all()
+    assert (stopped["epochs"] == stopped["pruned"]).all()
     completed = trials[trials["status"] == "completed"]
     assert set(completed["epochs"]) == {EPOCHS}
     for trial in journal(tmp_path / "s").trials:
