@@ -19,7 +19,7 @@ from analysis.studies import is_sweep, load_studies, sweep_folders
 from analysis.verdict import verdict
 from study.export import ExportConfig, export
 from study.storage.mirror import local_copy, push
-from study.storage.storage_path import RemotePath, place
+from study.storage.storage_path import StoragePath
 from study.storage.urls import below, is_url
 from study.system.command_line import Folder, Location, parse
 from study.system.errors import InputError, StudyError, summary
@@ -203,8 +203,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _push(report: Path, url: str) -> None:
-    target = place(url) / REPORT
-    assert isinstance(target, RemotePath)
+    target = StoragePath.of(url) / REPORT
     try:
         push(report, target)
     except OSError as error:

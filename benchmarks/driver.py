@@ -35,8 +35,9 @@ from study.search.optuna_trials import OptunaTrials, records_of
 from study.search.proposal import Proposal
 from study.search.trial_plan import Plan
 from study.settings.study_config import StudyConfig
+from study.storage.checkpoint_store import CheckpointStore
 from study.storage.mirror import Mirror
-from study.storage.storage_path import CHECKPOINTS, RemotePath
+from study.storage.storage_path import CHECKPOINTS, StoragePath
 from study.system.interrupt import Interrupt
 from study.tasks.metric import ACCURACY
 from study.tasks.task import SearchData, Split, TrialData
@@ -107,7 +108,7 @@ def _count_waiting() -> None:
     """Count what the driver's main thread asks the storage for: nothing goes on meanwhile."""
 
     def counted(name: str) -> None:
-        original = getattr(RemotePath, name)
+        original = getattr(StoragePath, name)
 
         def call(*arguments: Any) -> Any:
             if threading.current_thread() is not threading.main_thread():
@@ -119,7 +120,7 @@ def _count_waiting() -> None:
                 _waited["requests"] += 1
                 _waited["seconds"] += time.perf_counter() - began
 
-        setattr(RemotePath, name, call)
+        setattr(StoragePath, name, call)
 
     for name in ("exists", "size", "read_bytes", "write_bytes", "_infos", "unlink", "rmtree"):
         counted(name)
@@ -217,14 +218,14 @@ def main(
 def _search(runner: TrialRunner, config: StudyConfig, watch: Watch) -> None:
     """As :mod:`study.run` does."""
     (config.location.folder / STUDY_JSON).write_text("{}")
-    mirror = Mirror(config.location.folder, config.location.place)
+    mirror = Mirror(config.location.folder, config.location.open())
     mirror.pull(to_write=True)
     mirror.push()
     optuna_trials = OptunaTrials(
         records_of(config.location), Plan(SPACE), ACCURACY, config.search.seed
     )
     tables = ResultTables(config.location.folder, SPACE, push=mirror.push)
-    checkpoints = config.location.place / CHECKPOINTS
+    checkpoints = CheckpointStore(mirror.where / CHECKPOINTS)
     observers = (tables, watch)
     nothing = TrialData(SearchData(*[Split(torch.empty(0), torch.empty(0))] * 2))
     parts = (

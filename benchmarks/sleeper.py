@@ -13,7 +13,8 @@ from typing import Any
 
 from ray import tune
 
-VERSION = 2
+from study.storage.file_version import VERSION
+
 POINTS = 512
 STATE = b"x" * 1000
 

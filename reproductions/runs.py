@@ -31,9 +31,9 @@ from study.stages.confirming import load_all_data, open_test_split
 from study.stages.display import Display, Workload
 from study.stages.replicates import Planned
 from study.storage.checkpoint_files import read_checkpoint
-from study.storage.checkpoints import find_checkpoint
+from study.storage.checkpoint_store import CheckpointStore
 from study.storage.mirror import Mirror
-from study.storage.storage_path import FINALISTS, Place, absolute
+from study.storage.storage_path import FINALISTS, StoragePath
 from study.system.atomic_files import locked, write_atomically
 from study.system.command_line import Folder, parse
 from study.system.errors import StudyError
@@ -78,7 +78,7 @@ class Outcome:
 
     run: Run
     history: History
-    folder: Place
+    folder: StoragePath
     """Of its checkpoint."""
 
     @property
@@ -209,8 +209,9 @@ def _trained(config: StudyConfig, runs: Sequence[Run]) -> list[Outcome]:
         Proposal(number, run.family, run.parameters, run.seed) for number, run in enumerate(runs)
     ]
     where, total = config.location, len(runs)
-    checkpoints = absolute(where.place) / FINALISTS
-    fixed, mirror = Planned(planned, checkpoints), Mirror(where.folder, where.place)
+    place = where.open()
+    checkpoints = CheckpointStore(place / FINALISTS)
+    fixed, mirror = Planned(planned, checkpoints), Mirror(where.folder, place)
     places = {number: (number, run.seed) for number, run in enumerate(runs)}
     table = FinalistTable(where.folder, task.metric, places)
     console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
@@ -228,9 +229,11 @@ def _trained(config: StudyConfig, runs: Sequence[Run]) -> list[Outcome]:
     return [_outcome(run, checkpoints, one, config) for run, one in zip(runs, planned, strict=True)]
 
 
-def _outcome(run: Run, checkpoints: Place, planned: Proposal, config: StudyConfig) -> Outcome:
+def _outcome(
+    run: Run, checkpoints: CheckpointStore, planned: Proposal, config: StudyConfig
+) -> Outcome:
     digest = planned.run_config(config).digest()
-    found, _ = find_checkpoint(checkpoints, planned.number, digest)
+    found, _ = checkpoints.find(planned.number, digest)
     history = found.history if found else History("failed", error="its checkpoint is lost")
     if history.status != "completed" or not found:
         raise StudyError(

@@ -21,6 +21,7 @@ from analysis.style import INK, QUIET, rows_figure
 from reproductions.runs import Bench, Outcome, Run, dots, percent, together
 from search_spaces import ParameterValue
 from study.storage.checkpoint_files import read_checkpoint
+from study.storage.storage_path import StoragePath
 from study.system.command_line import exit_status
 from study.task import Split, Task
 from study.tasks.builtin import mnist
@@ -52,7 +53,7 @@ class Mask(nn.Module):
 def make_child(parent: Path, child: int) -> nn.Module:
     """A pruned copy; biases are kept. ``parent`` is the folder of its checkpoint."""
     model = mnist.make_model(0)
-    model.load_state_dict(read_checkpoint(parent)[0]["model"])
+    model.load_state_dict(read_checkpoint(StoragePath.of(parent))[0]["model"])
     layers = [one for one in model.modules() if isinstance(one, nn.Conv2d | nn.Linear)]
     for number, layer in enumerate(layers):
         parametrize.register_parametrization(layer, "weight", Mask(layer.weight, child, number))

@@ -13,7 +13,6 @@ from study.settings.study_options import ConfirmOptions
 from study.stages.reporting import CONFIRM
 from study.stages.study import carry_out
 from study.storage.mirror import local_copy
-from study.storage.storage_path import place
 from study.system.command_line import Location, exit_status, parse
 from study.system.errors import InputError
 
@@ -39,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     asked = parse(ConfirmConfig, CONFIRM, arguments)
     if asked.replicates < 1:
         raise InputError(f"--replicates must be at least 1, not {asked.replicates}")
-    record = StudyRecord.load(place(asked.folder))
+    record = StudyRecord.load(asked.folder)
     config = record.begun_config(asked.folder)
     if not record.is_searched:
         raise InputError(

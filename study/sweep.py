@@ -9,7 +9,7 @@ from study.settings.study_config import StudyConfig
 from study.stages.reporting import finish_report, start_report
 from study.stages.resuming import refuse_differences
 from study.stages.study import carry_out
-from study.storage.storage_path import check_usable, place
+from study.storage.storage_path import StoragePath, check_usable
 from study.system.command_line import exit_status, parse
 from study.system.errors import InputError
 
@@ -37,8 +37,8 @@ def main(arguments: Sequence[str]) -> int:
             raise InputError(f"--{flag} is of one study; a sweep goes on by its --name")
     config = config.but(out=config.location.out.resolve())
     if config.location.storage:
-        check_usable(place(config.location.storage))
-    if (config.location.place / STUDY_JSON).exists():
+        check_usable(StoragePath.of(config.location.storage))
+    if (config.location.open() / STUDY_JSON).exists():
         raise InputError(f"{config.location.where!r} holds one study; choose another --name")
     for epochs in budgets:
         print(f"budget: {epochs} epochs")
@@ -56,9 +56,9 @@ def _run_at(epochs: int, config: StudyConfig) -> int:
     # In a database, where all sweeps may be.
     optuna_study = f"{config.location.name}/epochs-{epochs}"
     config = _budget(config, epochs)
-    if not (config.location.place / STUDY_JSON).exists():
+    if not (config.location.open() / STUDY_JSON).exists():
         return carry_out(config, None, optuna_study)
-    record = StudyRecord.load(config.location.place)
+    record = StudyRecord.load(config.location.where)
     config = config.but(resume=config.location.where)
     refuse_differences(config, record.begun_config(config.location.where))
     return 0 if record.phase == "ended" else carry_out(config, record)
@@ -66,7 +66,7 @@ def _run_at(epochs: int, config: StudyConfig) -> int:
 
 def _has_ended(epochs: int, config: StudyConfig) -> bool:
     """Not if a time budget has stopped it: the budgets to come would begin with a new one."""
-    return StudyRecord.load(_budget(config, epochs).location.place).phase == "ended"
+    return StudyRecord.load(_budget(config, epochs).location.where).phase == "ended"
 
 
 def _budget(config: StudyConfig, epochs: int) -> StudyConfig:

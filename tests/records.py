@@ -9,6 +9,8 @@ from optuna.distributions import FloatDistribution
 from search_spaces import FAMILIES, SearchSpace
 from study.results.stored_space import StoredSpace, store_ranges, store_space
 from study.results.study_record import StoredTask, StudyRecord
+from study.storage.checkpoint_store import CheckpointStore
+from study.storage.storage_path import StoragePath
 from study.tasks.metric import ACCURACY, Ranking
 
 SPACE = SearchSpace(tuple(FAMILIES), (0.01, 0.1))
@@ -45,3 +47,8 @@ def a_space(families: Iterable[str], low: float = 0.01, high: float = 0.1) -> St
     """A space of these families, whoever they are, in which nothing but the rate is searched."""
     peak_lr = store_ranges({"peak_lr": FloatDistribution(low, high, log=True)})
     return StoredSpace(list(families), (low, high), {}, dict.fromkeys(families, peak_lr))
+
+
+def store(folder: Path) -> CheckpointStore:
+    """The checkpoints in a folder of this machine."""
+    return CheckpointStore(StoragePath.of(folder))

@@ -26,8 +26,8 @@ from study.search.optuna_trials import OptunaTrials
 from study.search.trial_plan import Plan
 from study.settings.study_config import StudyConfig
 from study.storage.checkpoint_files import read_checkpoint
-from study.storage.checkpoints import find_checkpoint
-from study.storage.storage_path import CHECKPOINTS
+from study.storage.checkpoint_store import CheckpointStore
+from study.storage.storage_path import CHECKPOINTS, StoragePath
 from study.tasks.builtin.digits import make_task
 from study.training.training_run import TrainingRun
 
@@ -119,13 +119,14 @@ def look(folder: Path, count: int) -> None:
     task = make_task()
     data = task.load_search_data(folder)
     rows = {row["trial"]: row for row in analysis.load(folder).trials.to_dict("records")}
+    checkpoints = CheckpointStore(StoragePath.of(folder / CHECKPOINTS))
     lost = []
     finished = list(optuna_trials.finished())
     for proposal, history in finished[:: max(1, len(finished) // count)]:
         run = TrainingRun(task, data, proposal.run_config(config))
         while not run.history.ended:
             run.run_epoch()
-        found, _ = find_checkpoint(folder / CHECKPOINTS, proposal.number, run.config.digest())
+        found, _ = checkpoints.find(proposal.number, run.config.digest())
         state = read_checkpoint(found.folder)[0]["model"] if found else {}
         weights = run.model.state_dict()
         same = state.keys() == weights.keys() and all(

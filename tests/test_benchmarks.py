@@ -16,6 +16,7 @@ from benchmarks.stub import first_samples
 from benchmarks.throughput import WORKER_ENVIRONMENT
 from study.execution.environment import ENVIRONMENT
 from study.storage.checkpoint_files import read_history
+from study.storage.storage_path import StoragePath
 from study.system.errors import InputError
 from study.task import SearchData
 from study.tasks.builtin.lenet import LeNet
@@ -78,7 +79,7 @@ def test_who_sleeps_looks_like_who_trains(tmp_path: Path) -> None:
     sleeper.reset_config({"run": asdict(run)})
     assert [sleeper.step()["done"] for _ in range(2)] == [False, True]
     sleeper.save_checkpoint(str(tmp_path))
-    history = read_history(tmp_path, run.digest())
+    history = read_history(StoragePath.of(tmp_path), run.digest())
     assert history.status == "completed"
     assert [record.epoch for record in history.epochs] == [1, 2]
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 
 from study.execution.capacity import LOCAL
 from study.execution.node_checks import Nodes
@@ -16,8 +15,7 @@ from study.execution.trial_set import TrialSet
 from study.search.proposal import Proposal
 from study.settings.study_config import StudyConfig
 from study.storage.checkpoint_files import MANIFEST
-from study.storage.checkpoints import discard_superseded, find_checkpoint
-from study.storage.storage_path import Place, RemotePath, absolute
+from study.storage.storage_path import StoragePath
 from study.system.errors import CutShortError
 from study.system.interrupt import Interrupt
 from study.training.history import EpochRecord, History
@@ -33,9 +31,7 @@ class ActiveTrials(NotPickled):
 
     def __init__(self, config: StudyConfig, trial_set: TrialSet, interrupt: Interrupt) -> None:
         self.config = config
-        self.checkpoints = absolute(trial_set.checkpoints)
-        if isinstance(self.checkpoints, Path):
-            self.checkpoints.mkdir(exist_ok=True)
+        self.checkpoints = trial_set.checkpoints
         self.mirror = trial_set.mirror
         # A storage is slow: nobody waits for what is deleted there.
         self.cleaner = ThreadPoolExecutor(8)
@@ -48,7 +44,7 @@ class ActiveTrials(NotPickled):
         self._next_look = 0.0
         self._worker_due = math.inf
         self._failures: list[str] | None = []
-        self.resumed: list[tuple[Proposal, Place | None]] = []
+        self.resumed: list[tuple[Proposal, StoragePath | None]] = []
         self.proposals: dict[int, Proposal] = {}
         self.running: set[int] = set()
         self.error: Exception | None = None
@@ -62,7 +58,7 @@ class ActiveTrials(NotPickled):
         """Queue the trials that an earlier process left, but those whose checkpoint is the last."""
         for proposal in self.source.unfinished():
             digest = self.digest(proposal)
-            found, _ = find_checkpoint(self.checkpoints, proposal.number, digest, to_go_on=True)
+            found, _ = self.checkpoints.find(proposal.number, digest, to_go_on=True)
             if found and self.early_stopping:
                 self.early_stopping.recall(proposal, found.history)
             for observer in self._observers:
@@ -72,7 +68,7 @@ class ActiveTrials(NotPickled):
             else:
                 self.resumed.append((proposal, found.folder if found else None))
 
-    def next_trial(self) -> tuple[Proposal, Place | None]:
+    def next_trial(self) -> tuple[Proposal, StoragePath | None]:
         """A proposal and the checkpoint to go on from; resumed ones go first."""
         self.mirror.check()
         proposal, found = self.resumed.pop(0) if self.resumed else (self.source.propose(), None)
@@ -80,10 +76,10 @@ class ActiveTrials(NotPickled):
         if not self.proposals:
             self._worker_due = time.monotonic() + WORKER_SECONDS
         self.proposals[proposal.number] = proposal
-        if isinstance(found, RemotePath) and not (found / MANIFEST).exists():
+        if found and not (found / MANIFEST).exists():
             # Whoever had the study before may have gone on with it until now.
             digest = self.digest(proposal)
-            newest, _ = find_checkpoint(self.checkpoints, proposal.number, digest, to_go_on=True)
+            newest, _ = self.checkpoints.find(proposal.number, digest, to_go_on=True)
             found = newest.folder if newest else None
         return proposal, found
 
@@ -148,23 +144,17 @@ class ActiveTrials(NotPickled):
         except Exception as error:
             self.error = self.error or error
 
-    def at(self, path: str) -> Place:
-        """The file or folder that Ray calls so where it keeps the checkpoints."""
-        if isinstance(self.checkpoints, RemotePath):
-            return self.checkpoints.at(path)
-        return Path(path)
-
     def digest(self, proposal: Proposal) -> str:
         """Digest of the proposal's run, to tell its checkpoints from another's."""
         return proposal.run_config(self.config).digest()
 
-    def keep_newest(self, number: int, reported: Place) -> None:
+    def keep_newest(self, number: int, reported: StoragePath) -> None:
         """Delete a running trial's earlier checkpoints."""
         self._discard(number, self.digest(self.proposals[number]), reported)
 
     def history_of(self, number: int) -> History:
         """The history of a trial so far, from its newest checkpoint."""
-        found, _ = find_checkpoint(self.checkpoints, number, self.digest(self.proposals[number]))
+        found, _ = self.checkpoints.find(number, self.digest(self.proposals[number]))
         return found.history if found else History()
 
     def _record(self, proposal: Proposal, history: History) -> None:
@@ -192,8 +182,9 @@ class ActiveTrials(NotPickled):
                 "change of the task's own file needs another study, by another --name)"
             )
 
-    def _discard(self, number: int, digest: str, reported: Place | None = None) -> None:
-        if isinstance(self.checkpoints, RemotePath):
-            self.cleaner.submit(discard_superseded, self.checkpoints, number, digest, reported)
+    def _discard(self, number: int, digest: str, reported: StoragePath | None = None) -> None:
+        discard = self.checkpoints.discard_superseded
+        if self.checkpoints.root.is_remote:
+            self.cleaner.submit(discard, number, digest, reported)
         else:
-            discard_superseded(self.checkpoints, number, digest, reported)
+            discard(number, digest, reported)

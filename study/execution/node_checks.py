@@ -9,7 +9,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.execution.capacity import ray_nodes
 from study.results.study_record import STUDY_JSON
-from study.storage.storage_path import Place, check_usable
+from study.storage.storage_path import StoragePath, check_usable
 from study.system.errors import InputError, StudyError, summary
 from study.system.hardware import describe_versions
 
@@ -29,7 +29,7 @@ class Nodes:
         place: where the study lives; its study.json is there.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: StoragePath) -> None:
         self._place = place
         self._versions = describe_versions()
         self._known: set[str] = set()
@@ -77,7 +77,7 @@ class Nodes:
 
 
 @ray.remote(num_cpus=0, max_retries=0)
-def _proof(place: Place) -> dict[str, str] | str:
+def _proof(place: StoragePath) -> dict[str, str] | str:
     """The versions on a node, or what is wrong with it."""
     try:
         if not (place / STUDY_JSON).exists():

@@ -14,7 +14,7 @@ import torch
 from ray import ObjectRef, tune
 
 from study.storage.checkpoint_files import read_checkpoint, write_checkpoint
-from study.storage.storage_path import Place, RemotePath
+from study.storage.storage_path import StoragePath
 from study.system.atomic_files import locked
 from study.system.errors import ChangedTaskError
 from study.system.user_folders import private_folder
@@ -39,8 +39,8 @@ class WorkerSetup:
     data_dir: Path
     threads: int
     device: str
-    storage: RemotePath | None
-    """Where the study lives, if that is no folder."""
+    checkpoints: StoragePath
+    """The folder of them."""
 
 
 class ScheduleTrial(tune.Trainable):
@@ -69,14 +69,13 @@ class ScheduleTrial(tune.Trainable):
         self._resumed: tuple[dict[str, Any], History] | None = None
         # Read in the first step: where a worker has died since, it is gone, and Ray restores a
         # later one.
-        self._resume_point: Place | None = None
+        self._resume_point: StoragePath | None = None
         self._failure: History | None = None
         self._refused = ""
         self._seconds_before = 0.0
         self._config = RunConfig(**new_config["run"])
-        storage = self._worker.storage
         if checkpoint := new_config["checkpoint"]:
-            self._resume_point = storage.at(checkpoint) if storage else Path(checkpoint)
+            self._resume_point = self._worker.checkpoints.at(checkpoint)
         return True
 
     def step(self) -> dict[str, Any]:
@@ -121,9 +120,9 @@ class ScheduleTrial(tune.Trainable):
     def load_checkpoint(self, checkpoint: dict[str, Any] | str | None) -> None:
         """Read a run that :meth:`step` then goes on with."""
         assert isinstance(checkpoint, str), "it was written as a folder"
-        self._resume_from(Path(checkpoint))
+        self._resume_from(StoragePath.of(checkpoint))
 
-    def _resume_from(self, checkpoint: Place) -> None:
+    def _resume_from(self, checkpoint: StoragePath) -> None:
         self._resumed, self._resume_point = read_checkpoint(checkpoint), None
         self._seconds_before = self._resumed[1].wall_seconds
 

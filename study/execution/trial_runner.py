@@ -22,8 +22,6 @@ from study.execution.trial_schedulers import FirstComeFirstServed, StopsEarly, t
 from study.execution.trial_set import TrialSet
 from study.execution.tune_adapters import InterruptStopper, TuneCallback, TuneSearcher
 from study.settings.study_config import StudyConfig
-from study.storage.checkpoints import attempts
-from study.storage.storage_path import RemotePath, absolute, native
 from study.system.errors import CutShortError, StudyError
 from study.system.interrupt import Interrupt
 from study.tasks.task import Split, TrialData
@@ -121,7 +119,7 @@ class TrialRunner:
         if self._config.machine.address != LOCAL:
             active.config = self.join()
         if self._config.machine.address != LOCAL or self._config.location.storage:
-            self._nodes = self._nodes or Nodes(absolute(self._config.location.place))
+            self._nodes = self._nodes or Nodes(active.mirror.where)
             self._nodes.check(wait=True)
             active.nodes = self._nodes
         # Listening anew, since Ray's core has put its own handler of SIGTERM into our place.
@@ -166,9 +164,7 @@ class TrialRunner:
             data_dir=config.machine.data_dir.absolute(),
             threads=config.machine.cpus_per_trial,
             device=config.machine.device,
-            storage=trial_set.checkpoints
-            if isinstance(trial_set.checkpoints, RemotePath)
-            else None,
+            checkpoints=trial_set.checkpoints.root,
         )
         trainable = tune.with_parameters(ScheduleTrial, worker=worker)
         resources = {"cpu": config.machine.cpus_per_trial, "gpu": config.machine.gpu_share}
@@ -188,8 +184,7 @@ class TrialRunner:
 
 def _tuner(trainable: type[tune.Trainable], active: ActiveTrials, num_trials: int) -> tune.Tuner:
     checkpoints, stopping = active.checkpoints, active.early_stopping
-    before = [int(folder.name.removeprefix("attempt-")) for folder in attempts(checkpoints)]
-    filesystem = checkpoints.filesystem if isinstance(checkpoints, RemotePath) else None
+    before = [int(folder.name.removeprefix("attempt-")) for folder in checkpoints.attempts()]
     return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -203,8 +198,8 @@ def _tuner(trainable: type[tune.Trainable], active: ActiveTrials, num_trials: in
             trial_dirname_creator=trial_name,
         ),
         run_config=tune.RunConfig(
-            storage_path=native(checkpoints),
-            storage_filesystem=filesystem,
+            storage_path=checkpoints.root.path,
+            storage_filesystem=checkpoints.root.filesystem if checkpoints.root.is_remote else None,
             name=f"attempt-{max(before, default=0) + 1:03d}",
             # Ray's own num_to_keep writes a snapshot of the whole experiment at every checkpoint.
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, checkpoint_at_end=True),

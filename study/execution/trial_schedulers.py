@@ -7,7 +7,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from study.execution.not_pickled import NotPickled
 from study.search.early_stopping import EarlyStopping
-from study.storage.checkpoints import trial_folder
+from study.storage.checkpoint_store import trial_folder
 
 
 class FirstComeFirstServed(FIFOScheduler):

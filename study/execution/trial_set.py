@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from study.search.early_stopping import EarlyStopping
 from study.search.interfaces import TrialObserver, TrialSource
+from study.storage.checkpoint_store import CheckpointStore
 from study.storage.mirror import Mirror
-from study.storage.storage_path import Place
 from study.tasks.check_data import Load
 from study.tasks.task import TrialData
 
@@ -18,7 +18,7 @@ class TrialSet:
     source: TrialSource
     total: int
     """Runs in all, those of earlier processes included."""
-    checkpoints: Place
+    checkpoints: CheckpointStore
     data: TrialData
     load: Load
     observers: Sequence[TrialObserver]

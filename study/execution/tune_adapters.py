@@ -12,8 +12,7 @@ from ray.tune.stopper import Stopper
 from study.execution.active_trials import ActiveTrials
 from study.execution.trial_schedulers import trial_number
 from study.storage.checkpoint_files import CheckpointError, read_history
-from study.storage.checkpoints import delete
-from study.storage.storage_path import native
+from study.storage.storage_path import StoragePath
 from study.system.errors import ChangedTaskError
 from study.training.history import EpochRecord, History
 
@@ -37,7 +36,7 @@ class TuneSearcher(Searcher):
             return {
                 "trial": proposal.number,
                 "run": asdict(proposal.run_config(self._active.config)),
-                "checkpoint": native(checkpoint) if checkpoint else None,
+                "checkpoint": checkpoint.path if checkpoint else None,
             }
         return _NO_MORE
 
@@ -87,7 +86,7 @@ class TuneCallback(tune.Callback):
         **info: Any,
     ) -> None:
         """Keep only the newest."""
-        self._active.keep_newest(trial_number(trial), self._active.at(checkpoint.path))
+        self._active.keep_newest(trial_number(trial), self._at(checkpoint))
 
     def on_step_end(self, iteration: int, trials: list[RayTrial], **info: Any) -> None:
         """Look at what has come."""
@@ -103,7 +102,7 @@ class TuneCallback(tune.Callback):
         with self._active.first_error_ends_the_study():
             if refused := trial.last_result.get("refused"):
                 if trial.checkpoint:  # of a run without an epoch, which nothing could go on from
-                    delete(self._active.at(trial.checkpoint.path))
+                    self._at(trial.checkpoint).rmtree()
                 raise ChangedTaskError(refused)
             history = self._last_history(trial)
             if self._active.early_stopping:
@@ -123,6 +122,9 @@ class TuneCallback(tune.Callback):
             history.error = _last_line(trial.error_file) or "its worker died"
             self._active.finish(trial_number(trial), history)
 
+    def _at(self, checkpoint: tune.Checkpoint) -> StoragePath:
+        return self._active.checkpoints.root.at(checkpoint.path)
+
     def _last_history(self, trial: RayTrial) -> History:
         """The history that a trial's last checkpoint has; of a failed trial where that is lost.
 
@@ -132,7 +134,7 @@ class TuneCallback(tune.Callback):
         try:
             if trial.checkpoint is None:
                 raise CheckpointError("it was never written")
-            return read_history(self._active.at(trial.checkpoint.path))
+            return read_history(self._at(trial.checkpoint))
         except CheckpointError as error:
             return History(status="failed", error=f"its last checkpoint is lost: {error}")
 

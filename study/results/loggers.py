@@ -17,7 +17,7 @@ from study.results.logging_tools import HINTS, TOOLS, UPLOAD_SECONDS, LoggedTria
 from study.search.interfaces import TrialObserver
 from study.search.proposal import Proposal
 from study.settings.study_config import StudyConfig
-from study.storage.checkpoints import trial_folder
+from study.storage.checkpoint_store import trial_folder
 from study.system.errors import InputError, summary
 from study.training.history import EpochRecord, History
 

@@ -13,7 +13,7 @@ from search_spaces import SearchSpace
 from study.results.stored_space import StoredSpace, read_space
 from study.settings.study_config import StudyConfig
 from study.storage.file_version import VERSION, check_version
-from study.storage.storage_path import Place
+from study.storage.storage_path import StoragePath
 from study.storage.urls import above, below, is_url
 from study.system.atomic_files import write_atomically
 from study.system.errors import InputError
@@ -86,20 +86,20 @@ class StudyRecord:
     ended: str | None = None
 
     @staticmethod
-    def load(folder: Place) -> "StudyRecord":
-        """The record of the study in a folder.
+    def load(location: str | Path) -> "StudyRecord":
+        """The record of the study in a folder, or at a URL.
 
         Raises:
             InputError: it holds no study, one of another version, or a damaged study.json.
         """
-        path = folder / STUDY_JSON
+        path = StoragePath.of(location) / STUDY_JSON
         try:
             text = path.read_bytes()
             content = json.loads(text)
             if not isinstance(content, dict):
                 raise ValueError(f"it holds no JSON object but a {type(content).__name__}")
         except FileNotFoundError as error:
-            raise InputError(f"{str(folder)!r} is no study: it has no {STUDY_JSON}") from error
+            raise InputError(f"{str(location)!r} is no study: it has no {STUDY_JSON}") from error
         except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{str(path)!r} cannot be read: {error}") from error
         check_version(path, content.get("version"))

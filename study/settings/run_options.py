@@ -11,7 +11,7 @@ from study.settings.choices import (
 )
 from study.settings.database_url import check_url
 from study.settings.values import at_least, seconds
-from study.storage.storage_path import Place, place
+from study.storage.storage_path import StoragePath
 from study.storage.urls import below, is_url
 from study.system.command_line import Folder, Location
 from study.system.errors import InputError
@@ -48,14 +48,13 @@ class LocationOptions:
         """Folder or URL that the study lives in, as it is typed."""
         return str(self.folder) if self.storage is None else below(self.storage, self.name)
 
-    @property
-    def place(self) -> Place:
-        """The same, to be read and written.
+    def open(self) -> StoragePath:
+        """The same, to be read and written, by a client of its own.
 
         Raises:
             InputError: no such storage, or it cannot be reached.
         """
-        return place(self.where)
+        return StoragePath.of(self.where)
 
     @property
     def folder(self) -> Path:

@@ -19,6 +19,7 @@ from study.stages.display import Display, Workload
 from study.stages.replicates import Finished, Planned, choose, replicates_of
 from study.stages.reporting import CONFIRM
 from study.stages.session import StudySession
+from study.storage.checkpoint_store import CheckpointStore
 from study.storage.storage_path import FINALISTS
 from study.system.errors import InputError
 from study.tasks.check_data import load_search_data, load_test_split
@@ -117,7 +118,8 @@ class Confirmation:
         session.record.test_split[-1].checked = True
         session.save()
         runs, numbers = replicates_of(self.finalists, self.replicates, config.search.seed)
-        source, total = Planned(runs, config.location.place / FINALISTS), len(runs)
+        checkpoints = CheckpointStore(session.where / FINALISTS)
+        source, total = Planned(runs, checkpoints), len(runs)
         folder, metric = config.location.folder, session.record.metric
         table = FinalistTable(folder, metric, numbers, session.mirror.push)
         workload = Workload(total, config.training.epochs, kind="run")
@@ -125,7 +127,7 @@ class Confirmation:
         trials = TrialSet(
             source=source,
             total=total,
-            checkpoints=config.location.place / FINALISTS,
+            checkpoints=checkpoints,
             data=TrialData(data, test),
             load=load_all_data,
             observers=(table, display),

@@ -8,14 +8,13 @@ from study.results.reader import read_curves
 from study.search.optuna_trials import OptunaTrials
 from study.search.proposal import Proposal
 from study.settings.study_config import StudyConfig
-from study.storage.checkpoints import find_checkpoint, find_history, trials_with_folders
-from study.storage.storage_path import CHECKPOINTS
+from study.storage.checkpoint_store import CheckpointStore
 from study.system.errors import InputError
 from study.training.history import History
 
 
 def finished_before(
-    config: StudyConfig, optuna_trials: OptunaTrials
+    config: StudyConfig, optuna_trials: OptunaTrials, checkpoints: CheckpointStore
 ) -> Iterator[tuple[Proposal, History]]:
     """Each finished trial and its history, from the Optuna study, with its curve from the table.
 
@@ -24,8 +23,8 @@ def finished_before(
     Raises:
         InputError: the Optuna study lacks trials that have checkpoints, or is damaged.
     """
-    checkpoints, count = config.location.place / CHECKPOINTS, optuna_trials.proposed_count
-    lost = [number for number in trials_with_folders(checkpoints) if number >= count]
+    count = optuna_trials.proposed_count
+    lost = [number for number in checkpoints.trials() if number >= count]
     if lost:
         raise InputError(
             f"{optuna_trials.where} has been cut short: it lacks trial {min(lost)}, "
@@ -36,18 +35,21 @@ def finished_before(
     for proposal, history in optuna_trials.finished():
         digest = proposal.run_config(config).digest()
         curve = table.get(proposal.number, [])
-        if not curve and (found := find_history(checkpoints, proposal.number, digest)):
+        if not curve and (found := checkpoints.history(proposal.number, digest)):
             curve = found.curve
         yield proposal, replace(history, curve=curve)
 
 
 def what_was_found(
-    config: StudyConfig, optuna_trials: OptunaTrials, finished: Sequence[tuple[Proposal, History]]
+    config: StudyConfig,
+    optuna_trials: OptunaTrials,
+    finished: Sequence[tuple[Proposal, History]],
+    checkpoints: CheckpointStore,
 ) -> list[str]:
     """Three lines: what has finished, what goes on and from where, and what is damaged."""
     statuses = Counter(history.status for _, history in finished)
     kinds = ", ".join(f"{count} {status}" for status, count in statuses.items())
-    to_go_on, checkpoints = [], config.location.place / CHECKPOINTS
+    to_go_on = []
     damaged = [
         f"the curve of trial {proposal.number}"
         for proposal, history in finished
@@ -57,7 +59,7 @@ def what_was_found(
         epoch = 0
         if proposal:
             digest = proposal.run_config(config).digest()
-            found, errors = find_checkpoint(checkpoints, number, digest, True)
+            found, errors = checkpoints.find(number, digest, True)
             epoch = len(found.history.epochs) if found else 0
             damaged += [str(error) for error in errors]
         epochs = config.training.epochs

@@ -8,8 +8,7 @@ import numpy as np
 
 from search_spaces import CONTROLS
 from study.search.proposal import Proposal
-from study.storage.checkpoints import trials_with_folders
-from study.storage.storage_path import Place
+from study.storage.checkpoint_store import CheckpointStore
 from study.tasks.metric import Ranking
 from study.training.history import History
 
@@ -43,8 +42,8 @@ class Planned:
         checkpoints: where an earlier process has left its own.
     """
 
-    def __init__(self, runs: Sequence[Proposal], checkpoints: Place) -> None:
-        begun = trials_with_folders(checkpoints)
+    def __init__(self, runs: Sequence[Proposal], checkpoints: CheckpointStore) -> None:
+        begun = checkpoints.trials()
         self._begun = [run for run in runs if run.number in begun]
         self._fresh = iter([run for run in runs if run.number not in begun])
         self.finished_count = 0

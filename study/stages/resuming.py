@@ -8,7 +8,7 @@ from pathlib import Path
 from study.results.study_record import STUDY_JSON, StudyRecord
 from study.settings.study_config import StudyConfig
 from study.stages.reporting import COMMAND
-from study.storage.storage_path import check_usable, place
+from study.storage.storage_path import StoragePath, check_usable
 from study.system import command_line
 from study.system.errors import InputError
 
@@ -21,7 +21,7 @@ def parse(arguments: Sequence[str]) -> tuple[StudyConfig, StudyRecord | None]:
     folder = config.invocation.resume or config.invocation.replay
     record = None
     if folder:
-        record = StudyRecord.load(place(folder))
+        record = StudyRecord.load(folder)
         stored = record.begun_config(folder)
         if config.invocation.replay:
             stored = stored.but(name="")
@@ -37,11 +37,12 @@ def parse(arguments: Sequence[str]) -> tuple[StudyConfig, StudyRecord | None]:
 
 
 def _holds_study(config: StudyConfig) -> bool:
-    where = config.location.place
-    if isinstance(where, Path):
-        return os.path.lexists(where / STUDY_JSON)  # Path.exists() raises where it may not look
-    check_usable(place(config.location.storage or ""))
-    return (where / STUDY_JSON).exists()
+    location = config.location
+    if not location.storage:
+        # Path.exists() raises where it may not look.
+        return os.path.lexists(location.folder / STUDY_JSON)
+    check_usable(StoragePath.of(location.storage))
+    return (location.open() / STUDY_JSON).exists()
 
 
 def refuse_differences(typed: StudyConfig, stored: StudyConfig) -> None:

@@ -16,6 +16,7 @@ from study.stages.display import Display, Workload
 from study.stages.recovery import finished_before, what_was_found
 from study.stages.reporting import plan_line
 from study.stages.session import StudySession
+from study.storage.checkpoint_store import CheckpointStore
 from study.storage.storage_path import CHECKPOINTS
 from study.tasks.check_data import load_for_search
 from study.tasks.task import SearchData, TrialData
@@ -66,12 +67,13 @@ class Search:
         records = records_of(config.location, record.optuna_study)
         resuming = bool(config.invocation.resume)
         self._trials = OptunaTrials(records, plan, record.metric, config.search.seed, resuming)
-        before = list(finished_before(config, self._trials))
+        self._checkpoints = CheckpointStore(session.where / CHECKPOINTS)
+        before = list(finished_before(config, self._trials, self._checkpoints))
         self.tables = ResultTables(
             config.location.folder, session.space, record.metric, before, session.mirror.push
         )
         if resuming:
-            for line in what_was_found(config, self._trials, before):
+            for line in what_was_found(config, self._trials, before, self._checkpoints):
                 session.console.print(line)
         session.console.print(plan_line(config, session.space, record, done=len(before)))
 
@@ -95,7 +97,7 @@ class Search:
             trials = TrialSet(
                 source=self._trials,
                 total=total,
-                checkpoints=config.location.place / CHECKPOINTS,
+                checkpoints=self._checkpoints,
                 data=TrialData(data),
                 load=load_for_search,
                 observers=[tables, display, *map(stack.enter_context, self._loggers)],

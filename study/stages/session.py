@@ -47,7 +47,8 @@ class StudySession:
     )
 
     def __post_init__(self) -> None:
-        self.mirror = Mirror(self.config.location.folder, self.config.location.place)
+        self.where = self.config.location.open()
+        self.mirror = Mirror(self.config.location.folder, self.where)
 
     @classmethod
     @contextmanager

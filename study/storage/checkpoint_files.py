@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 
-from study.storage.storage_path import Place, RemotePath
+from study.storage.file_version import VERSION
+from study.storage.storage_path import StoragePath
 from study.training.history import History
 
 STATE, HISTORY, MANIFEST = "state.pt", "history.json", "manifest.json"
-VERSION = 2
 
 
 class CheckpointError(Exception):
@@ -42,7 +42,9 @@ def write_checkpoint(
     (folder / MANIFEST).write_text(json.dumps(manifest))
 
 
-def read_history(folder: Place, digest: str | None = None, only: str | None = None) -> History:
+def read_history(
+    folder: StoragePath, digest: str | None = None, only: str | None = None
+) -> History:
     """The history in a checkpoint that is proved whole, and to be of the run with this config.
 
     ``only`` one of its files may be all that has to be whole. In a storage, of the state no more is
@@ -54,24 +56,27 @@ def read_history(folder: Place, digest: str | None = None, only: str | None = No
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
-        files = manifest["files"] if manifest["version"] == VERSION else _files_of_1(manifest)
-        if digest and manifest.get("config", digest) != digest:
+        if manifest["version"] != VERSION:
+            raise CheckpointError(
+                f"{folder} has version {manifest['version']}; this project reads {VERSION}"
+            )
+        if digest and manifest["config"] != digest:
             raise CheckpointError(f"{folder} belongs to a run with another config")
         history = (folder / HISTORY).read_bytes()
-        for name, expected in files.items():
+        for name, expected in manifest["files"].items():
             content = history if name == HISTORY else None
             if only in (None, name) and not _is_whole(folder / name, content, expected):
                 raise CheckpointError(f"{folder / name} is damaged")
         return History.from_json(json.loads(history))
     except OSError as error:
-        if isinstance(folder, RemotePath) and not isinstance(error, FileNotFoundError):
+        if folder.is_remote and not isinstance(error, FileNotFoundError):
             raise
         raise CheckpointError(f"{folder} is no checkpoint: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder} is no checkpoint: {error}") from error
 
 
-def read_checkpoint(folder: Place) -> tuple[dict[str, Any], History]:
+def read_checkpoint(folder: StoragePath) -> tuple[dict[str, Any], History]:
     """State and history of a run that can go on. Nothing but tensors and plain values is unpickled.
 
     Raises:
@@ -79,25 +84,17 @@ def read_checkpoint(folder: Place) -> tuple[dict[str, Any], History]:
     """
     history = read_history(folder)
     try:
-        file = folder / STATE
-        source = file if isinstance(file, Path) else io.BytesIO(file.read_bytes())
+        source = io.BytesIO((folder / STATE).read_bytes())
         state: dict[str, Any] = torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises what its parts happen to raise
         raise CheckpointError(f"{folder / STATE}: {error}") from error
     return state, history
 
 
-def _files_of_1(manifest: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """Files as the first version recorded them."""
-    if manifest["version"] != 1:
-        raise CheckpointError(f"version {manifest['version']}; this project reads {VERSION}")
-    return {name: {"sha256": digest} for name, digest in manifest["sha256"].items()}
-
-
-def _is_whole(path: Place, content: bytes | None, expected: Mapping[str, Any]) -> bool:
-    if isinstance(path, RemotePath) and path.name == STATE and "size" in expected:
+def _is_whole(path: StoragePath, content: bytes | None, expected: Mapping[str, Any]) -> bool:
+    if path.is_remote and path.name == STATE:
         return bool(path.size() == expected["size"])
-    return expected.items() <= _fingerprint(content or path.read_bytes()).items()
+    return expected == _fingerprint(content or path.read_bytes())
 
 
 def _fingerprint(content: bytes) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
-from study.storage.storage_path import Place, RemotePath, place, unusable
+from study.storage.storage_path import StoragePath, unusable
 from study.system.errors import InputError, StudyError
 
 FIRST = "trials.parquet"
@@ -36,14 +36,14 @@ def local_copy(location: str | Path) -> Iterator[Path]:
     Raises:
         InputError: it cannot be read.
     """
-    source = place(location)
-    if isinstance(source, Path):
-        yield source
+    source = StoragePath.of(location)
+    if not source.is_remote:
+        yield Path(location)
         return
     with TemporaryDirectory(prefix="lr-schedule-study-") as parent:
         folder = Path(parent) / source.name
         pull(source, folder, NOT_READ)
-        with reported_as(folder, source.url):
+        with reported_as(folder, source.where):
             yield folder
 
 
@@ -56,7 +56,7 @@ def reported_as(folder: Path, where: str) -> Iterator[None]:
         raise type(error)(str(error).replace(str(folder), where)) from error
 
 
-def pull(source: RemotePath, folder: Path, without: Sequence[str] = ()) -> list[Path]:
+def pull(source: StoragePath, folder: Path, without: Sequence[str] = ()) -> list[Path]:
     """Copy all files but the workers', and those in such folders, into a folder, which is made.
 
     The trials first, as all readers do, since they are written last. Returns the copies.
@@ -65,7 +65,7 @@ def pull(source: RemotePath, folder: Path, without: Sequence[str] = ()) -> list[
         InputError: they cannot be read.
     """
 
-    def fetch(file: RemotePath) -> Path:
+    def fetch(file: StoragePath) -> Path:
         target = folder / file.path.removeprefix(f"{source.path}/")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(file.read_bytes())
@@ -80,10 +80,10 @@ def pull(source: RemotePath, folder: Path, without: Sequence[str] = ()) -> list[
             for copy in _each(fetch, [one for one in files if (one.name == FIRST) == first])
         ]
     except OSError as error:
-        raise unusable(source.url, error) from error
+        raise unusable(source.where, error) from error
 
 
-def push(folder: Path, target: RemotePath) -> None:
+def push(folder: Path, target: StoragePath) -> None:
     """Copy a folder and what is in it into a storage.
 
     Raises:
@@ -101,8 +101,8 @@ class Mirror:
         where: where the study lives; the folder itself, or a storage.
     """
 
-    def __init__(self, folder: Path, where: Place) -> None:
-        self._folder, self._where = folder, where
+    def __init__(self, folder: Path, where: StoragePath) -> None:
+        self._folder, self.where = folder, where
         self._pushed: dict[Path, tuple[int, int]] = {}
         self._owner = f"{secrets.token_hex(8)} {os.getpid()} {platform.node()}".encode()
 
@@ -115,14 +115,14 @@ class Mirror:
         Raises:
             InputError: the storage cannot be used.
         """
-        if not isinstance(self._where, RemotePath):
+        if not self.where.is_remote:
             return
         try:
             if to_write:
-                (self._where / OWNER).write_bytes(self._owner)
+                (self.where / OWNER).write_bytes(self._owner)
         except OSError as error:
-            raise unusable(str(self._where), error) from error
-        pulled = set(pull(self._where, self._folder, ("report",)))
+            raise unusable(self.where.where, error) from error
+        pulled = set(pull(self.where, self._folder, ("report",)))
         self._pushed = {path: mark for path, mark in self._marks() if path in pulled}
 
     def check(self) -> None:
@@ -132,13 +132,13 @@ class Mirror:
             OSError: the storage cannot be read.
             StudyError: one has.
         """
-        if not isinstance(self._where, RemotePath):
+        if not self.where.is_remote:
             return
-        owner = (self._where / OWNER).read_bytes()
+        owner = (self.where / OWNER).read_bytes()
         if owner != self._owner:
             _, process, node = owner.decode(errors="replace").split(" ", 2)
             raise StudyError(
-                f"{self._where} has been taken over by process {process} on {node}, which goes on "
+                f"{self.where} has been taken over by process {process} on {node}, which goes on "
                 "with it; this one has stopped"
             )
 
@@ -153,14 +153,14 @@ class Mirror:
         Raises:
             OSError: it cannot be written.
         """
-        if not isinstance(self._where, RemotePath):
+        if not self.where.is_remote:
             return
         changed = {path: mark for path, mark in self._marks() if self._pushed.get(path) != mark}
         # In the order of names, so that the trials are last: readers begin with them.
         for path, mark in sorted(changed.items()):
             with contextlib.suppress(FileNotFoundError):  # a logger's own, gone already
                 content = path.read_bytes()
-                _under(self._where, self._folder, path).write_bytes(content)
+                _under(self.where, self._folder, path).write_bytes(content)
                 self._pushed[path] = mark
 
     def _marks(self) -> Iterator[tuple[Path, tuple[int, int]]]:
@@ -171,7 +171,7 @@ class Mirror:
                     yield path, (stat.st_mtime_ns, stat.st_size)
 
 
-def _under(target: RemotePath, folder: Path, file: Path) -> RemotePath:
+def _under(target: StoragePath, folder: Path, file: Path) -> StoragePath:
     return target / file.relative_to(folder).as_posix()
 
 

@@ -1,16 +1,25 @@
-"""The place that a study lives in: a folder, or a storage that every node reaches, by a URL."""
+"""Paths of a study, in a folder or in a storage that every node reaches, by a URL."""
 
 import contextlib
+import os
 import re
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Self
 from urllib.parse import parse_qsl, urlsplit
 
 import fsspec
 import pyarrow as pa
-from pyarrow.fs import FileSelector, FileSystem, FileType, FSSpecHandler, PyFileSystem
+from pyarrow.fs import (
+    FileSelector,
+    FileSystem,
+    FileType,
+    FSSpecHandler,
+    LocalFileSystem,
+    PyFileSystem,
+)
 
 from study.storage.urls import OPTIONS, below, is_url
 from study.system.errors import InputError, summary
@@ -20,25 +29,44 @@ CHECKPOINTS, FINALISTS = "checkpoints", "finalists"
 
 
 @dataclass(frozen=True)
-class RemotePath:
-    """The part of :class:`pathlib.Path` that a study needs, for files in a storage.
+class StoragePath:
+    """The part of :class:`pathlib.Path` that a study needs, for files on a disk or in a storage.
 
-    A file there is whole or is not there. Errors are :class:`OSError`, as on a disk.
+    Errors are :class:`OSError`. In a storage a file is whole or is not there.
     """
 
-    url: str
+    where: str
+    """The path, as it was typed, or the URL."""
     filesystem: FileSystem
     path: str
+    """The same as the file system and Ray name it."""
+
+    @classmethod
+    def of(cls, location: str | Path) -> Self:
+        """The folder or file of a path or a URL, of a kind that pyarrow knows, or fsspec.
+
+        Raises:
+            InputError: no such storage, or it cannot be reached.
+        """
+        if is_url(location):
+            return cls(str(location), *_opened(str(location)))
+        return cls(str(location), LocalFileSystem(), os.path.abspath(location))  # noqa: PTH100
+
+    @property
+    def is_remote(self) -> bool:
+        """True in a storage, which is slow, and which several processes may write to."""
+        return is_url(self.where)
 
     def __str__(self) -> str:
-        return self.url
+        return self.where
 
-    def __truediv__(self, name: str) -> "RemotePath":
-        return replace(self, url=below(self.url, name), path=f"{self.path}/{name}")
+    def __truediv__(self, name: str) -> Self:
+        return replace(self, where=below(self.where, name), path=f"{self.path}/{name}")
 
-    def at(self, path: str) -> "RemotePath":
+    def at(self, path: str) -> Self:
         """The file or folder that the storage itself calls so."""
-        return replace(self, url=f"{urlsplit(self.url).scheme}://{path}", path=path)
+        scheme = f"{urlsplit(self.where).scheme}://" if self.is_remote else ""
+        return replace(self, where=f"{scheme}{path}", path=path)
 
     @property
     def name(self) -> str:
@@ -72,12 +100,12 @@ class RemotePath:
         with stream:
             stream.write(content)
 
-    def iterdir(self) -> Iterator["RemotePath"]:
+    def iterdir(self) -> Iterator[Self]:
         """Entries directly below; none, where there is nothing."""
         for info in self._infos():
             yield self / info.base_name
 
-    def files(self, without: Sequence[str] = ()) -> Iterator["RemotePath"]:
+    def files(self, without: Sequence[str] = ()) -> Iterator[Self]:
         """All files of a study or a sweep but those that the workers keep, and in such folders."""
         for info in self._infos():
             here = self / info.base_name
@@ -100,19 +128,8 @@ class RemotePath:
         return sorted(found, key=lambda info: str(info.base_name))
 
 
-Place = Path | RemotePath
-"""A file or folder, wherever it is."""
-
-
-def place(location: str | Path) -> Place:
-    """The folder or file of a path or a URL, of a kind that pyarrow knows, or fsspec.
-
-    Raises:
-        InputError: no such storage, or it cannot be reached.
-    """
-    if not is_url(location):
-        return Path(location)
-    url = str(location)
+def _opened(url: str) -> tuple[FileSystem, str]:
+    """A client of the storage, and the path in it."""
     try:
         parts = urlsplit(url)
         others = [name for name, _ in parse_qsl(parts.query) if name not in OPTIONS]
@@ -125,22 +142,12 @@ def place(location: str | Path) -> Place:
             "storage's own tools look for them"
         )
     try:
-        return RemotePath(url, *_filesystem(url))
+        return _filesystem(url)
     except Exception as error:  # whatever a storage's own package raises
         raise unusable(url, error) from error
 
 
-def native(where: Place) -> str:
-    """The path of a place as Ray and the storage itself name it."""
-    return where.path if isinstance(where, RemotePath) else str(where)
-
-
-def absolute(where: Place) -> Place:
-    """The same, for a worker, which runs in another folder."""
-    return where.absolute() if isinstance(where, Path) else where
-
-
-def check_usable(where: Place) -> None:
+def check_usable(where: StoragePath) -> None:
     """Write a file, read it, and delete it.
 
     Raises:
@@ -153,7 +160,7 @@ def check_usable(where: Place) -> None:
             raise OSError("what was written there is not what can be read")
         probe.unlink()
     except Exception as error:  # whatever a storage's own package raises
-        raise unusable(str(where), error) from error
+        raise unusable(where.where, error) from error
 
 
 def _filesystem(url: str) -> tuple[FileSystem, str]:

@@ -30,6 +30,7 @@ from study.tasks.builtin import digits
 from study.tasks.metric import ACCURACY, RMSE
 from study.training.history import EpochRecord, History, RunConfig, Status
 from study.training.training_run import TrainingRun
+from tests.records import store
 from tests.study.test_study import Study, command, study
 
 __all__ = ["study"]
@@ -74,7 +75,7 @@ def test_a_control_that_was_not_searched_is_no_finalist() -> None:
 def test_replicates_are_paired_and_their_seeds_are_fresh(tmp_path: Path) -> None:
     finalists = choose(FINISHED, ACCURACY, 3)
     planned, places = replicates_of(finalists, 5, 7)
-    source = Planned(planned, tmp_path)
+    source = Planned(planned, store(tmp_path))
     runs = [source.propose() for _ in range(15)]
     assert [one.number for one in runs] == list(range(15))
     assert [one.family for one in runs] == ["cosine", "step", "constant"] * 5

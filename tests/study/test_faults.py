@@ -25,7 +25,7 @@ from study import run
 from study.search.proposal import Proposal
 from study.stages.display import Display
 from study.storage.checkpoint_files import read_checkpoint
-from study.storage.storage_path import CHECKPOINTS
+from study.storage.storage_path import CHECKPOINTS, StoragePath
 from study.system.errors import InputError, StudyError
 from study.system.interrupt import Interrupt
 from study.tasks.builtin import digits as digits_task
@@ -85,7 +85,8 @@ def last_checkpoint(folder: Path, number: int) -> Path:
 
 
 def final_weights(folder: Path, number: int) -> dict[str, torch.Tensor]:
-    weights: dict[str, torch.Tensor] = read_checkpoint(last_checkpoint(folder, number))[0]["model"]
+    last = StoragePath.of(last_checkpoint(folder, number))
+    weights: dict[str, torch.Tensor] = read_checkpoint(last)[0]["model"]
     return weights
 
 

@@ -26,7 +26,6 @@ from study.search.proposal import Proposal
 from study.stages.display import Display
 from study.stages.session import LOCK
 from study.storage.checkpoint_files import read_checkpoint
-from study.storage.checkpoints import find_checkpoint
 from study.storage.storage_path import CHECKPOINTS
 from study.system.errors import ChangedTaskError, InputError, StudyError
 from study.system.hardware import usable_cpus
@@ -35,6 +34,7 @@ from study.tasks.builtin.downloads import TRAIN_FILES
 from study.tasks.builtin.mnist import make_task
 from study.training.history import RunConfig
 from study.training.training_run import TrainingRun
+from tests.records import store
 from tests.tasks import SMALL, one_at_a_time
 
 TIMINGS = ["train_seconds", "wall_seconds"]
@@ -374,7 +374,7 @@ def test_trials_end_bit_for_bit_as_if_never_interrupted(
         whole = TrainingRun(make_task(), mnist, config)
         while not whole.history.ended:
             whole.run_epoch()
-        found, _ = find_checkpoint(interrupted / CHECKPOINTS, row["trial"], config.digest())
+        found, _ = store(interrupted / CHECKPOINTS).find(row["trial"], config.digest())
         assert found is not None
         state, history = read_checkpoint(found.folder)
         for name, tensor in whole.model.state_dict().items():

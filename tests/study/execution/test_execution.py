@@ -22,11 +22,13 @@ from study.search.proposal import Proposal
 from study.settings.study_config import StudyConfig
 from study.stages.replicates import Planned
 from study.storage.checkpoint_files import write_checkpoint
-from study.storage.checkpoints import trial_folder
+from study.storage.checkpoint_store import trial_folder
 from study.storage.mirror import Mirror
+from study.storage.storage_path import StoragePath
 from study.system.errors import CutShortError
 from study.system.interrupt import Interrupt
 from study.training.history import EpochRecord, History, Status
+from tests.records import store
 from tests.study.execution.test_trial_schedulers import Seen
 
 RECORD = EpochRecord(1, 10, 0.1, 1.0, 1.0, 0.5, 1.0)
@@ -37,10 +39,10 @@ SIZES = "RuntimeError: size {0} of <X object at 0x7f{0}a> of pid={0}"
 
 def begun(folder: Path, total: int = len(RUNS)) -> tuple[ActiveTrials, Seen]:
     """A job of six runs, of which an earlier process may have left some in the folder."""
-    seen, mirror = Seen(), Mirror(folder, folder)
+    seen, mirror = Seen(), Mirror(folder, StoragePath.of(folder))
     nothing: Any = None
-    source = Planned(RUNS[:total], folder)
-    trial_set = TrialSet(source, total, folder, nothing, lambda *_: nothing, (seen,), mirror)
+    source = Planned(RUNS[:total], store(folder))
+    trial_set = TrialSet(source, total, store(folder), nothing, lambda *_: nothing, (seen,), mirror)
     active = ActiveTrials(CONFIG, trial_set, Interrupt())
     active.resume_unfinished()
     return active, seen

@@ -8,6 +8,7 @@ import pytest
 
 from study.execution.trainable import ScheduleTrial, WorkerSetup
 from study.storage.checkpoint_files import read_history
+from study.storage.storage_path import StoragePath
 from study.task import SearchData
 from study.tasks.task import TrialData
 from study.tasks.task_source import TaskSource
@@ -30,7 +31,7 @@ def started(checkpoint: Path | None, trace: Any = None) -> ScheduleTrial:
         data_dir=Path(),
         threads=1,
         device="cpu",
-        storage=None,
+        checkpoints=StoragePath.of("nowhere"),
     )
     trial.setup(config, worker=worker)
     return trial
@@ -80,5 +81,5 @@ def test_a_worker_that_would_train_on_something_else_trains_nothing(tmp_path: Pa
     result = trial.step()
     assert "began with: the first training inputs: other values" in result["refused"]
     assert (result["epoch"], result["samples"], result["done"]) == (0, 0, True)
-    history = read_history(saved(trial, tmp_path / "1"))
+    history = read_history(StoragePath.of(saved(trial, tmp_path / "1")))
     assert (history.status, history.epochs) == ("running", [])

@@ -18,12 +18,13 @@ from study.search.proposal import Proposal
 from study.search.trial_plan import Plan
 from study.settings.study_config import StudyConfig
 from study.storage.checkpoint_files import write_checkpoint
-from study.storage.checkpoints import trial_folder
+from study.storage.checkpoint_store import trial_folder
 from study.storage.mirror import Mirror
 from study.system.interrupt import Interrupt
 from study.tasks.check_data import load_for_search
 from study.tasks.metric import ACCURACY, RMSE, Ranking
 from study.training.history import EpochRecord, History
+from tests.records import store
 from tests.study.test_study import Study, journal, study
 
 __all__ = ["study"]
@@ -132,11 +133,11 @@ def resumed(config: StudyConfig, optuna_trials: OptunaTrials) -> tuple[ActiveTri
     trial_set = TrialSet(
         optuna_trials,
         9,
-        config.location.folder / "c",
+        store(config.location.folder / "c"),
         no_data,
         load_for_search,
         (seen,),
-        Mirror(config.location.folder, config.location.folder),
+        Mirror(config.location.folder, config.location.open()),
         EarlyStopping(optuna_trials, EPOCHS, 0),
     )
     active = ActiveTrials(config, trial_set, Interrupt())

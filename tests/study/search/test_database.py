@@ -32,9 +32,11 @@ from study.search.optuna_trials import OptunaTrials, recorded_proposals
 from study.search.trial_plan import Plan
 from study.settings.study_config import StudyConfig
 from study.stages.recovery import finished_before
+from study.storage.storage_path import CHECKPOINTS
 from study.system.errors import InputError
 from study.tasks.metric import ACCURACY
 from tests.conftest import run_command
+from tests.records import store
 from tests.study.search import test_optuna_trials
 from tests.study.search.test_optuna_trials import (
     ended,
@@ -335,9 +337,10 @@ def test_a_database_that_lacks_trials_is_refused(url: str, config: StudyConfig) 
     (config.location.folder / JOURNAL).unlink()
     optuna_trials = ledger_in(url, config.location.folder, resuming=False)
     optuna_trials.propose()
+    checkpoints = store(config.location.folder / CHECKPOINTS)
     message = "study 's' in 'postgresql://.*' has been cut short: it lacks trial 3, which has"
     with pytest.raises(InputError, match=message):
-        list(finished_before(config, optuna_trials))
+        list(finished_before(config, optuna_trials, checkpoints))
 
 
 def test_a_journal_in_the_folder_is_not_passed_over(url: str, config: StudyConfig) -> None:

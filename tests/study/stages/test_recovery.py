@@ -16,16 +16,17 @@ from study.results.study_record import STUDY_JSON, StudyRecord
 from study.results.writer import ResultTables
 from study.search.journal_file import JOURNAL
 from study.search.optuna_trials import OptunaTrials, recorded_proposals
+from study.search.proposal import Proposal
 from study.search.trial_plan import Plan
 from study.settings.study_config import StudyConfig
 from study.stages.recovery import finished_before, what_was_found
 from study.storage.checkpoint_files import MANIFEST, write_checkpoint
-from study.storage.checkpoints import trial_folder
+from study.storage.checkpoint_store import trial_folder
 from study.storage.storage_path import CHECKPOINTS
 from study.system.errors import InputError
 from study.tasks.metric import ACCURACY
 from study.training.history import EpochRecord, History
-from tests.records import a_space
+from tests.records import a_space, store
 
 SPACE = SearchSpace(select("classic"), (0.01, 0.1))
 CONFIG = StudyConfig.of(name="s", num_trials=8, epochs=3)
@@ -61,9 +62,19 @@ def config(tmp_path: Path) -> StudyConfig:
     return config
 
 
+def finished(config: StudyConfig, trials: OptunaTrials) -> list[tuple[Proposal, History]]:
+    return list(finished_before(config, trials, store(config.location.folder / CHECKPOINTS)))
+
+
+def lines_of(
+    config: StudyConfig, trials: OptunaTrials, before: list[tuple[Proposal, History]]
+) -> list[str]:
+    return what_was_found(config, trials, before, store(config.location.folder / CHECKPOINTS))
+
+
 def test_a_resume_says_what_it_found(config: StudyConfig) -> None:
     optuna_trials = opened(config.location.folder)
-    lines = what_was_found(config, optuna_trials, list(finished_before(config, optuna_trials)))
+    lines = lines_of(config, optuna_trials, finished(config, optuna_trials))
     assert lines[:2] == [
         "finished: 3 of 8 trials (2 completed, 1 diverged)",
         "to go on: trial 3 after epoch 2 of 3, trial 4 from its beginning, "
@@ -77,7 +88,7 @@ def test_looking_changes_nothing(config: StudyConfig) -> None:
     journal = config.location.folder / JOURNAL
     before = journal.read_bytes()
     optuna_trials = opened(config.location.folder)
-    what_was_found(config, optuna_trials, list(finished_before(config, optuna_trials)))
+    lines_of(config, optuna_trials, finished(config, optuna_trials))
     assert recorded_proposals(config.location.folder, SPACE)
     assert journal.read_bytes() == before
 
@@ -120,7 +131,7 @@ def test_a_spoiled_journal_is_refused_by_name(
     spoiled = spoil(journal.read_bytes())
     journal.write_bytes(spoiled)
     with pytest.raises(InputError, match=message) as caught:
-        list(finished_before(config, opened(config.location.folder)))
+        finished(config, opened(config.location.folder))
     assert JOURNAL in str(caught.value)
     assert journal.read_bytes() == spoiled, "what is left of it is left alone"
 
@@ -199,7 +210,7 @@ def test_curves_outlive_checkpoints_in_their_table(config: StudyConfig) -> None:
     optuna_trials = opened(config.location.folder)
     assert (
         "the curve of trial 0"
-        in what_was_found(config, optuna_trials, list(finished_before(config, optuna_trials)))[2]
+        in lines_of(config, optuna_trials, finished(config, optuna_trials))[2]
     )
     curved = replace(COMPLETED, curve=[(0, 0.1, 0.9), (29, 0.05, 0.9)])
     (config.location.folder / STUDY_JSON).write_text(json.dumps({"version": 2}))
@@ -207,9 +218,9 @@ def test_curves_outlive_checkpoints_in_their_table(config: StudyConfig) -> None:
     for proposal, _ in optuna_trials.finished():
         tables.on_trial_end(proposal, curved)
     tables.write()
-    found = list(finished_before(config, optuna_trials))
+    found = finished(config, optuna_trials)
     assert [history.curve for _, history in found] == [curved.curve] * 3
-    assert "the curve of" not in what_was_found(config, optuna_trials, found)[2]
+    assert "the curve of" not in lines_of(config, optuna_trials, found)[2]
 
 
 def test_a_trial_that_another_tool_ended_is_refused(config: StudyConfig) -> None:
@@ -241,7 +252,7 @@ def test_the_manifest_is_what_makes_a_checkpoint(config: StudyConfig) -> None:
     shutil.copytree(folder, half)
     (half / MANIFEST).unlink()
     optuna_trials = opened(config.location.folder)
-    lines = what_was_found(config, optuna_trials, [])
+    lines = lines_of(config, optuna_trials, [])
     assert "trial 3 after epoch 2 of 3" in lines[1]
 
 

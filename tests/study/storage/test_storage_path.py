@@ -16,14 +16,9 @@ import pytest
 import analysis
 from study.settings.study_config import StudyConfig
 from study.storage.checkpoint_files import CheckpointError, read_checkpoint, write_checkpoint
-from study.storage.checkpoints import (
-    discard_superseded,
-    find_checkpoint,
-    find_history,
-    trials_with_folders,
-)
+from study.storage.checkpoint_store import CheckpointStore
 from study.storage.mirror import NOT_READ, Mirror, local_copy, pull, push
-from study.storage.storage_path import Place, RemotePath, check_usable, place
+from study.storage.storage_path import StoragePath, check_usable
 from study.storage.urls import above, below
 from study.system.errors import InputError, StudyError
 from study.task import SearchData
@@ -52,16 +47,16 @@ def url(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture(params=["s3", "fsspec", "pyarrow"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> RemotePath:
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> StoragePath:
     """One of pyarrow's own, one that only fsspec knows, and one that knows folders."""
     named = {"fsspec": f"memory://m/{uuid.uuid4().hex}", "pyarrow": f"file://{tmp_path}/files"}
     location = named.get(request.param) or request.getfixturevalue("url")
-    there = place(location)
-    assert isinstance(there, RemotePath)
+    there = StoragePath.of(location)
+    assert there.is_remote
     return there
 
 
-def test_a_file_is_what_was_written(storage: RemotePath) -> None:
+def test_a_file_is_what_was_written(storage: StoragePath) -> None:
     file = storage / "a" / "b.txt"
     assert not file.exists()
     assert file.size() == 0
@@ -77,7 +72,7 @@ def test_a_file_is_what_was_written(storage: RemotePath) -> None:
     assert not file.exists()
 
 
-def test_folders_have_names_and_end(storage: RemotePath) -> None:
+def test_folders_have_names_and_end(storage: StoragePath) -> None:
     assert list((storage / "nowhere").iterdir()) == []
     for name in ("c/2", "c/10", "a", "checkpoints/attempt-001/x", "epochs-1/finalists/x"):
         (storage / name).write_bytes(b"x")
@@ -91,7 +86,7 @@ def test_folders_have_names_and_end(storage: RemotePath) -> None:
     assert [one.name for one in (storage / "c").iterdir()] == []
 
 
-def test_what_is_pushed_is_what_is_pulled(storage: RemotePath, tmp_path: Path) -> None:
+def test_what_is_pushed_is_what_is_pulled(storage: StoragePath, tmp_path: Path) -> None:
     (tmp_path / "s" / "report" / "figures").mkdir(parents=True)
     files = {"study.json": b"{}", "report/index.html": b"<p>", "report/figures/a.png": bytes(10**6)}
     for name, content in files.items():
@@ -105,15 +100,15 @@ def test_what_is_pushed_is_what_is_pulled(storage: RemotePath, tmp_path: Path) -
 
 
 def test_a_mirror_copies_what_has_changed_trials_last(
-    storage: RemotePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    storage: StoragePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order = []
 
-    def write_bytes(self: RemotePath, content: bytes, original=RemotePath.write_bytes) -> None:  # type: ignore[no-untyped-def]
+    def write_bytes(self: StoragePath, content: bytes, original=StoragePath.write_bytes) -> None:  # type: ignore[no-untyped-def]
         order.append(self.name)
         original(self, content)
 
-    monkeypatch.setattr(RemotePath, "write_bytes", write_bytes)
+    monkeypatch.setattr(StoragePath, "write_bytes", write_bytes)
     folder = tmp_path / "s"
     folder.mkdir()
     for name in ("trials.parquet", "schedules.parquet", "study.json", ".lock"):
@@ -134,25 +129,25 @@ def test_a_mirror_copies_what_has_changed_trials_last(
 
 
 def test_the_trials_are_read_first(
-    storage: RemotePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    storage: StoragePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are written last: of each that is seen, all rows are there."""
     for name in ("epochs.parquet", "schedules.parquet", "trials.parquet", "report/a", "logs/b"):
         (storage / name).write_bytes(b"x")
     order = []
 
-    def read_bytes(self: RemotePath, original: Any = RemotePath.read_bytes) -> bytes:
+    def read_bytes(self: StoragePath, original: Any = StoragePath.read_bytes) -> bytes:
         order.append(self.name)
         return bytes(original(self))
 
-    monkeypatch.setattr(RemotePath, "read_bytes", read_bytes)
+    monkeypatch.setattr(StoragePath, "read_bytes", read_bytes)
     pull(storage, tmp_path / "t", NOT_READ)
     assert sorted(one.name for one in (tmp_path / "t").iterdir()) == sorted(order)
     assert order[0] == "trials.parquet"
     assert sorted(order[1:]) == ["epochs.parquet", "schedules.parquet"]
 
 
-def test_of_two_who_write_the_first_stops(storage: RemotePath, tmp_path: Path) -> None:
+def test_of_two_who_write_the_first_stops(storage: StoragePath, tmp_path: Path) -> None:
     """What the second has taken over is never written over."""
     folders = [tmp_path / name for name in "ab"]
     mirrors = [Mirror(folder, storage) for folder in folders]
@@ -177,7 +172,7 @@ def test_of_two_who_write_the_first_stops(storage: RemotePath, tmp_path: Path) -
 
 
 def test_a_folder_is_its_own_mirror(tmp_path: Path) -> None:
-    mirror = Mirror(tmp_path, tmp_path)
+    mirror = Mirror(tmp_path, StoragePath.of(tmp_path))
     mirror.pull(to_write=True)
     (tmp_path / "a").write_bytes(b"1")
     mirror.push()
@@ -194,20 +189,20 @@ def test_above_undoes_below(location: str) -> None:
 
 def test_the_options_of_a_url_lead_to_the_server(s3: dict[str, str], url: str) -> None:
     host = s3["AWS_ENDPOINT_URL"].removeprefix("http://")
-    there = place(f"{url}?endpoint_override={host}&scheme=http&region=us-east-1")
+    there = StoragePath.of(f"{url}?endpoint_override={host}&scheme=http&region=us-east-1")
     (there / "x").write_bytes(b"1")
-    assert (place(url) / "x").read_bytes() == b"1"
+    assert (StoragePath.of(url) / "x").read_bytes() == b"1"
 
 
 def test_a_path_is_an_out(tmp_path: Path) -> None:
     config = StudyConfig.of(name="s", storage=str(tmp_path))
-    assert (config.location.folder, config.location.place) == (tmp_path / "s", tmp_path / "s")
+    assert (config.location.folder, config.location.where) == (tmp_path / "s", f"{tmp_path}/s")
     assert config.location.storage is None
 
 
 def test_no_secret_is_pickled(url: str) -> None:
     """Ray pickles the storage for its workers; they find the keys where they are."""
-    there = place(url)
+    there = StoragePath.of(url)
     assert KEYS["AWS_SECRET_ACCESS_KEY"].encode() not in pickle.dumps(there)
 
 
@@ -218,17 +213,17 @@ def run(small_mnist: SearchData) -> TrainingRun:
     return run
 
 
-def write(where: Place, run: TrainingRun, folder: Path) -> Place:
+def write(where: StoragePath, run: TrainingRun, folder: Path) -> StoragePath:
     """A checkpoint, as Ray makes one: on a disk, then copied."""
     folder.mkdir(parents=True)
     write_checkpoint(folder, run.state(), run.history, CONFIG.digest())
-    assert isinstance(where, RemotePath)
+    assert where.is_remote
     push(folder, where)
     return where
 
 
 def test_checkpoints_in_a_storage_are_found_and_read(
-    run: TrainingRun, storage: RemotePath, tmp_path: Path
+    run: TrainingRun, storage: StoragePath, tmp_path: Path
 ) -> None:
     names = [
         "attempt-001/trial-00007/checkpoint_000000",
@@ -237,50 +232,50 @@ def test_checkpoints_in_a_storage_are_found_and_read(
     first = write(storage / names[0], run, tmp_path / "1")
     run.run_epoch()
     second = write(storage / names[1], run, tmp_path / "2")
-    found, wrong = find_checkpoint(storage, 7, CONFIG.digest(), to_go_on=True)
+    found, wrong = CheckpointStore(storage).find(7, CONFIG.digest(), to_go_on=True)
     assert found
     assert (str(found.folder), found.history, wrong) == (str(second), run.history, [])
     state, history = read_checkpoint(found.folder)
     assert history == run.history
     assert state.keys() == run.state().keys()
-    assert trials_with_folders(storage) == {7}
-    assert find_checkpoint(storage, 8, CONFIG.digest()) == (None, [])
+    assert CheckpointStore(storage).trials() == {7}
+    assert CheckpointStore(storage).find(8, CONFIG.digest()) == (None, [])
     run.run_epoch()
     later = write(storage / f"{names[1][:-1]}1", run, tmp_path / "3")
     for part in ("manifest.json", "state.pt", "history.json"):
         content = (later / part).read_bytes()
         (later / part).write_bytes(content[: len(content) // 2])
-        found, wrong = find_checkpoint(storage, 7, CONFIG.digest())
+        found, wrong = CheckpointStore(storage).find(7, CONFIG.digest())
         assert found, part
         assert (str(found.folder), len(wrong)) == (str(second), 1), part
         (later / part).write_bytes(content)
-    history_again = find_history(storage, 7, CONFIG.digest())
+    history_again = CheckpointStore(storage).history(7, CONFIG.digest())
     assert history_again == run.history
     (later / "manifest.json").unlink()  # it is on its way
-    discard_superseded(storage, 7, CONFIG.digest(), reported=second)
+    CheckpointStore(storage).discard_superseded(7, CONFIG.digest(), reported=second)
     assert not first.exists()
     assert second.exists()
     assert (later / "state.pt").exists()
-    discard_superseded(storage, 7, CONFIG.digest())
+    CheckpointStore(storage).discard_superseded(7, CONFIG.digest())
     assert second.exists()
     assert not (later / "state.pt").exists()
 
 
 def test_a_storage_that_fails_says_nothing_of_a_checkpoint(
-    run: TrainingRun, storage: RemotePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: TrainingRun, storage: StoragePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(storage / "attempt-001/trial-00007/checkpoint_000000", run, tmp_path / "1")
 
-    def fail(self: RemotePath) -> bytes:
+    def fail(self: StoragePath) -> bytes:
         raise OSError("AWS Error SLOW_DOWN")
 
-    monkeypatch.setattr(RemotePath, "read_bytes", fail)
+    monkeypatch.setattr(StoragePath, "read_bytes", fail)
     with pytest.raises(OSError, match="SLOW_DOWN"):
-        find_checkpoint(storage, 7, CONFIG.digest())
+        CheckpointStore(storage).find(7, CONFIG.digest())
 
 
 def test_a_damaged_state_in_a_storage_is_not_gone_on_from(
-    run: TrainingRun, storage: RemotePath, tmp_path: Path
+    run: TrainingRun, storage: StoragePath, tmp_path: Path
 ) -> None:
     """As large as it should be, so that only reading it tells."""
     folder = write(storage / "attempt-001/trial-00007/checkpoint_000000", run, tmp_path / "1")
@@ -288,7 +283,7 @@ def test_a_damaged_state_in_a_storage_is_not_gone_on_from(
     (folder / "state.pt").write_bytes(content[:-100] + bytes(100))
     with pytest.raises(CheckpointError, match=r"state\.pt"):
         read_checkpoint(folder)
-    assert find_checkpoint(storage, 7, CONFIG.digest(), to_go_on=True)[0] is None
+    assert CheckpointStore(storage).find(7, CONFIG.digest(), to_go_on=True)[0] is None
 
 
 def refusal(*arguments: object) -> str:
@@ -386,7 +381,7 @@ def test_a_study_in_a_storage_survives_a_kill_and_is_read_from_there(
     pd.testing.assert_frame_equal(
         ours.finalists.drop(columns=seconds[1:]), theirs.finalists.drop(columns=seconds[1:])
     )
-    there = place(f"{url}/s")
+    there = StoragePath.of(f"{url}/s")
     assert {one.name for one in there.iterdir()} >= {
         "checkpoints",
         "finalists",

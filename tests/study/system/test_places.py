@@ -36,7 +36,6 @@ from study.settings.study_config import StudyConfig
 from study.stages.reporting import start_report
 from study.stages.session import locked_folder
 from study.storage.mirror import local_copy
-from study.storage.storage_path import RemotePath, place
 from study.storage.urls import above, below, is_url
 from study.system import module
 from study.system.command_line import parse
@@ -469,13 +468,13 @@ def test_a_name_is_one_in_any_location(parent: str, name: str) -> None:
 def test_a_study_with_anything_in_its_name_is_found_at_a_url(tmp_path: Path) -> None:
     name = "a?b#c%20d ü"
     config = StudyConfig.of(name=name, storage=tmp_path.as_uri())
-    written = config.location.place
-    assert isinstance(written, RemotePath)
+    written = config.location.open()
+    assert written.is_remote
     (tmp_path / name).mkdir()
     write_record(tmp_path / name, config={})
     assert (tmp_path / name / "study.json").exists()
     assert str(written / "study.json") == (tmp_path / name / "study.json").as_uri()
-    assert StudyRecord.load(place(config.location.where)).config == {}
+    assert StudyRecord.load(config.location.where).config == {}
     with local_copy(config.location.where) as folder:
         assert folder.name == name
 

@@ -23,6 +23,7 @@ from study.results.reader import read_finalists
 from study.results.writer import FinalistTable
 from study.search.proposal import Proposal
 from study.storage.checkpoint_files import read_checkpoint, write_checkpoint
+from study.storage.storage_path import StoragePath
 from study.task import Split, Task
 from study.tasks.builtin import digits
 from study.tasks.metric import ACCURACY, RMSE
@@ -135,7 +136,7 @@ def test_an_interruption_changes_nothing(tmp_path: Path) -> None:
     begun.run_epoch()
     assert len(begun.snapshots) == 1
     write_checkpoint(tmp_path, begun.state(), begun.history, begun.config.digest())
-    resumed.load_state(*read_checkpoint(tmp_path))
+    resumed.load_state(*read_checkpoint(StoragePath.of(tmp_path)))
     for run in (resumed, whole):
         finished(run)
     assert all(map(same, resumed.snapshots, whole.snapshots))

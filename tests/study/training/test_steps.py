@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from search_spaces import FAMILIES
 from study.execution.trainable import ScheduleTrial, WorkerSetup
+from study.storage.storage_path import StoragePath
 from study.task import Data, SearchData, Split, Task
 from study.tasks.builtin.lenet import LeNet
 from study.tasks.check_data import load_for_search
@@ -493,7 +494,8 @@ def test_an_actor_moves_its_data_for_all_trials(
     for shared in (None, [[part.numpy() for part in tensors(split)] for split in small_mnist]):
         trial = ScheduleTrial.__new__(ScheduleTrial)
         source, references = TaskSource.read("digits", ()), cast("Any", shared)
-        trial._worker = WorkerSetup(source, references, load_for_search, Path(), 1, "meta", None)
+        nowhere = StoragePath.of("nowhere")
+        trial._worker = WorkerSetup(source, references, load_for_search, Path(), 1, "meta", nowhere)
         _, data = trial._task_and_data
         assert {part.device.type for split in data.splits for part in tensors(split)} == {"meta"}
         assert trial._task_and_data[1] is data

@@ -16,15 +16,11 @@ from study.storage.checkpoint_files import (
     read_history,
     write_checkpoint,
 )
-from study.storage.checkpoints import (
-    discard_superseded,
-    find_checkpoint,
-    find_history,
-    trials_with_folders,
-)
+from study.storage.storage_path import StoragePath
 from study.task import SearchData
 from study.training.history import History
 from study.training.training_run import TrainingRun
+from tests.records import store
 from tests.study.training.test_training_run import CONFIG
 from tests.tasks import small_task
 
@@ -43,7 +39,7 @@ def write(folder: Path, run: TrainingRun, state: dict[str, Any] | None = None) -
 
 
 def test_what_is_read_is_what_was_written(run: TrainingRun, tmp_path: Path) -> None:
-    state, history = read_checkpoint(write(tmp_path / "c", run))
+    state, history = read_checkpoint(StoragePath.of(write(tmp_path / "c", run)))
     assert history == run.history
     for part in ("model", "optimizer", "order", "torch"):
         torch.testing.assert_close(state[part], run.state()[part], rtol=0, atol=0)
@@ -59,7 +55,7 @@ def test_damage_is_found(
     path = write(tmp_path / "c", run) / name
     path.write_bytes(path.read_bytes()[:-1] if content is None else content)
     with pytest.raises(CheckpointError):
-        read_history(tmp_path / "c")
+        read_history(StoragePath.of(tmp_path / "c"))
 
 
 @pytest.mark.parametrize(
@@ -68,7 +64,7 @@ def test_damage_is_found(
 def test_a_missing_file_is_found(run: TrainingRun, tmp_path: Path, name: str) -> None:
     (write(tmp_path / "c", run) / name).unlink()
     with pytest.raises(CheckpointError):
-        read_history(tmp_path / "c")
+        read_history(StoragePath.of(tmp_path / "c"))
 
 
 class Malicious:
@@ -85,7 +81,7 @@ def test_a_malicious_pickle_is_not_opened(run: TrainingRun, tmp_path: Path) -> N
     victim = tmp_path / "victim"
     folder = write(tmp_path / "c", run, {"model": Malicious(victim)})
     with pytest.raises(CheckpointError, match=checkpoint_files.STATE):
-        read_checkpoint(folder)
+        read_checkpoint(StoragePath.of(folder))
     (folder / checkpoint_files.STATE).write_bytes(pickle.dumps(Malicious(victim)))
     manifest = json.loads((folder / checkpoint_files.MANIFEST).read_text())
     manifest["files"][checkpoint_files.STATE] = checkpoint_files._fingerprint(
@@ -93,7 +89,7 @@ def test_a_malicious_pickle_is_not_opened(run: TrainingRun, tmp_path: Path) -> N
     )
     (folder / checkpoint_files.MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(CheckpointError, match=checkpoint_files.STATE):
-        read_checkpoint(folder)
+        read_checkpoint(StoragePath.of(folder))
     assert not victim.exists()
 
 
@@ -105,25 +101,25 @@ def test_the_newest_is_the_one_furthest_on(run: TrainingRun, tmp_path: Path) -> 
     damaged = write(tmp_path / "attempt-002/trial-00007/checkpoint_000001", run)
     (damaged / checkpoint_files.STATE).write_bytes(b"")
     write(tmp_path / "attempt-002/trial-00008/checkpoint_000002", run)
-    found, wrong = find_checkpoint(tmp_path, 7, CONFIG.digest())
+    found, wrong = store(tmp_path).find(7, CONFIG.digest())
     assert found is not None
-    assert (found.folder, len(found.history.epochs)) == (newest, 2)
+    assert (found.folder.path, len(found.history.epochs)) == (str(newest), 2)
     assert [str(error) for error in wrong] == [f"{damaged / checkpoint_files.STATE} is damaged"]
     (newest / checkpoint_files.MANIFEST).unlink()
-    found, wrong = find_checkpoint(tmp_path, 7, CONFIG.digest())
+    found, wrong = store(tmp_path).find(7, CONFIG.digest())
     assert found is not None
-    assert found.folder == later
+    assert found.folder.path == str(later)
     assert len(wrong) == 2
-    assert find_checkpoint(tmp_path, 9, CONFIG.digest()) == (None, [])
+    assert store(tmp_path).find(9, CONFIG.digest()) == (None, [])
 
 
 def test_only_a_run_with_the_same_config_goes_on(run: TrainingRun, tmp_path: Path) -> None:
     folder = write(tmp_path / "attempt-001/trial-00007/checkpoint_000000", run)
-    found, _ = find_checkpoint(tmp_path, 7, CONFIG.digest())
+    found, _ = store(tmp_path).find(7, CONFIG.digest())
     assert found is not None
     other = replace(CONFIG, parameters={"peak_lr": 0.051})
     assert other.digest() != CONFIG.digest()
-    found, wrong = find_checkpoint(tmp_path, 7, other.digest())
+    found, wrong = store(tmp_path).find(7, other.digest())
     assert found is None
     assert [str(error) for error in wrong] == [f"{folder} belongs to a run with another config"]
 
@@ -136,7 +132,7 @@ def test_what_another_run_left_supersedes_nothing(run: TrainingRun, tmp_path: Pa
     own = tmp_path / "attempt-002/trial-00007/checkpoint_000000"
     own.mkdir(parents=True)
     write_checkpoint(own, run.state(), History(epochs=run.history.epochs[:1]), other.digest())
-    discard_superseded(tmp_path, 7, other.digest())
+    store(tmp_path).discard_superseded(7, other.digest())
     assert own.exists()
     assert not foreign.exists()
 
@@ -144,14 +140,14 @@ def test_what_another_run_left_supersedes_nothing(run: TrainingRun, tmp_path: Pa
 def test_a_history_outlives_its_state(run: TrainingRun, tmp_path: Path) -> None:
     folder = write(tmp_path / "attempt-001/trial-00007/checkpoint_000000", run)
     (folder / checkpoint_files.STATE).write_bytes(b"")
-    assert find_checkpoint(tmp_path, 7, CONFIG.digest())[0] is None
-    assert find_history(tmp_path, 7, CONFIG.digest()) == run.history
+    assert store(tmp_path).find(7, CONFIG.digest())[0] is None
+    assert store(tmp_path).history(7, CONFIG.digest()) == run.history
 
 
 def test_a_backup_is_no_trial(tmp_path: Path) -> None:
     for name in ("trial-00003", "trial-00001.bak", "trial-00002 (copy)", "trial-100000"):
         (tmp_path / "attempt-001" / name).mkdir(parents=True)
-    assert trials_with_folders(tmp_path) == {3, 100_000}
+    assert store(tmp_path).trials() == {3, 100_000}
 
 
 def test_what_cannot_be_loaded_is_not_gone_on_from(run: TrainingRun, tmp_path: Path) -> None:
@@ -163,26 +159,22 @@ def test_what_cannot_be_loaded_is_not_gone_on_from(run: TrainingRun, tmp_path: P
         (folder / checkpoint_files.STATE).read_bytes()
     )
     (folder / checkpoint_files.MANIFEST).write_text(json.dumps(manifest))
-    found, wrong = find_checkpoint(tmp_path, 7, CONFIG.digest(), to_go_on=True)
+    found, wrong = store(tmp_path).find(7, CONFIG.digest(), to_go_on=True)
     assert found is None
     assert len(wrong) == 1
     assert not (tmp_path / "victim").exists()
 
 
-def test_the_first_versions_checkpoints_are_read(run: TrainingRun, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_version_is_refused(run: TrainingRun, tmp_path: Path) -> None:
     folder = write(tmp_path / "c", run)
-    manifest = json.loads((folder / checkpoint_files.MANIFEST).read_text())
-    hashes = {name: file["sha256"] for name, file in manifest["files"].items()}
-    (folder / checkpoint_files.MANIFEST).write_text(json.dumps({"version": 1, "sha256": hashes}))
-    assert read_history(folder) == run.history
-    (folder / checkpoint_files.MANIFEST).write_text(json.dumps({"version": 3}))
-    with pytest.raises(CheckpointError, match="version 3; this project reads 2"):
-        read_history(folder)
+    (folder / checkpoint_files.MANIFEST).write_text(json.dumps({"version": 2}))
+    with pytest.raises(CheckpointError, match="version 2; this project reads 3"):
+        read_history(StoragePath.of(folder))
 
 
 def test_a_failed_run_leaves_a_history_only(run: TrainingRun, tmp_path: Path) -> None:
     history = History(status="failed", error="RuntimeError: no", epochs=run.history.epochs)
     write_checkpoint(tmp_path, None, history, CONFIG.digest())
-    assert read_history(tmp_path) == history
+    assert read_history(StoragePath.of(tmp_path)) == history
     with pytest.raises(CheckpointError):
-        read_checkpoint(tmp_path)
+        read_checkpoint(StoragePath.of(tmp_path))
