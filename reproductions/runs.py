@@ -223,7 +223,7 @@ def _trained(config: StudyConfig, runs: Sequence[Run]) -> list[Outcome]:
         try:
             runner.run(trial_set)
         finally:
-            table.on_idle()
+            table.flush()
     if interrupt.count:
         raise KeyboardInterrupt
     return [_outcome(run, checkpoints, one, config) for run, one in zip(runs, planned, strict=True)]

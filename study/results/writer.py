@@ -1,8 +1,8 @@
 """The result tables as they are written."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,40 +27,37 @@ from study.system.atomic_files import replacing
 from study.tasks.metric import ACCURACY, Ranking
 from study.training.history import History
 
+Finished = tuple[Proposal, History]
 
-@dataclass
-class ResultTables(TrialObserver):
-    """Collects finished trials and writes them to ``<folder>/*.parquet``.
+
+class TableWriter(TrialObserver):
+    """Collects trials that have ended, and writes them to ``<folder>/*.parquet``.
 
     A write costs as much as there are trials, so with many of them not every trial is followed by
-    one: at most a twentieth of the time goes into writing. :meth:`write` writes in any case.
+    one: at most a twentieth of the time goes into writing.
+
+    Args:
+        folder: the study's.
+        ranking: its metric.
+        push: called when they have been written.
+        before: trials that an earlier process finished.
     """
 
-    folder: Path
-    space: SearchSpace
-    ranking: Ranking = ACCURACY
-    before: Iterable[tuple[Proposal, History]] = ()
-    """Trials that an earlier process finished."""
-    push: Callable[[], None] = lambda: None
-    """Called when they have been written."""
-
-    def __post_init__(self) -> None:
-        self._finished = {pair[0].number: pair for pair in self.before}
+    def __init__(
+        self,
+        folder: Path,
+        ranking: Ranking,
+        push: Callable[[], None] = lambda: None,
+        before: Iterable[Finished] = (),
+    ) -> None:
+        self.folder, self.ranking, self._push = folder, ranking, push
+        self._finished = {pair[0].number: pair for pair in before}
         self._written, self._next_write = 0, 0.0
 
     @property
-    def finished(self) -> list[tuple[Proposal, History]]:
+    def finished(self) -> list[Finished]:
         """All finished trials, in the order of their numbers."""
         return [self._finished[number] for number in sorted(self._finished)]
-
-    def best(self) -> tuple[float, str] | None:
-        """Metric and family of the best completed trial so far, if there is one."""
-        completed = (
-            (history.epochs[-1].val_metric, proposal.family)
-            for proposal, history in self.finished
-            if history.status == "completed"
-        )
-        return min(completed, key=lambda pair: self.ranking.cost(pair[0]), default=None)
 
     def on_trial_end(self, proposal: Proposal, history: History) -> None:
         """Take a finished trial in."""
@@ -69,31 +66,62 @@ class ResultTables(TrialObserver):
 
     def on_idle(self) -> None:
         """Write the tables if they lack a trial and the last write is long enough ago."""
-        if self._written < len(self._finished) and time.monotonic() >= self._next_write:
+        if time.monotonic() >= self._next_write:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the tables if they lack a trial."""
+        if self._written < len(self._finished):
             self.write()
 
     def write(self) -> None:
-        """Write all three tables, each either whole or not at all."""
-        started = time.monotonic()
-        finished = self.finished
-        parameters = column_types(self.space)
-        trials = as_table(
-            (
-                self._trial_row(*pair) | as_cells(pair[0].parameters, parameters)
-                for pair in finished
-            ),
-            TRIALS_HEAD | parameters | TRIALS_TAIL,
-        )
-        epochs = as_table((row for pair in finished for row in _epoch_rows(*pair)), EPOCHS)
-        curves = as_table((row for pair in finished for row in _curve_rows(*pair)), SCHEDULES)
-        # The trials last, since they are read first: whatever trial is seen, its rows are there.
-        _write_table(self.folder, "schedules", curves)
-        _write_table(self.folder, "epochs", named(epochs, self.ranking))
-        _write_table(self.folder, "trials", named(trials, self.ranking))
-        self.push()
-        self._written = len(finished)
-        now = time.monotonic()
+        """Write all tables, each either whole or not at all."""
+        started, finished = time.monotonic(), self.finished
+        for name, table in self.tables(finished):
+            _write_table(self.folder, name, table)
+        self._push()
+        self._written, now = len(finished), time.monotonic()
         self._next_write = now + 20 * (now - started)
+
+    def tables(self, finished: Sequence[Finished]) -> Iterable[tuple[str, pa.Table]]:
+        """Names and tables, in the order in which they are written."""
+        raise NotImplementedError
+
+
+class ResultTables(TableWriter):
+    """The tables of a study's trials, their epochs and their schedules.
+
+    Args:
+        folder: the study's.
+        space: its search space.
+        ranking: its metric.
+        before: trials that an earlier process finished.
+        push: called when they have been written.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        space: SearchSpace,
+        ranking: Ranking = ACCURACY,
+        before: Iterable[Finished] = (),
+        push: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(folder, ranking, push, before)
+        self._parameters = column_types(space)
+
+    def tables(self, finished: Sequence[Finished]) -> Iterable[tuple[str, pa.Table]]:
+        """The trials last, since they are read first: whatever is seen there has its rows."""
+        curves = as_table((row for pair in finished for row in _curve_rows(*pair)), SCHEDULES)
+        yield "schedules", curves
+        epochs = as_table((row for pair in finished for row in _epoch_rows(*pair)), EPOCHS)
+        yield "epochs", named(epochs, self.ranking)
+        rows = (
+            self._trial_row(*pair) | as_cells(pair[0].parameters, self._parameters)
+            for pair in finished
+        )
+        trials = as_table(rows, TRIALS_HEAD | self._parameters | TRIALS_TAIL)
+        yield "trials", named(trials, self.ranking)
 
     def _trial_row(self, proposal: Proposal, history: History) -> dict[str, Any]:
         epochs, ranking = history.epochs, self.ranking
@@ -123,13 +151,13 @@ class ResultTables(TrialObserver):
         return row
 
 
-class FinalistTable(TrialObserver):
-    """Collects replicates of finalists and writes them to ``<folder>/finalists.parquet``.
+class FinalistTable(TableWriter):
+    """The table of the finalists' replicates.
 
     Args:
         folder: the study's.
         ranking: its metric.
-        places: trial and replicate of each run, by its number.
+        replicates: trial and replicate of each run, by its number.
         push: called when it has been written.
     """
 
@@ -137,16 +165,19 @@ class FinalistTable(TrialObserver):
         self,
         folder: Path,
         ranking: Ranking,
-        places: Mapping[int, tuple[int, int]],
+        replicates: Mapping[int, tuple[int, int]],
         push: Callable[[], None] = lambda: None,
     ) -> None:
-        self._folder, self._ranking, self._places, self._push = folder, ranking, places, push
-        self._rows: dict[int, dict[str, Any]] = {}
-        self._written = 0
+        super().__init__(folder, ranking, push)
+        self._replicates = replicates
 
-    def on_trial_end(self, proposal: Proposal, history: History) -> None:
-        """Take a replicate in."""
-        trial, replicate = self._places[proposal.number]
+    def tables(self, finished: Sequence[Finished]) -> Iterable[tuple[str, pa.Table]]:
+        """The one."""
+        rows = [self._row(*pair) for pair in finished]
+        yield "finalists", named(as_table(rows, FINALISTS), self.ranking)
+
+    def _row(self, proposal: Proposal, history: History) -> dict[str, Any]:
+        trial, replicate = self._replicates[proposal.number]
         row = {"family": proposal.family, "trial": trial, "replicate": replicate}
         row |= {"seed": proposal.seed, "status": history.status, "error": history.error}
         row |= {"wall_seconds": history.wall_seconds, "node": history.node}
@@ -157,16 +188,7 @@ class FinalistTable(TrialObserver):
             row |= {"test_metric": history.test_metric, "test_loss": history.test_loss}
         if history.ensembles:
             row |= {"ensemble_metric": history.ensembles[-1], "snapshots": len(history.ensembles)}
-        self._rows[proposal.number] = row
-
-    def on_idle(self) -> None:
-        """Write the table if it lacks a replicate; they are few."""
-        if self._written < len(self._rows):
-            rows = [self._rows[number] for number in sorted(self._rows)]
-            table = named(as_table(rows, FINALISTS), self._ranking)
-            _write_table(self._folder, "finalists", table)
-            self._push()
-            self._written = len(rows)
+        return row
 
 
 def _write_table(folder: Path, name: str, table: pa.Table) -> None:

@@ -137,7 +137,7 @@ class Confirmation:
             try:
                 runner.run(trials)
             finally:
-                table.on_idle()
+                table.flush()
         self.left = total - source.finished_count
 
 

@@ -1,6 +1,7 @@
 """The display on the terminal while a study runs."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -24,10 +25,8 @@ class Workload:
     """Trials of the whole study."""
     epochs: int
     """Of each."""
-    done: int = 0
+    before: Sequence[tuple[Proposal, History]] = ()
     """Trials that an earlier process finished."""
-    best: tuple[float, str] | None = None
-    """Metric and family of the best of those."""
     kind: Literal["trial", "run"] = "trial"
     """What they are called. Of runs that repeat each other, none is the best."""
 
@@ -42,14 +41,16 @@ class Display(TrialObserver):
     """
 
     def __init__(self, workload: Workload, ranking: Ranking, console: Console) -> None:
-        self._kind, self._best, self._ranking = workload.kind, workload.best, ranking
-        self._num_trials, self._done = workload.total, workload.done
-        self._epochs = workload.epochs
+        self._kind, self._ranking, self._epochs = workload.kind, ranking, workload.epochs
+        self._num_trials, self._done = workload.total, len(workload.before)
         self._console = console
         self._running: set[int] = set()
         self._epochs_done = self._samples = 0
-        self._epochs_left = (workload.total - workload.done) * workload.epochs
+        self._epochs_left = (self._num_trials - self._done) * self._epochs
         self._began: float | None = None
+        self._best: tuple[float, str] | None = None
+        for one in workload.before:
+            self._compare(*one)
         self._live = Live(
             get_renderable=self._render, console=console, transient=True, refresh_per_second=4
         )
@@ -84,13 +85,16 @@ class Display(TrialObserver):
         """Count it, and print its line where there is no live display."""
         self._done += 1
         self._running.discard(proposal.number)
+        self._compare(proposal, history)
         self._epochs_left -= self._epochs - len(history.epochs)  # of a trial that ended early
-        if history.status == "completed" and self._kind == "trial":
+        if not self._console.is_terminal:
+            self.on_message(self._line(proposal, history))
+
+    def _compare(self, proposal: Proposal, history: History) -> None:
+        if history.status == "completed":
             result = (history.epochs[-1].val_metric, proposal.family)
             results = [self._best, result] if self._best else [result]
             self._best = min(results, key=lambda pair: self._ranking.cost(pair[0]))
-        if not self._console.is_terminal:
-            self.on_message(self._line(proposal, history))
 
     def _line(self, proposal: Proposal, history: History) -> str:
         outcome: str = history.status

@@ -91,7 +91,7 @@ class Search:
         """Run what is left of the trials, until they are done or interrupted."""
         session, config, tables = self._session, self._session.config, self.tables
         total, epochs = config.search.num_trials, config.training.epochs
-        workload = Workload(total, epochs, len(tables.finished), tables.best())
+        workload = Workload(total, epochs, tables.finished)
         display = Display(workload, session.record.metric, session.console)
         with display, ExitStack() as stack:
             trials = TrialSet(

@@ -60,7 +60,7 @@ def table_of(
             ensembles=[value, ensembles[family][replicate]] if family in ensembles else [],
         )
         table.on_trial_end(Proposal(number, family, {"peak_lr": 0.1}, 0), history)
-    table.on_idle()
+    table.flush()
     written = read_finalists(folder, ranking)
     assert written is not None
     frame: pd.DataFrame = written.to_pandas()

@@ -108,7 +108,7 @@ def test_a_replicate_that_did_not_complete_has_no_result(tmp_path: Path) -> None
     ended = replace(history, test_metric=0.8, test_loss=0.5)
     table.on_trial_end(replace(proposal, number=1), replace(ended, status="diverged"))
     table.on_trial_end(replace(proposal, number=0), ended)
-    table.on_idle()
+    table.flush()
     written = read_finalists(tmp_path, ACCURACY)
     assert written is not None
     first, second = written.to_pylist()

@@ -115,7 +115,7 @@ def test_the_winner_is_the_finalist_with_the_best_mean(finished: Path, capsys: A
         status = lost.get(number, "completed")
         history = History(status, [record], test_metric=value, test_loss=1.0)
         table.on_trial_end(Proposal(number, "any", {}, 0), history)
-    table.on_idle()
+    table.flush()
     assert printed(capsys, finished).startswith("# cosine over 50 optimizer steps")
 
 

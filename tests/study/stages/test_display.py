@@ -19,6 +19,12 @@ def proposal(number: int, family: str = "cosine") -> Proposal:
     return Proposal(number, family, {"peak_lr": 0.0451}, 0)
 
 
+def before(value: float, count: int = 1) -> list[tuple[Proposal, History]]:
+    """Trials of step that an earlier process finished, as good as this."""
+    history = History("completed", [replace(RECORD, val_metric=value)])
+    return [(proposal(number, "step"), history) for number in range(count)]
+
+
 def test_elsewhere_a_plain_line_for_each_finished_trial() -> None:
     file = io.StringIO()
     with Display(Workload(3, 1), ACCURACY, Console(file=file)) as display:
@@ -40,7 +46,7 @@ def test_elsewhere_a_plain_line_for_each_finished_trial() -> None:
 
 def test_lower_may_be_better_and_has_no_percent() -> None:
     file = io.StringIO()
-    with Display(Workload(3, 1, 1, (0.9, "step")), RMSE, Console(file=file)) as display:
+    with Display(Workload(3, 1, before(0.9)), RMSE, Console(file=file)) as display:
         for number, value in ((1, 0.71), (2, 0.8)):
             record = replace(RECORD, val_metric=value)
             display.on_trial_end(proposal(number), History("completed", [record]))
@@ -53,7 +59,7 @@ def test_lower_may_be_better_and_has_no_percent() -> None:
 def test_on_a_terminal_one_live_display() -> None:
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, width=80, color_system=None)
-    with Display(Workload(40, 2, 10, (0.98, "step")), ACCURACY, console) as display:
+    with Display(Workload(40, 2, before(0.98, 10)), ACCURACY, console) as display:
         display.on_trial_start(proposal(10))
         display.on_trial_start(proposal(11))
         display.on_epoch(proposal(1), RECORD, 50_000)

@@ -211,7 +211,7 @@ def test_the_table_has_what_all_snapshots_come_to(tmp_path: Path) -> None:
     for number, family in enumerate(("snapshot", "constant")):
         run = finished(run_of(family))
         table.on_trial_end(Proposal(number, family, SHAPES[family], 5), run.history)
-    table.on_idle()
+    table.flush()
     found = read_finalists(tmp_path, ACCURACY)
     assert found is not None
     assert found["snapshots"].to_pylist() == [3, None]
