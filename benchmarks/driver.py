@@ -31,7 +31,7 @@ from study.results.study_record import STUDY_JSON
 from study.results.writer import ResultTables
 from study.search.interfaces import TrialObserver
 from study.search.journal_file import JOURNAL
-from study.search.optuna_trials import OptunaTrials, records_of
+from study.search.optuna_trials import OptunaTrials, optuna_store
 from study.search.proposal import Proposal
 from study.search.trial_plan import Plan
 from study.settings.study_config import StudyConfig
@@ -222,7 +222,7 @@ def _search(runner: TrialRunner, config: StudyConfig, watch: Watch) -> None:
     mirror.pull(to_write=True)
     mirror.push()
     optuna_trials = OptunaTrials(
-        records_of(config.location), Plan(SPACE), ACCURACY, config.search.seed
+        optuna_store(config.location), Plan(SPACE), ACCURACY, config.search.seed
     )
     tables = ResultTables(config.location.folder, SPACE, push=mirror.push)
     checkpoints = CheckpointStore(mirror.where / CHECKPOINTS)

@@ -82,9 +82,9 @@ def _budgets(arguments: Sequence[str]) -> tuple[list[int], list[str]]:
     if rest.count(FLAG) > 1:
         raise InputError(f"{FLAG} must be given once, like {DEFAULT}")
     if FLAG in rest:
-        place = rest.index(FLAG)
-        text = "".join(rest[place + 1 : place + 2])
-        rest = rest[:place] + rest[place + 2 :]
+        index = rest.index(FLAG)
+        text = "".join(rest[index + 1 : index + 2])
+        rest = rest[:index] + rest[index + 2 :]
     try:
         budgets = sorted({int(part) for part in text.split(",")})
     except ValueError:

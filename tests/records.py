@@ -1,4 +1,4 @@
-"""Records of studies that were never run."""
+"""OptunaStore of studies that were never run."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -26,11 +26,11 @@ class Nodes:
     Each writes and reads where the study lives, and has the versions that this process has.
 
     Args:
-        place: where the study lives; its study.json is there.
+        where: where the study lives; its study.json is there.
     """
 
-    def __init__(self, place: StoragePath) -> None:
-        self._place = place
+    def __init__(self, where: StoragePath) -> None:
+        self._where = where
         self._versions = describe_versions()
         self._known: set[str] = set()
         self._asked: dict[Any, dict[str, Any]] = {}
@@ -48,7 +48,7 @@ class Nodes:
             if node["Alive"] and node["NodeID"] not in self._known:
                 self._known.add(node["NodeID"])
                 there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-                proof = _proof.options(scheduling_strategy=there).remote(self._place)
+                proof = _proof.options(scheduling_strategy=there).remote(self._where)
                 self._asked[proof] = node
         if not self._asked:
             return
@@ -77,14 +77,14 @@ class Nodes:
 
 
 @ray.remote(num_cpus=0, max_retries=0)
-def _proof(place: StoragePath) -> dict[str, str] | str:
+def _proof(where: StoragePath) -> dict[str, str] | str:
     """The versions on a node, or what is wrong with it."""
     try:
-        if not (place / STUDY_JSON).exists():
+        if not (where / STUDY_JSON).exists():
             return (
-                f"it does not see the study in {str(place)!r}; --storage must be one for all nodes"
+                f"it does not see the study in {str(where)!r}; --storage must be one for all nodes"
             )
-        check_usable(place)
+        check_usable(where)
     except (InputError, OSError) as error:
         return str(error)
     return describe_versions()

@@ -165,7 +165,7 @@ def _node_lock() -> Path:
     return private_folder() / "load.lock"
 
 
-def share(split: Split) -> "ObjectRef[Any]":
+def put_split(split: Split) -> "ObjectRef[Any]":
     """Put a split into the object store, as arrays, which workers map; tensors they would copy."""
     return ray.put([tensor.cpu().numpy() for tensor in split])
 

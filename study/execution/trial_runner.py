@@ -17,7 +17,7 @@ from study.execution.capacity import LOCAL, fit_to_cluster, max_parallel
 from study.execution.environment import OF_WORKERS
 from study.execution.node_checks import Nodes
 from study.execution.ray_session import Connection, RayLost, connect
-from study.execution.trainable import ScheduleTrial, WorkerSetup, share
+from study.execution.trainable import ScheduleTrial, WorkerSetup, put_split
 from study.execution.trial_schedulers import FirstComeFirstServed, StopsEarly, trial_name
 from study.execution.trial_set import TrialSet
 from study.execution.tune_adapters import InterruptStopper, TuneCallback, TuneSearcher
@@ -178,7 +178,7 @@ class TrialRunner:
             return None
         for split in splits:
             if split not in self._shared:
-                self._shared[split] = share(split)
+                self._shared[split] = put_split(split)
         return [self._shared[split] for split in splits]
 
 

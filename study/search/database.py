@@ -57,12 +57,12 @@ class Database:
         with self._in_one_line():
             there = not looking or _has_tables(self._connectable())
         if resuming:
-            self.opened(None)
+            self.load(None)
         elif there:
             with self._in_one_line():
                 self._begun_before(self._storage())
 
-    def opened(self, sampler: BaseSampler | None) -> Study:
+    def load(self, sampler: BaseSampler | None) -> Study:
         """The study that is there."""
         with self._in_one_line():
             study = self._found(self._storage(), sampler)
@@ -73,7 +73,7 @@ class Database:
             "put a copy of it back, or start another study with another --name"
         )
 
-    def begun(self, direction: Direction, sampler: BaseSampler) -> Study:
+    def create(self, direction: Direction, sampler: BaseSampler) -> Study:
         """A study that begins now."""
         with self._in_one_line():
             storage = self._storage()

@@ -19,7 +19,7 @@ from study.system.errors import InputError, summary
 from study.tasks.metric import Ranking
 
 JOURNAL = "optuna.journal"
-Records = Path | Database
+OptunaStore = Path | Database
 """Where an Optuna study is: the study's folder, which holds its journal, or a database."""
 
 
@@ -32,7 +32,7 @@ def refuse_trials_without_description(folder: Path) -> None:
     journal = journal_of(folder)
     if not journal.exists() or not journal.stat().st_size:
         return
-    trials = opened(folder).get_trials(deepcopy=False)
+    trials = load_study(folder).get_trials(deepcopy=False)
     if any(trial.state != TrialState.WAITING for trial in trials):
         raise InputError(
             f"{str(folder)!r} holds the trials of a study, but not its study.json; put that back, "
@@ -58,16 +58,16 @@ def journal_of(folder: Path) -> Path:
     return (folder / JOURNAL).absolute()
 
 
-def opened(records: Records, sampler: TPESampler | None = None) -> Study:
+def load_study(store: OptunaStore, sampler: TPESampler | None = None) -> Study:
     """The study that is there."""
-    if isinstance(records, Path):
-        return _of_journal(journal_of(records), None, sampler)
-    study = records.opened(sampler)
-    check_version(records, _version(study))
+    if isinstance(store, Path):
+        return _of_journal(journal_of(store), None, sampler)
+    study = store.load(sampler)
+    check_version(store, _version(study))
     return study
 
 
-def prepared(folder: Path, ranking: Ranking, resuming: bool, sampler: TPESampler) -> Study:
+def prepare_journal(folder: Path, ranking: Ranking, resuming: bool, sampler: TPESampler) -> Study:
     """The study in the folder's journal, which is mended, or made, first."""
     journal = journal_of(folder)
     # The journal's own lock outlives a kill; with the folder locked, nobody can hold it.

@@ -19,10 +19,10 @@ from search_spaces import FAMILIES, SearchSpace
 from study.search.database import Database
 from study.search.journal_file import (
     JOURNAL,
-    Records,
+    OptunaStore,
     journal_of,
-    opened,
-    prepared,
+    load_study,
+    prepare_journal,
     refuse_trials_without_description,
 )
 from study.search.proposal import Proposal, seeds_of
@@ -40,7 +40,7 @@ class OptunaTrials:
     """Proposes trials, and is told how they ended.
 
     Args:
-        records: where the Optuna study is; the caller holds the lock on the study's folder.
+        store: where the Optuna study is; the caller holds the lock on the study's folder.
         plan: what to sample from, and what of it is settled before.
         ranking: what to look for.
         seed: the study's.
@@ -53,7 +53,7 @@ class OptunaTrials:
 
     def __init__(
         self,
-        records: Records,
+        store: OptunaStore,
         plan: Plan,
         ranking: Ranking,
         seed: int,
@@ -63,16 +63,16 @@ class OptunaTrials:
         self._plan, self._space, self._seed = plan, plan.space, seed
         self.ranking = ranking
         sampler = ResumableTPE(seed, plan)
-        if isinstance(records, Path):
-            self.where = repr(str(journal_of(records)))
-            self._study = prepared(records, ranking, resuming, sampler)
+        if isinstance(store, Path):
+            self.where = repr(str(journal_of(store)))
+            self._study = prepare_journal(store, ranking, resuming, sampler)
         elif resuming:
-            self.where = str(records)
-            self._study = opened(records, sampler)
+            self.where = str(store)
+            self._study = load_study(store, sampler)
         else:
-            self.where = str(records)
-            refuse_trials_without_description(records.folder)
-            self._study = records.begun(ranking.direction, sampler)
+            self.where = str(store)
+            refuse_trials_without_description(store.folder)
+            self._study = store.create(ranking.direction, sampler)
         self._open: dict[int, Trial] = {}
         self._replaying = True  # an earlier process may have left some
         self._next = 0
@@ -178,7 +178,7 @@ class OptunaTrials:
         return Proposal(trial.number, family, parameters, seed, drawn_by)
 
 
-def records_of(location: LocationOptions, study: str | None = None) -> Records:
+def optuna_store(location: LocationOptions, study: str | None = None) -> OptunaStore:
     """The place of a study's Optuna study, called ``study`` if that is not the folder's name."""
     if location.optuna_storage is None:
         return location.folder
@@ -186,20 +186,20 @@ def records_of(location: LocationOptions, study: str | None = None) -> Records:
     return Database(location.optuna_storage, study or location.name, location.folder, url)
 
 
-def recorded_proposals(records: Records, space: SearchSpace) -> list[dict[str, Any]]:
+def recorded_proposals(store: OptunaStore, space: SearchSpace) -> list[dict[str, Any]]:
     """Proposals of a study, which may even be running, as :meth:`OptunaTrials.replay` takes them.
 
     Raises:
         InputError: its journal or database cannot be read.
     """
-    if isinstance(records, Path) and not journal_of(records).exists():
-        raise InputError(f"{str(records)!r} has no {JOURNAL}, so there is nothing to replay")
-    trials = opened(records).get_trials(deepcopy=False)
+    if isinstance(store, Path) and not journal_of(store).exists():
+        raise InputError(f"{str(store)!r} has no {JOURNAL}, so there is nothing to replay")
+    trials = load_study(store).get_trials(deepcopy=False)
     recorded = [trial.params for trial in takewhile(lambda one: _is_complete(one, space), trials)]
     waiting = sum(trial.state == TrialState.WAITING for trial in trials)
     if len(recorded) < len(trials) - waiting - 1:  # the last may have been killed while proposed
         raise InputError(
-            f"trial {len(recorded)} of {str(records)!r} lacks parameters that its family has now, "
+            f"trial {len(recorded)} of {str(store)!r} lacks parameters that its family has now, "
             "so it cannot be replayed"
         )
     return recorded

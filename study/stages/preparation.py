@@ -10,7 +10,7 @@ from search_spaces import FAMILIES, SearchSpace, preflight
 from search_spaces.family import MIN_STEPS
 from study.results.study_record import StudyRecord
 from study.search.database import Database
-from study.search.optuna_trials import recorded_proposals, records_of
+from study.search.optuna_trials import optuna_store, recorded_proposals
 from study.search.trial_plan import middle
 from study.settings.study_config import StudyConfig
 from study.stages.beginning import Prepared, begin, stored_task
@@ -43,9 +43,9 @@ def prepare(session: StudySession, optuna_study: str | None = None) -> Prepared:
     """
     config, before, resumed = session.config, session.before, session.resumed
     _check_logger(config, resumed)
-    records = records_of(config.location, resumed.optuna_study if resumed else optuna_study)
-    if isinstance(records, Database):
-        records.check(bool(resumed), looking=config.invocation.dry_run)
+    store = optuna_store(config.location, resumed.optuna_study if resumed else optuna_study)
+    if isinstance(store, Database):
+        store.check(bool(resumed), looking=config.invocation.dry_run)
     source = TaskSource.read(config.training.task, config.training.task_args)
     if before:
         source.check_unchanged(before.task.text, before.refused_test_split)
@@ -91,8 +91,8 @@ def _to_replay(session: StudySession) -> list[dict[str, Any]]:
     if not (config.invocation.replay and before):
         return []
     with local_copy(config.invocation.replay) as folder:
-        records = records_of(before.begun_config(folder).location, before.optuna_study)
-        return recorded_proposals(records, session.space)[: config.search.num_trials]
+        store = optuna_store(before.begun_config(folder).location, before.optuna_study)
+        return recorded_proposals(store, session.space)[: config.search.num_trials]
 
 
 def _check_room(config: StudyConfig, task: Task, data: SearchData) -> int:

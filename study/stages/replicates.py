@@ -74,13 +74,13 @@ def replicates_of(
     Returns: the runs, and the trial and replicate of each by its number.
     """
     runs: list[Proposal] = []
-    places: dict[int, tuple[int, int]] = {}
+    replicate_of: dict[int, tuple[int, int]] = {}
     for replicate in range(replicates):
         fresh = replicate_seed(seed, replicate)
         for finalist in finalists:
-            places[len(runs)] = finalist.number, replicate
+            replicate_of[len(runs)] = finalist.number, replicate
             runs.append(replace(finalist, number=len(runs), seed=fresh))
-    return runs, places
+    return runs, replicate_of
 
 
 def replicate_seed(study_seed: int, replicate: int) -> int:

@@ -8,7 +8,7 @@ from study.results.loggers import TrialLogger
 from study.results.writer import ResultTables
 from study.search.early_stopping import EarlyStopping
 from study.search.journal_file import refuse_trials_without_description
-from study.search.optuna_trials import OptunaTrials, records_of
+from study.search.optuna_trials import OptunaTrials, optuna_store
 from study.search.proposal import Proposal
 from study.search.trial_plan import Plan
 from study.stages.beginning import Prepared
@@ -64,9 +64,9 @@ class Search:
     def __init__(self, session: StudySession) -> None:
         self._session, config, record = session, session.config, session.record
         plan = Plan(session.space, config.search.allocation, config.search.sampler)
-        records = records_of(config.location, record.optuna_study)
+        store = optuna_store(config.location, record.optuna_study)
         resuming = bool(config.invocation.resume)
-        self._trials = OptunaTrials(records, plan, record.metric, config.search.seed, resuming)
+        self._trials = OptunaTrials(store, plan, record.metric, config.search.seed, resuming)
         self._checkpoints = CheckpointStore(session.where / CHECKPOINTS)
         before = list(finished_before(config, self._trials, self._checkpoints))
         self.tables = ResultTables(

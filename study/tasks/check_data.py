@@ -105,13 +105,13 @@ def _check_apart(task: Task, first: Data, name: str, second: Data, other: str) -
     """Refuse a split whose samples are those of an earlier one, as far as can be seen.
 
     Raises:
-        InputError: they are the same places of the same data; or more are equal than recur by
+        InputError: they have the same indices in the same data; or more are equal than recur by
             nature, as told by how many are equal within the earlier split.
     """
-    if shared := _shared_places(first, second):
+    if shared := _shared_indices(first, second):
         raise wrong(
             task,
-            f"{other} samples are among the {name} samples: {shared} of them are the same places "
+            f"{other} samples are among the {name} samples: {shared} of them are the same samples "
             "of the same data; cut the splits apart",
         )
     if task.samples_recur or not (isinstance(first, Split) and isinstance(second, Split)):
@@ -128,23 +128,23 @@ def _check_apart(task: Task, first: Data, name: str, second: Data, other: str) -
         )
 
 
-def _shared_places(first: Data, second: Data) -> int:
-    """Number of samples that are the same place of the same tensor or Dataset."""
+def _shared_indices(first: Data, second: Data) -> int:
+    """Number of samples with the same index in the same tensor or Dataset."""
     if isinstance(first, Split) and isinstance(second, Split):
         return _shared_rows(first.inputs, second.inputs)
     if isinstance(first, Dataset) and isinstance(second, Dataset):
-        (whole, places), (other, others) = _places(first), _places(second)
-        return len(places & others) if whole is other else 0
+        (whole, indices), (other, others) = _indices(first), _indices(second)
+        return len(indices & others) if whole is other else 0
     return len([first]) if first is second else 0
 
 
-def _places(data: Dataset[Any]) -> tuple[Dataset[Any], set[int]]:
-    """The Dataset of which this is a part, perhaps a part of a part, and the places of it."""
-    places: Sequence[int] = range(len(data))  # type: ignore[arg-type]
+def _indices(data: Dataset[Any]) -> tuple[Dataset[Any], set[int]]:
+    """The Dataset of which this is a part, perhaps a part of a part, and the indices of it."""
+    indices: Sequence[int] = range(len(data))  # type: ignore[arg-type]
     while isinstance(data, Subset):
-        indices = [int(index) for index in data.indices]  # tensors are no two alike in a set
-        places, data = [indices[place] for place in places], data.dataset
-    return data, {*places}
+        within = [int(index) for index in data.indices]  # tensors are no two alike in a set
+        indices, data = [within[index] for index in indices], data.dataset
+    return data, {*indices}
 
 
 def _rows(split: Split) -> Iterator[int]:

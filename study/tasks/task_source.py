@@ -55,17 +55,17 @@ class TaskSource:
         Raises:
             InputError: there is none.
         """
-        place = _place(spec)[0]
+        origin = _split(spec)[0]
         try:
             with contextlib.chdir(os.curdir):
-                path = Path(place) if place.endswith(".py") else _module_file(place)
+                path = Path(origin) if origin.endswith(".py") else _module_file(origin)
             file, text = str(path.absolute()), importlib.util.decode_source(path.read_bytes())
-            module = _as_module(file, text) if place.endswith(".py") else ""
+            module = _as_module(file, text) if origin.endswith(".py") else ""
             return cls(spec, arguments, text, file, module)
         except FileNotFoundError as error:
-            raise InputError(f"--task {spec!r}: there is no file {place!r} here") from error
+            raise InputError(f"--task {spec!r}: there is no file {origin!r} here") from error
         except Exception as error:  # importing a module's package runs the user's code
-            raise InputError(f"--task {spec!r}: {place!r} cannot be read: {error}") from error
+            raise InputError(f"--task {spec!r}: {origin!r} cannot be read: {error}") from error
 
     def make(self) -> Task:
         """The task. Wherever its file and function go, the working directory stays as it was.
@@ -78,10 +78,10 @@ class TaskSource:
             return self._made()
 
     def _made(self) -> Task:
-        place, name = _place(self.spec)
+        origin, name = _split(self.spec)
         seed_everything(0)  # what the file draws for its data is then the same in every worker
         try:
-            module = self._imported(place)
+            module = self._imported(origin)
         except (Exception, SystemExit) as error:
             why = summary(error)
             raise InputError(f"--task {self.spec!r} cannot be imported: {why}") from error
@@ -89,7 +89,7 @@ class TaskSource:
         if not callable(function) or inspect.isclass(function):
             functions = [key for key, value in vars(module).items() if inspect.isfunction(value)]
             hint = nearest(name, functions)
-            raise InputError(f"--task {self.spec!r}: {place!r} has no function {name!r}{hint}")
+            raise InputError(f"--task {self.spec!r}: {origin!r} has no function {name!r}{hint}")
         arguments = _parsed(function, self.spec, self.arguments)
         try:
             task = function(**arguments)
@@ -127,10 +127,10 @@ class TaskSource:
             "start another study with another --name"
         )
 
-    def _imported(self, place: str) -> ModuleType:
+    def _imported(self, origin: str) -> ModuleType:
         """The module; one that is a file is made from its text, which a worker has in any case."""
-        if not place.endswith(".py"):
-            return importlib.import_module(place)
+        if not origin.endswith(".py"):
+            return importlib.import_module(origin)
         module = Path(self.module)
         if not module.exists():
             module = Path(_as_module(self.file, self.text))
@@ -188,15 +188,15 @@ def _without_test_data(text: str) -> str:
     return ast.dump(tree)
 
 
-def _place(spec: str) -> tuple[str, str]:
+def _split(spec: str) -> tuple[str, str]:
     """The file or module, and the function."""
-    place, colon, function = TASKS.get(spec, spec).rpartition(":")
-    if not (colon and place and function):
+    origin, colon, function = TASKS.get(spec, spec).rpartition(":")
+    if not (colon and origin and function):
         raise InputError(
             f"unknown task {spec!r}{nearest(spec, TASKS)}; tasks: {', '.join(TASKS)}, "
             "path/to/file.py:function or package.module:function"
         )
-    return place, function
+    return origin, function
 
 
 def _module_file(name: str) -> Path:

@@ -97,20 +97,20 @@ class TensorBatches:
                 # A copy, since a model may work in place, and others read these tensors too.
                 yield some.clone(), their_targets
             return
-        for places in self.places():
-            yield self.at(places)
+        for indices in self.indices():
+            yield self.at(indices)
 
-    def places(self) -> Iterator[Tensor]:
+    def indices(self) -> Iterator[Tensor]:
         """One shuffled epoch: for each batch, where in the split its samples lie."""
         order = torch.randperm(len(self.split.targets), generator=self._order)
         picked = order[: len(self) * self.size].to(self.split.targets.device)
         return iter(picked.view(len(self), -1))
 
-    def at(self, places: Tensor) -> Pair:
+    def at(self, indices: Tensor) -> Pair:
         """The samples that lie there."""
         inputs, targets = self.split
-        # A third of the time of inputs[places].
-        return inputs.index_select(0, places), targets.index_select(0, places)
+        # A third of the time of inputs[indices].
+        return inputs.index_select(0, indices), targets.index_select(0, indices)
 
 
 class _LoaderBatches:

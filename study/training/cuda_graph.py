@@ -35,7 +35,7 @@ class CapturedSteps:
         self._task, self._model, self._optimizer, self._train = task, model, optimizer, train
         device = train.split.inputs.device
         # Of the batch to come; the warm-up takes the first samples.
-        self._places = torch.arange(train.size, device=device)
+        self._indices = torch.arange(train.size, device=device)
         self._rate = torch.zeros((), dtype=torch.float32, device=device)
         self._momentum = torch.zeros_like(self._rate)
         self._loss = torch.zeros_like(self._rate)
@@ -46,9 +46,9 @@ class CapturedSteps:
         if not self._prepared:
             self._prepare()
             self._prepared = True
-        for places in self._train.places():
+        for indices in self._train.indices():
             group = self._optimizer.param_groups[0]
-            self._places.copy_(places)
+            self._indices.copy_(indices)
             self._rate.fill_(group["lr"])
             self._momentum.fill_(group["momentum"])
             if self._graph:
@@ -70,8 +70,8 @@ class CapturedSteps:
             momenta.append(state["momentum_buffer"])
         touched = [*self._model.parameters(), *self._model.buffers(), *momenta]
         before = [tensor.detach().clone() for tensor in touched]
-        on_gpu = self._places.device.type == "cuda"
-        with torch.random.fork_rng([self._places.device] if on_gpu else [], device_type="cuda"):
+        on_gpu = self._indices.device.type == "cuda"
+        with torch.random.fork_rng([self._indices.device] if on_gpu else [], device_type="cuda"):
             if on_gpu:
                 self._capture()
             else:
@@ -93,7 +93,7 @@ class CapturedSteps:
             self._step()
 
     def _step(self) -> None:
-        inputs, targets = self._train.at(self._places)
+        inputs, targets = self._train.at(self._indices)
         loss = self._task.loss(self._model(inputs), targets)
         self._optimizer.zero_grad()  # to None, so that the capture's gradients are its own
         torch.autograd.backward(loss)

@@ -2,8 +2,8 @@
 
 Where a model is small, a GPU is done with a step's kernels sooner than Python has launched them; a
 captured step is launched by one call. What changes from step to step must not be captured with it:
-the places of the batch's samples, the rate and the momentum lie in tensors on the device, which are
-filled before each replay. No step waits for the device.
+the indices of the batch's samples, the rate and the momentum lie in tensors on the device, which
+are filled before each replay. No step waits for the device.
 """
 
 from collections.abc import Iterator

@@ -458,7 +458,7 @@ def test_a_study_in_a_database_is_killed_and_goes_on_and_is_replayed(
     assert (folder / "report" / "index.html").exists()
     assert not (folder / JOURNAL).exists()
     assert json.loads((folder / "study.json").read_text())["config"]["optuna_storage"] == url
-    trials = Database(url, "s", folder).opened(None).get_trials(deepcopy=False)
+    trials = Database(url, "s", folder).load(None).get_trials(deepcopy=False)
     assert len(trials) == 10
     assert not {TrialState.RUNNING, TrialState.WAITING} & {trial.state for trial in trials}
     in_a_journal = command(tmp_path, *digits())

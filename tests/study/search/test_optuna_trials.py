@@ -22,7 +22,7 @@ from optuna.trial import TrialState
 from search_spaces import FAMILIES, GROUPS, SearchSpace, select
 from search_spaces.preflight import draw
 from study.search.database import Database
-from study.search.journal_file import JOURNAL, Records
+from study.search.journal_file import JOURNAL, OptunaStore
 from study.search.optuna_trials import OptunaTrials
 from study.search.proposal import Proposal
 from study.search.sampler import GOOD, REMEMBERED, VisibleTrials
@@ -36,7 +36,7 @@ PEAK = (1e-3, 1.0)
 
 
 # Of a folder's Optuna study, if it was begun under this name; the fixture settles it.
-place_of: Callable[[Path, str], Records] = lambda folder, _: folder  # noqa: E731
+place_of: Callable[[Path, str], OptunaStore] = lambda folder, _: folder  # noqa: E731
 only_a_journal = pytest.mark.parametrize("where", ["journal"], indirect=True)
 
 
@@ -69,9 +69,9 @@ def open_ledger(
     return OptunaTrials(place, plan, ranking, seed, resuming)
 
 
-def is_in_database(place: Records) -> bool:
+def is_in_database(place: OptunaStore) -> bool:
     try:
-        return isinstance(place, Database) and bool(place.opened(None))
+        return isinstance(place, Database) and bool(place.load(None))
     except InputError:
         return False
 
@@ -89,7 +89,7 @@ def value_of(proposal: Proposal) -> History:
 def study_in(folder: Path) -> optuna.Study:
     place = place_of(folder, folder.name)
     if isinstance(place, Database):
-        return place.opened(None)
+        return place.load(None)
     storage = JournalStorage(JournalFileBackend(str((folder / JOURNAL).absolute())))
     return optuna.load_study(study_name=folder.name, storage=storage)
 
