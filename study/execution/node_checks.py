@@ -1,4 +1,4 @@
-"""Every node of a cluster, proved fit before it trains."""
+"""Every node of a cluster, checked before it trains."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,15 +13,15 @@ from study.storage.storage_path import StoragePath, check_usable
 from study.system.errors import InputError, StudyError, summary
 from study.system.hardware import describe_versions
 
-PROOF_SECONDS = 120
-"""That a node has to prove itself: its first worker imports torch."""
+CHECK_SECONDS = 120
+"""That the check of a node may take: its first worker imports torch."""
 COMPARED = {"lr-schedule-study": "the project", "source": "the project's source"}
 COMPARED |= {name: name for name in ("python", "torch", "ray")}
 """What has to be the same on every node, as study.json and as people call it."""
 
 
 class Nodes:
-    """The nodes of the cluster that was joined, each of which must prove itself once.
+    """The nodes of the cluster that was joined, each of which is checked once.
 
     Each writes and reads where the study lives, and has the versions that this process has.
 
@@ -48,21 +48,21 @@ class Nodes:
             if node["Alive"] and node["NodeID"] not in self._known:
                 self._known.add(node["NodeID"])
                 there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-                proof = _proof.options(scheduling_strategy=there).remote(self._where)
-                self._asked[proof] = node
+                check = _versions_there.options(scheduling_strategy=there).remote(self._where)
+                self._asked[check] = node
         if not self._asked:
             return
-        patience = PROOF_SECONDS if wait else 0
+        patience = CHECK_SECONDS if wait else 0
         ready, _ = ray.wait(list(self._asked), num_returns=len(self._asked), timeout=patience)
-        for proof in ready:
-            self._hear(proof, self._asked.pop(proof))
+        for check in ready:
+            self._hear(check, self._asked.pop(check))
         if wait and self._asked:
             node = next(iter(self._asked.values()))
-            raise _unfit(node, f"it has not answered for {PROOF_SECONDS} s")
+            raise _unfit(node, f"it has not answered for {CHECK_SECONDS} s")
 
-    def _hear(self, proof: Any, node: Mapping[str, Any]) -> None:
+    def _hear(self, check: Any, node: Mapping[str, Any]) -> None:
         try:
-            answer = ray.get(proof)
+            answer = ray.get(check)
         except RayError as error:
             gone = {one["NodeID"] for one in ray_nodes() if not one["Alive"]}
             if node["NodeID"] in gone:  # it may come and go
@@ -77,7 +77,7 @@ class Nodes:
 
 
 @ray.remote(num_cpus=0, max_retries=0)
-def _proof(where: StoragePath) -> dict[str, str] | str:
+def _versions_there(where: StoragePath) -> dict[str, str] | str:
     """The versions on a node, or what is wrong with it."""
     try:
         if not (where / STUDY_JSON).exists():

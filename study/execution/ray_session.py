@@ -1,4 +1,4 @@
-"""The machines that a study runs on: a Ray of its own, or a cluster of which every node is proved.
+"""The machines that a study runs on: a Ray of its own, or a cluster of which every node is checked.
 
 What would go wrong on one node in the middle of a study is found out before its first trial, and
 on a node that comes later once it is there.
