@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     if not record.is_searched:
         raise InputError(
             f"the search of {asked.folder!r} has not ended, and nothing may be searched any "
-            f"more once the test split is open; go on with it by: python -m study.run --resume "
+            f"more once the test split is open; resume it by: python -m study.run --resume "
             f"{shlex.quote(asked.folder)}"
         )
     with local_copy(asked.folder) as folder:

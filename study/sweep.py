@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
         status = _run_at(epochs, config)
         if status or not (config.invocation.dry_run or _has_ended(epochs, config)):
             names = [] if "--name" in flags else ["--name", config.location.name]
-            print(f"go on with all of it: {COMMAND} {shlex.join([*arguments, *names])}")
+            print(f"resume all of it by: {COMMAND} {shlex.join([*arguments, *names])}")
             return status
     where = config.location.where
     return 0 if config.invocation.dry_run else finish_report(start_report(where), where)

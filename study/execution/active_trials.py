@@ -58,7 +58,7 @@ class ActiveTrials(NotPickled):
         """Queue the trials that an earlier process left, but those whose checkpoint is the last."""
         for proposal in self.source.unfinished():
             digest = self.digest(proposal)
-            found, _ = self.checkpoints.find(proposal.number, digest, to_go_on=True)
+            found, _ = self.checkpoints.find(proposal.number, digest, to_resume=True)
             if found and self.early_stopping:
                 self.early_stopping.recall(proposal, found.history)
             for observer in self._observers:
@@ -79,7 +79,7 @@ class ActiveTrials(NotPickled):
         if found and not (found / MANIFEST).exists():
             # Whoever had the study before may have gone on with it until now.
             digest = self.digest(proposal)
-            newest, _ = self.checkpoints.find(proposal.number, digest, to_go_on=True)
+            newest, _ = self.checkpoints.find(proposal.number, digest, to_resume=True)
             found = newest.folder if newest else None
         return proposal, found
 

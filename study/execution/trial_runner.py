@@ -100,7 +100,7 @@ class TrialRunner:
         try:
             self._run(trial_set)
         except CutShortError as error:
-            raise StudyError(f"{error}; go on with: {self._again}") from error
+            raise StudyError(f"{error}; resume with: {self._again}") from error
 
     def _run(self, trial_set: TrialSet) -> None:
         active = ActiveTrials(self._config, trial_set, self._interrupt)
@@ -146,7 +146,7 @@ class TrialRunner:
                     if not left.wait(STUCK_SECONDS):
                         console = Console(stderr=True, soft_wrap=True, highlight=False)
                         console.show_cursor()  # which the live display has hidden
-                        console.print(f"error: {lost}; go on with: {self._again}", markup=False)
+                        console.print(f"error: {lost}; resume with: {self._again}", markup=False)
                         os._exit(1)
 
         threading.Thread(target=watch, daemon=True).start()

@@ -116,7 +116,7 @@ class Database:
 
     def _taken(self) -> InputError:
         return InputError(
-            f"{FLAG} {self.url!r} already holds a study {self.study!r}; go on with it by --resume "
+            f"{FLAG} {self.url!r} already holds a study {self.study!r}; resume it by --resume "
             "and its folder, or choose another --name"
         )
 

@@ -134,7 +134,7 @@ class InvocationOptions:
     """Ends the study after so long, e.g. 30m or 1h30m: running epochs are finished, a report is
     written, and --resume goes on."""
     resume: Location | None = None
-    """Folder or URL of an interrupted study to go on with; its own settings hold."""
+    """Folder or URL of an interrupted study to resume; its own settings hold."""
     replay: Location | None = None
     """Folder or URL of a study whose settings and proposals are run again, in the same order."""
     dry_run: bool = False

@@ -34,7 +34,7 @@ def end(session: StudySession, runner: TrialRunner, searched: Search, left: str)
 
 def _conclude(session: StudySession, left: str) -> int:
     """The exit status, after what is left is said, or the record says that nothing is."""
-    config, again = session.config, f"go on with: {resume_command(session.config.location)}"
+    config, again = session.config, f"resume with: {resume_command(session.config.location)}"
     if left and session.interrupt.count:
         print(f"interrupted; {again}")
         return 130

@@ -49,7 +49,7 @@ def what_was_found(
     """Three lines: what has finished, what goes on and from where, and what is damaged."""
     statuses = Counter(history.status for _, history in finished)
     kinds = ", ".join(f"{count} {status}" for status, count in statuses.items())
-    to_go_on = []
+    to_resume = []
     damaged = [
         f"the curve of trial {proposal.number}"
         for proposal, history in finished
@@ -64,10 +64,10 @@ def what_was_found(
             damaged += [str(error) for error in errors]
         epochs = config.training.epochs
         place = f"after epoch {epoch} of {epochs}" if epoch else "from its beginning"
-        to_go_on.append(f"trial {number} {place}")
+        to_resume.append(f"trial {number} {place}")
     of_which = f" ({kinds})" if kinds else ""
     return [
         f"finished: {len(finished)} of {config.search.num_trials} trials{of_which}",
-        f"to go on: {', '.join(to_go_on) or 'nothing'}",
+        f"to resume: {', '.join(to_resume) or 'nothing'}",
         f"damaged and skipped: {'; '.join(damaged) or 'nothing'}",
     ]

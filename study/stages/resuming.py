@@ -14,10 +14,10 @@ from study.system.errors import InputError
 
 
 def parse(arguments: Sequence[str]) -> tuple[StudyConfig, StudyRecord | None]:
-    """The configuration, and the record of the study that is to go on or to be replayed."""
+    """The configuration, and the record of the study that is to be resumed or replayed."""
     config = command_line.parse(StudyConfig, COMMAND, arguments)
     if config.invocation.resume and config.invocation.replay:
-        raise InputError("--resume goes on with a study and --replay begins another; give one")
+        raise InputError("--resume resumes a study and --replay begins another; give one")
     folder = config.invocation.resume or config.invocation.replay
     record = None
     if folder:
@@ -30,7 +30,7 @@ def parse(arguments: Sequence[str]) -> tuple[StudyConfig, StudyRecord | None]:
         refuse_differences(config, stored)
     if not config.invocation.resume and _holds_study(config):
         raise InputError(
-            f"{config.location.where!r} already holds a study; go on with it by "
+            f"{config.location.where!r} already holds a study; resume it by "
             f"--resume {shlex.quote(config.location.where)}, or choose another --name"
         )
     return config, record

@@ -13,7 +13,7 @@ def carry_out(
     optuna_study: str | None = None,
     more_replicates: int = 0,
 ) -> int:
-    """Run a study, or go on with one; returns the exit status.
+    """Run or resume a study; returns the exit status.
 
     Args:
         config: as it was typed.

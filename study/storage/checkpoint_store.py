@@ -24,14 +24,14 @@ class CheckpointStore:
     root: StoragePath
 
     def find(
-        self, trial: int, digest: str, to_go_on: bool = False
+        self, trial: int, digest: str, to_resume: bool = False
     ) -> tuple[Checkpoint | None, list[CheckpointError]]:
         """The checkpoint of a trial that is furthest on, whichever attempt at the study wrote it.
 
         Args:
             trial: its number.
             digest: of the run's config; what another run left is none of this one's.
-            to_go_on: whether its state has to be one that can be loaded.
+            to_resume: whether its state has to be one that can be loaded.
 
         Returns: the checkpoint, and what is wrong with others.
         """
@@ -39,7 +39,7 @@ class CheckpointStore:
         for folder in self._of(trial):
             try:
                 history = read_history(folder, digest)
-                if to_go_on and not history.ended:
+                if to_resume and not history.ended:
                     read_checkpoint(folder)
                 found.append(Checkpoint(folder, history))
             except CheckpointError as error:

@@ -56,7 +56,7 @@ BAD_FLAGS = [
     ("--finalists -1", r"--finalists must be 0, or at least 2, not -1"),
     ("--replicates 1", r"--replicates must be at least 2, not 1"),
     ("--max-failures -1", r"--max-failures must be at least 0, not -1"),
-    ("--resume a --replay b", r"--resume goes on with a study and --replay begins another"),
+    ("--resume a --replay b", r"--resume resumes a study and --replay begins another"),
     ("--replay /nowhere", r"'/nowhere' is no study: it has no study.json"),
     ("--peak-lr high", r"--peak-lr must be task, auto, or LOW,HIGH .* not 'high'"),
     ("--peak-lr 0.1,0.01", r"--peak-lr must be .* not '0.1,0.01'"),
@@ -135,7 +135,7 @@ def refused(*arguments: object) -> str:
 
 def test_a_name_that_holds_a_study_is_refused(stored: Path) -> None:
     message = refused("--out", stored.parent, "--name", "s")
-    assert message.endswith(f"go on with it by --resume {stored}, or choose another --name")
+    assert message.endswith(f"resume it by --resume {stored}, or choose another --name")
 
 
 def test_a_resume_with_another_config_is_refused(stored: Path) -> None:

@@ -388,7 +388,7 @@ def test_interrupted_finalists_go_on_and_end_as_if_undisturbed(tmp_path: Path) -
             if "[2/8] run" in line:
                 process.send_signal(signal.SIGINT)
         assert process.wait() == 130
-    assert line == f"interrupted; go on with: python -m study.run --resume {folder}\n"
+    assert line == f"interrupted; resume with: python -m study.run --resume {folder}\n"
     begun = read_finalists(folder, ACCURACY)
     assert begun is not None
     assert 2 <= len(begun) < 8

@@ -145,9 +145,9 @@ def test_killed_in_the_middle_it_goes_on(undisturbed: Path, tmp_path: Path) -> N
         command(tmp_path, "--resume", tmp_path / "s"), capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    finished, to_go_on, damaged = done.stdout.splitlines()[:3]
+    finished, to_resume, damaged = done.stdout.splitlines()[:3]
     assert finished.startswith("finished: ")
-    assert to_go_on.startswith("to go on: trial ")
+    assert to_resume.startswith("to resume: trial ")
     assert damaged == "damaged and skipped: nothing"
     same_study(undisturbed, tmp_path / "s")
 
@@ -213,7 +213,7 @@ def test_a_damaged_checkpoint_is_skipped_and_said_so(
     spoil(last_checkpoint(folder, TRIALS - 1) / "state.pt", "cut")
     assert run.main(["--resume", str(folder)]) == 0
     out = capsys.readouterr().out
-    assert f"to go on: trial {TRIALS - 1} from its beginning" in out
+    assert f"to resume: trial {TRIALS - 1} from its beginning" in out
     assert "state.pt is damaged" in out
     same_study(undisturbed, folder)
 
@@ -258,7 +258,7 @@ def test_a_ray_of_our_own_that_dies_is_one_line_and_the_study_goes_on(
     assert errors.count("error: ") == 1
     last = errors.splitlines()[-1]
     assert f"its {name} is gone" in last
-    assert last.endswith(f"go on with: python -m study.run --resume {tmp_path / 's'}")
+    assert last.endswith(f"resume with: python -m study.run --resume {tmp_path / 's'}")
     assert "Traceback" not in errors
     subprocess.run(command(tmp_path, "--resume", tmp_path / "s"), check=True, capture_output=True)
     same_study(undisturbed, tmp_path / "s")

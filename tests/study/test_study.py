@@ -339,7 +339,7 @@ def interrupted(
         output = process.communicate()[0]
     assert process.returncode == 130, output
     last = output.splitlines()[-1]
-    assert last == f"interrupted; go on with: python -m study.run --resume {folder}"
+    assert last == f"interrupted; resume with: python -m study.run --resume {folder}"
     shutil.copy(folder / "trials.parquet", folder / "before.parquet")
     done = subprocess.run(command(tmp_path, "--resume", folder), capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

@@ -320,7 +320,7 @@ def test_a_name_that_is_taken_is_refused_whoever_has_it(url: str, tmp_path: Path
     ledger_in(url, there, resuming=False)  # and nothing is proposed yet
     for flags in ((), ("--dry-run",)):
         storage = ("--optuna-storage", url, "--name", "s", "--out", tmp_path / "here")
-        assert "already holds a study 's'; go on with it by --resume" in refusal(*storage, *flags)
+        assert "already holds a study 's'; resume it by --resume" in refusal(*storage, *flags)
     assert ledger_in(url, there, resuming=False).propose().number == 0, "it begins again"
     for folder in (there, tmp_path / "here" / "s"):
         with pytest.raises(InputError, match="already holds a study 's'"):

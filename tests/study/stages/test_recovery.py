@@ -77,7 +77,7 @@ def test_a_resume_says_what_it_found(config: StudyConfig) -> None:
     lines = lines_of(config, optuna_trials, finished(config, optuna_trials))
     assert lines[:2] == [
         "finished: 3 of 8 trials (2 completed, 1 diverged)",
-        "to go on: trial 3 after epoch 2 of 3, trial 4 from its beginning, "
+        "to resume: trial 3 after epoch 2 of 3, trial 4 from its beginning, "
         "trial 5 from its beginning",
     ]
     assert lines[2].startswith("damaged and skipped: ")

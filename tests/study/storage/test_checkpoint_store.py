@@ -159,7 +159,7 @@ def test_what_cannot_be_loaded_is_not_gone_on_from(run: TrainingRun, tmp_path: P
         (folder / checkpoint_files.STATE).read_bytes()
     )
     (folder / checkpoint_files.MANIFEST).write_text(json.dumps(manifest))
-    found, wrong = store(tmp_path).find(7, CONFIG.digest(), to_go_on=True)
+    found, wrong = store(tmp_path).find(7, CONFIG.digest(), to_resume=True)
     assert found is None
     assert len(wrong) == 1
     assert not (tmp_path / "victim").exists()

@@ -232,7 +232,7 @@ def test_checkpoints_in_a_storage_are_found_and_read(
     first = write(storage / names[0], run, tmp_path / "1")
     run.run_epoch()
     second = write(storage / names[1], run, tmp_path / "2")
-    found, wrong = CheckpointStore(storage).find(7, CONFIG.digest(), to_go_on=True)
+    found, wrong = CheckpointStore(storage).find(7, CONFIG.digest(), to_resume=True)
     assert found
     assert (str(found.folder), found.history, wrong) == (str(second), run.history, [])
     state, history = read_checkpoint(found.folder)
@@ -283,7 +283,7 @@ def test_a_damaged_state_in_a_storage_is_not_gone_on_from(
     (folder / "state.pt").write_bytes(content[:-100] + bytes(100))
     with pytest.raises(CheckpointError, match=r"state\.pt"):
         read_checkpoint(folder)
-    assert CheckpointStore(storage).find(7, CONFIG.digest(), to_go_on=True)[0] is None
+    assert CheckpointStore(storage).find(7, CONFIG.digest(), to_resume=True)[0] is None
 
 
 def refusal(*arguments: object) -> str:
