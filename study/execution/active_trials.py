@@ -108,17 +108,15 @@ class ActiveTrials(NotPickled):
             observer.on_epoch(self.proposals[number], record, samples)
 
     def look_around(self) -> None:
-        """Prove nodes that have come, now and then; say, once, that no worker comes."""
+        """Check nodes that have come, now and then; say, once, that no worker comes."""
         if self.connection and time.monotonic() >= self._worker_due:
             self._worker_due = math.inf
+            on_cluster = self.config.machine.address != LOCAL
             line = (
                 f"no worker has started after {WORKER_SECONDS} s: the machine is busy, or Ray "
                 f"cannot start one; its logs are in {self.connection.logs}"
-                + (
-                    ""
-                    if self.config.machine.address == LOCAL
-                    else "; ray status says what it waits for"
-                )
+                + "; ray status says what it waits for"
+                * on_cluster
             )
             for observer in self._observers:
                 observer.on_message(line)

@@ -1,4 +1,4 @@
-"""The nodes of a cluster, simulated on one machine: each is proved before it trains."""
+"""The nodes of a cluster, simulated on one machine: each is checked before it trains."""
 
 import gc
 import subprocess
@@ -129,7 +129,7 @@ def test_a_node_that_does_not_reach_the_storage_is_named(
 
 
 @pytest.mark.slow
-def test_a_node_that_comes_later_is_proved_too(
+def test_a_node_that_comes_later_is_checked_too(
     nodes: Cluster, tmp_path: Path, another_torch: dict[str, str]
 ) -> None:
     command = [sys.executable, "-m", "study.run", *DIGITS, "--name", "s", "--storage", tmp_path]
