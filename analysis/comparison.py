@@ -8,16 +8,10 @@ import pandas as pd
 
 from analysis.outcomes import far_off
 from analysis.scale import Scale
-from analysis.statistics import (
-    LEVEL,
-    Interval,
-    detectable_difference,
-    groups,
-    holm,
-    mean_interval,
-    replicates_needed,
-    sign_flip,
-)
+from analysis.statistics.conventions import LEVEL
+from analysis.statistics.intervals import Interval, mean_interval
+from analysis.statistics.power import detectable_difference, replicates_needed
+from analysis.statistics.significance import groups, holm, sign_flip
 
 
 class Ensemble(NamedTuple):

@@ -18,7 +18,7 @@ from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial
 
 from analysis.scale import Scale
-from analysis.statistics import SEED
+from analysis.statistics.conventions import SEED
 from study.results.parameters import PREFIX, proposed
 from study.results.stored_space import stored_ranges
 

@@ -11,7 +11,7 @@ import pandas as pd
 from analysis.curves import realised_curves
 from analysis.findings import Findings
 from analysis.load import load
-from analysis.statistics import LEVEL, RESAMPLES, SEED
+from analysis.statistics.conventions import LEVEL, RESAMPLES, SEED
 from study.results.study_record import STUDY_JSON
 from study.settings.study_config import StudyConfig
 

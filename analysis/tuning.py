@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.scale import Scale
-from analysis.statistics import best_quantiles, expected_best
+from analysis.statistics.best_of_draws import best_quantiles, expected_best
 
 CENTRAL = (0.1, 0.9)  # quantiles
 UNEQUAL = 1.25  # amounts of training, if they differ by more than this factor

@@ -11,18 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis import statistics
-from analysis.statistics import (
-    Array,
-    best_quantiles,
-    detectable_difference,
-    expected_best,
-    groups,
-    holm,
-    mean_interval,
-    replicates_needed,
-    sign_flip,
-)
+from analysis.statistics.best_of_draws import best_quantiles, expected_best
+from analysis.statistics.conventions import SEED, Array
+from analysis.statistics.intervals import mean_interval
+from analysis.statistics.power import detectable_difference, replicates_needed
+from analysis.statistics.significance import groups, holm, sign_flip
 
 ACCURACIES = np.array(
     [0.9871, 0.9868, 0.9875, 0.9879, 0.9851, 0.9866, 0.9870, 0.9871, 0.9862, 0.98]
@@ -40,7 +33,7 @@ def test_the_interval_is_scipys_at_the_expanded_level() -> None:
         n_resamples=9_999,
         confidence_level=math.erf(quantile / math.sqrt(2)),
         method="BCa",
-        rng=statistics.SEED,
+        rng=SEED,
     ).confidence_interval
     found = mean_interval(ACCURACIES)
     assert found == pytest.approx((ACCURACIES.mean(), direct.low, direct.high), abs=1e-7)

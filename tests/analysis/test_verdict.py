@@ -17,7 +17,8 @@ from analysis.comparison import Comparison, compare
 from analysis.findings import Findings
 from analysis.load import Results
 from analysis.scale import Scale
-from analysis.statistics import holm, mean_interval, sign_flip
+from analysis.statistics.intervals import mean_interval
+from analysis.statistics.significance import holm, sign_flip
 from analysis.verdict import joined, verdict
 from study.results.reader import read_finalists
 from study.results.study_record import Opening
