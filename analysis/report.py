@@ -11,12 +11,12 @@ import pandas as pd
 import tyro
 
 from analysis import compare
-from analysis.findings import Findings
+from analysis.findings.findings import Findings
+from analysis.findings.studies import is_sweep, load_studies, sweep_folders
 from analysis.load import load
-from analysis.page import Output, Style, render, run_and_exit, table, tell, typed
-from analysis.sections import SECTIONS, Section
-from analysis.studies import is_sweep, load_studies, sweep_folders
-from analysis.verdict import verdict
+from analysis.page.html import Output, Style, render, run_and_exit, table, tell, typed
+from analysis.page.sections import SECTIONS, Section
+from analysis.page.verdict import verdict
 from study.export import ExportConfig, export
 from study.storage.mirror import local_copy, push
 from study.storage.storage_path import StoragePath

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from analysis.style import COLUMN, beside
+from analysis.figures.style import COLUMN, beside
 from reproductions.runs import Bench, Outcome, Run, percent
 from search_spaces import FAMILIES
 from study.search.proposal import seeds_of

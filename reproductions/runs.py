@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from torch import Tensor
 
+from analysis.figures.style import house_style, save
 from analysis.statistics.intervals import mean_interval
-from analysis.style import house_style, save
 from search_spaces import Parameters
 from study.execution.trial_runner import TrialRunner
 from study.execution.trial_set import TrialSet

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 
-from analysis.style import WIDTH, scale_rates
+from analysis.figures.style import WIDTH, scale_rates
 from reproductions import caffe
 from reproductions.runs import Bench, Outcome, Run, dots, percent
 from search_spaces.family import Parameters, Recipe, ScheduleFamily, Weights

@@ -8,8 +8,8 @@ from urllib.parse import unquote
 import pytest
 
 from analysis.compare import CompareConfig, main
+from analysis.findings.studies import load_studies, rank_by_study, winning_curves
 from analysis.report import write_report
-from analysis.studies import load_studies, rank_by_study, winning_curves
 from study.system.errors import InputError
 from study.tasks.metric import RMSE
 from tests.analysis.test_figures import STUDY, Outcome, write_study

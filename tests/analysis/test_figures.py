@@ -13,14 +13,14 @@ import pytest
 from matplotlib.colors import to_hex
 
 from analysis import Results, figures
-from analysis.curves import ALIKE, curve_map, log_rates, realised_curves, same_curves
-from analysis.findings import Findings
-from analysis.outcomes import family_ranking, far_off
-from analysis.placement import GLYPH, place_curves
+from analysis.figures.placement import GLYPH, place_curves
+from analysis.figures.style import house_style, short
+from analysis.findings.findings import Findings
+from analysis.findings.ranks import family_ranking, far_off
+from analysis.findings.shapes import ALIKE, curve_map, log_rates, realised_curves, same_curves
+from analysis.page.sections import SECTIONS
 from analysis.report import write_report
 from analysis.scale import Scale
-from analysis.sections import SECTIONS
-from analysis.style import house_style, short
 from search_spaces import FAMILIES, SearchSpace
 from study.results.writer import ResultTables
 from study.search.proposal import Proposal

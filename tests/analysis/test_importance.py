@@ -10,7 +10,7 @@ import pytest
 from optuna.distributions import FloatDistribution, distribution_to_json
 from optuna.importance import PedAnovaImportanceEvaluator
 
-from analysis.importance import LEAST_TRIALS, TOP, importances
+from analysis.findings.importance import LEAST_TRIALS, TOP, importances
 from analysis.scale import Scale
 
 UNIT = json.loads(distribution_to_json(FloatDistribution(0.0, 1.0)))

@@ -14,7 +14,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from analysis import load
-from analysis.curves import log_rates
+from analysis.findings.shapes import log_rates
 from analysis.report import write_report
 from study.export import ExportConfig, export
 from study.tasks.metric import RMSE

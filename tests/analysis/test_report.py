@@ -10,9 +10,10 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from analysis import page, style
+from analysis.figures import style
+from analysis.page import html as page
+from analysis.page.sections import SECTIONS
 from analysis.report import ReportConfig, main, write_report
-from analysis.sections import SECTIONS
 from benchmarks.report import made_up_study
 from search_spaces import FAMILIES
 from study.system.errors import InputError, StudyError

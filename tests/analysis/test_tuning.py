@@ -8,15 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis.findings.allocation import fairness, unfair
+from analysis.findings.early_stopping import wrongly_pruned
+from analysis.findings.forgiveness import forgiveness
+from analysis.findings.tuning import leaders, tuning_curves
 from analysis.scale import Scale
-from analysis.tuning import (
-    fairness,
-    forgiveness,
-    leaders,
-    tuning_curves,
-    unfair,
-    wrongly_pruned,
-)
 from study.tasks.metric import RMSE
 
 ACCURACY, ERROR = Scale(), Scale(RMSE)

@@ -13,13 +13,13 @@ import pandas as pd
 import pytest
 
 from analysis import figures
-from analysis.comparison import Comparison, compare
-from analysis.findings import Findings
+from analysis.findings.finalists import Comparison, compare
+from analysis.findings.findings import Findings
 from analysis.load import Results
+from analysis.page.verdict import joined, verdict
 from analysis.scale import Scale
 from analysis.statistics.intervals import mean_interval
 from analysis.statistics.significance import holm, sign_flip
-from analysis.verdict import joined, verdict
 from study.results.reader import read_finalists
 from study.results.study_record import Opening
 from study.results.writer import FinalistTable

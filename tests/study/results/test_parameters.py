@@ -19,7 +19,7 @@ from optuna.distributions import (
 )
 from torch.optim.lr_scheduler import ConstantLR
 
-from analysis.importance import importances
+from analysis.findings.importance import importances
 from analysis.scale import Scale
 from search_spaces import FAMILIES, Parameters, ScheduleFamily, SearchSpace, select
 from search_spaces.family import Recipe

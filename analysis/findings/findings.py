@@ -6,12 +6,15 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.comparison import Comparison, compare
-from analysis.curves import CurveMap, curve_map, log_rates, same_curves
-from analysis.importance import importances
+from analysis.findings.allocation import fairness
+from analysis.findings.early_stopping import wrongly_pruned
+from analysis.findings.finalists import Comparison, compare
+from analysis.findings.forgiveness import forgiveness
+from analysis.findings.importance import importances
+from analysis.findings.ranks import with_cost
+from analysis.findings.shapes import CurveMap, curve_map, log_rates, same_curves
+from analysis.findings.tuning import tuning_curves
 from analysis.load import Results
-from analysis.outcomes import with_cost
-from analysis.tuning import fairness, forgiveness, tuning_curves, wrongly_pruned
 
 
 @dataclass(frozen=True)

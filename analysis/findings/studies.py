@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.curves import realised_curves
-from analysis.findings import Findings
+from analysis.findings.findings import Findings
+from analysis.findings.shapes import realised_curves
 from analysis.load import load
 from analysis.statistics.conventions import LEVEL, RESAMPLES, SEED
 from study.results.study_record import STUDY_JSON

@@ -7,11 +7,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import figures
-from analysis.comparison import Comparison
-from analysis.findings import Findings
-from analysis.importance import LEAST_TRIALS
-from analysis.tuning import leaders, unfair
-from analysis.verdict import joined
+from analysis.findings.allocation import unfair
+from analysis.findings.finalists import Comparison
+from analysis.findings.findings import Findings
+from analysis.findings.importance import LEAST_TRIALS
+from analysis.findings.tuning import leaders
+from analysis.page.verdict import joined
 
 
 class Section(NamedTuple):

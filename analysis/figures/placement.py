@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.style import short
+from analysis.figures.style import short
 
 GLYPH = (0.085, 0.085)
 """Width and height of a curve drawn in the map, in fractions of its axes."""

@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.comparison import Comparison
-from analysis.findings import Findings
+from analysis.findings.finalists import Comparison
+from analysis.findings.findings import Findings
+from analysis.findings.ranks import far_off
 from analysis.load import Results
-from analysis.outcomes import far_off
 from study.results.stored_space import stored_peak_range
 
 CONTROL = "constant"

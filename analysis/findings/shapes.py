@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.outcomes import ACCURACY, family_ranking, with_cost
+from analysis.findings.ranks import ACCURACY, family_ranking, with_cost
 from analysis.scale import Scale
 
 FRACTIONS = np.linspace(0, 1, 64)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.outcomes import far_off
+from analysis.findings.ranks import far_off
 from analysis.scale import Scale
 from analysis.statistics.conventions import LEVEL
 from analysis.statistics.intervals import Interval, mean_interval

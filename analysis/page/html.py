@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from analysis.style import house_style, save
+from analysis.figures.style import house_style, save
 from study.system.atomic_files import write_atomically
 from study.system.command_line import exit_status
 from study.system.errors import InputError, StudyError, failed
@@ -84,7 +84,7 @@ def render(template: str, **values: Any) -> str:
     Its one script is named by its sum in the page's own policy: a browser runs no other, and loads
     nothing from anywhere.
     """
-    loader = PackageLoader("analysis")
+    loader = PackageLoader("analysis.page")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     script = loader.get_source(environment, "report.js")[0]
     style = loader.get_source(environment, "style.css")[0]

@@ -1,0 +1,41 @@
+"""The parameters that decide."""
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from analysis.figures.parts import LOST
+from analysis.figures.style import (
+    INK,
+    family_panels,
+    short,
+)
+
+
+def importances(found: pd.DataFrame) -> Figure:
+    """Each parameter's share in whether a trial of its family is good, a panel a family.
+
+    ``found`` as :func:`~analysis.importance.importances` makes it; what chance could have given is
+    grey, and the tick is how far chance came.
+    """
+    families = list(dict.fromkeys(found["family"]))
+    most = int(found.groupby("family").size().max())
+    figure, panels = family_panels(families, 0.3 + 0.16 * most)
+    white = {"facecolor": "white", "alpha": 0.7, "lw": 0, "pad": 0.5}
+    style: dict[str, Any] = {"size": "small", "bbox": white}
+    for family, axes in panels.items():
+        own = found[found["family"] == family]
+        colours = [INK if sure else LOST for sure in own["share"] > own["chance"]]
+        axes.barh(range(len(own)), own["share"], color=colours, alpha=0.55, height=0.7)
+        axes.plot(own["chance"].clip(upper=1), range(len(own)), "|", color="0.3", ms=6)
+        for position, name in enumerate(own["parameter"]):
+            axes.annotate(name, (0.98, position), va="center", ha="right", **style)
+        axes.set_title(f"{short(family)} ({own['trials'].iloc[0]} trials)")
+        axes.set_yticks([])
+    first = next(iter(panels.values()))
+    first.set(xlim=(0, 1), ylim=(most - 0.5, -0.5))
+    first.xaxis.set(major_locator=MaxNLocator(2), major_formatter=PercentFormatter(1, 0))
+    figure.supxlabel("share of the importance within the family", size="medium")
+    return figure
