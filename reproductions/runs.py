@@ -165,7 +165,7 @@ class Bench:
         Args:
             rows: every number, with its seed.
             table: header and rows, as printed.
-            draw: makes the figure; called under :func:`analysis.style.house_style`.
+            draw: makes the figure; called under :func:`analysis.figures.style.house_style`.
         """
         lines = [f"| {' | '.join(row)} |" for row in table]
         lines.insert(1, "|---" * len(table[0]) + "|")

@@ -20,9 +20,9 @@ from analysis.scale import Scale
 def curve_map(found: CurveMap, rates: pd.DataFrame, scale: Scale = ACCURACY) -> Figure:
     """Trials placed by their curves, coloured by their final metric, with some curves drawn there.
 
-    ``found`` and ``rates`` as :func:`~analysis.curves.curve_map` and
-    :func:`~analysis.curves.log_rates` make them. Each family's best is drawn and named, beside its
-    place if that is taken; then others, as far as there is room.
+    ``found`` and ``rates`` as :func:`~analysis.findings.shapes.curve_map` and
+    :func:`~analysis.findings.shapes.log_rates` make them. Each family's best is drawn
+    and named, beside its place if that is taken; then others, as far as there is room.
     """
     points = found.points.sort_values(["cost", "trial"])
     norm = scale.norm(points["cost"])

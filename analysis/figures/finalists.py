@@ -16,8 +16,8 @@ from analysis.scale import Scale
 def finalists(replicates: pd.DataFrame, families: pd.DataFrame, scale: Scale = ACCURACY) -> Figure:
     """Every replicate a dot, and each finalist's mean with its interval, best on top.
 
-    ``families`` as in :class:`~analysis.comparison.Comparison`. Replicates far worse than the rest
-    are written at the side, since they would leave no room for the others.
+    ``families`` as in :class:`~analysis.findings.finalists.Comparison`. Replicates far
+    worse than the rest are written at the side, since they would leave no room for the others.
     """
     order = list(families["family"])
     dots = replicates[replicates["family"].isin(order)].dropna(subset=scale.test_column)

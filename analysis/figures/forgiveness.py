@@ -15,8 +15,8 @@ from analysis.figures.style import (
 def forgiveness(trials: pd.DataFrame, ranges: pd.DataFrame) -> Figure:
     """The peak rates at which a family stays within seed noise of its best, the widest on top.
 
-    ``ranges`` as :func:`~analysis.tuning.forgiveness` makes them; ticks are all rates tried,
-    crosses those that diverged.
+    ``ranges`` as :func:`~analysis.findings.forgiveness.forgiveness` makes them; ticks are all
+    rates tried, crosses those that diverged.
     """
     figure, axes = rows_figure(len(ranges))
     for position, row in enumerate(ranges.to_dict("records")):

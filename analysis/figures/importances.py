@@ -17,8 +17,8 @@ from analysis.figures.style import (
 def importances(found: pd.DataFrame) -> Figure:
     """Each parameter's share in whether a trial of its family is good, a panel a family.
 
-    ``found`` as :func:`~analysis.importance.importances` makes it; what chance could have given is
-    grey, and the tick is how far chance came.
+    ``found`` as :func:`~analysis.findings.importance.importances` makes it; what chance
+    could have given is grey, and the tick is how far chance came.
     """
     families = list(dict.fromkeys(found["family"]))
     most = int(found.groupby("family").size().max())

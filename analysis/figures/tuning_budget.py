@@ -19,8 +19,8 @@ from analysis.scale import Scale
 def tuning_budget(trials: pd.DataFrame, curves: pd.DataFrame, scale: Scale = ACCURACY) -> Figure:
     """The best of each family after so many of its trials, a panel a family, others in grey.
 
-    ``curves`` as :func:`~analysis.tuning.tuning_curves` makes them; what is expected of independent
-    draws is a line with its band, the best so far of others is dotted.
+    ``curves`` as :func:`~analysis.findings.tuning.tuning_curves` makes them; what is expected
+    of independent draws is a line with its band, the best so far of others is dotted.
     """
     ranking = family_ranking(trials, scale)
     ranking = ranking[ranking["family"].isin(curves["family"])]

@@ -25,50 +25,50 @@ class Findings:
 
     @cached_property
     def comparison(self) -> Comparison | None:
-        """:func:`analysis.comparison.compare`."""
+        """:func:`analysis.findings.finalists.compare`."""
         return compare(self.results.finalists, self.results.scale)
 
     @cached_property
     def rates(self) -> pd.DataFrame:
-        """:func:`analysis.curves.log_rates`."""
+        """:func:`analysis.findings.shapes.log_rates`."""
         return log_rates(self.results.schedules)
 
     @cached_property
     def map(self) -> CurveMap:
-        """:func:`analysis.curves.curve_map`."""
+        """:func:`analysis.findings.shapes.curve_map`."""
         return curve_map(self.rates, self.results.trials, self.results.scale)
 
     @cached_property
     def alike(self) -> pd.DataFrame:
-        """:func:`analysis.curves.same_curves`."""
+        """:func:`analysis.findings.shapes.same_curves`."""
         return same_curves(self.rates, self.results.trials, self.results.scale)
 
     @cached_property
     def curves(self) -> pd.DataFrame:
-        """:func:`analysis.tuning.tuning_curves`."""
+        """:func:`analysis.findings.tuning.tuning_curves`."""
         return tuning_curves(self.results.trials, self.results.scale)
 
     @cached_property
     def ranges(self) -> pd.DataFrame:
-        """:func:`analysis.tuning.forgiveness`; empty without finalists, whose seeds tell noise."""
+        """:func:`analysis.findings.forgiveness.forgiveness`; empty without finalists: no noise."""
         noise = self.comparison.noise if self.comparison else float("nan")
         trials = self.results.trials
         return forgiveness(trials if noise >= 0 else trials[:0], noise, self.results.scale)
 
     @cached_property
     def importances(self) -> pd.DataFrame:
-        """:func:`analysis.importance.importances`."""
+        """:func:`analysis.findings.importance.importances`."""
         space = self.results.study["search_space"]
         return importances(self.results.trials, space, self.results.scale)
 
     @cached_property
     def ledger(self) -> pd.DataFrame:
-        """:func:`analysis.tuning.fairness`."""
+        """:func:`analysis.findings.allocation.fairness`."""
         return fairness(self.results.trials, self.results.study["search_space"])
 
     @cached_property
     def pruned(self) -> pd.DataFrame:
-        """:func:`analysis.tuning.wrongly_pruned`."""
+        """:func:`analysis.findings.early_stopping.wrongly_pruned`."""
         return wrongly_pruned(self.results.trials, self.results.scale)
 
     @property
