@@ -11,6 +11,7 @@ from study.results.reader import read_tables
 from study.results.study_record import StudyRecord
 from study.settings.study_options import ConfirmOptions
 from study.stages.reporting import CONFIRM
+from study.stages.resuming import begun_config
 from study.stages.study import carry_out
 from study.storage.mirror import local_copy
 from study.system.command_line import Location, exit_status, parse
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     if asked.replicates < 1:
         raise InputError(f"--replicates must be at least 1, not {asked.replicates}")
     record = StudyRecord.load(asked.folder)
-    config = record.begun_config(asked.folder)
+    config = begun_config(record, asked.folder)
     if not record.is_searched:
         raise InputError(
             f"the search of {asked.folder!r} has not ended, and nothing may be searched any "

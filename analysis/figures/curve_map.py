@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.figures import cost_axis
 from analysis.figures.parts import colour_bar
 from analysis.figures.placement import GLYPH, place_curves
 from analysis.figures.style import (
@@ -25,7 +26,7 @@ def curve_map(found: CurveMap, rates: pd.DataFrame, scale: Scale = ACCURACY) -> 
     and named, beside its place if that is taken; then others, as far as there is room.
     """
     points = found.points.sort_values(["cost", "trial"])
-    norm = scale.norm(points["cost"])
+    norm = cost_axis.norm(scale, points["cost"])
     figure, axes = plt.subplots(figsize=(WIDTH, 4.2))
     style: dict[str, Any] = {"cmap": COLORMAP, "norm": norm, "lw": 0}
     axes.scatter(points["x"], points["y"], c=points["cost"], s=7, alpha=0.8, **style)

@@ -3,6 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.figures import cost_axis
 from analysis.figures.style import (
     INK,
     beside,
@@ -38,7 +39,9 @@ def finalists(replicates: pd.DataFrame, families: pd.DataFrame, scale: Scale = A
             beside(axes, position, f"and {scale.text(others.iloc[0])}{more}")
     axes.plot(ends["mean"], range(len(order)), "o", color=INK, ms=5, mec="white", zorder=3)
     whole = ~families["family"].isin(dots.loc[off, "family"]).to_numpy()
-    scale.limit(axes.xaxis, pd.concat([shown["cost"], *(ends[whole][one] for one in ends)]))
+    cost_axis.limit(
+        scale, axes.xaxis, pd.concat([shown["cost"], *(ends[whole][one] for one in ends)])
+    )
     axes.set_yticks(range(len(order)), list(map(short, order)))
     axes.set(xlabel=f"test {scale.name}")
     axes.grid(axis="y", color="0.92")

@@ -5,6 +5,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from analysis.figures import cost_axis
 from analysis.figures.parts import colour_bar
 from analysis.figures.style import (
     COLORMAP,
@@ -21,7 +22,7 @@ def learning_curves(trials: pd.DataFrame, epochs: pd.DataFrame, scale: Scale = A
     completed = with_cost(trials, scale)[["trial", "family", "cost"]]
     curves = epochs.merge(completed, on="trial")
     curves["epoch_cost"] = scale.cost(curves[scale.column])
-    norm = scale.norm(completed["cost"])
+    norm = cost_axis.norm(scale, completed["cost"])
     figure, panels = family_panels(list(ranking["family"]))
     single = curves["epoch"].max() == 1
     for family, axes in panels.items():
@@ -39,7 +40,7 @@ def learning_curves(trials: pd.DataFrame, epochs: pd.DataFrame, scale: Scale = A
     first = next(iter(panels.values()))
     first.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     first.set_xlim(curves["epoch"].min() - 0.3, curves["epoch"].max() + 0.3)
-    scale.label(first.yaxis, curves["epoch_cost"])
+    cost_axis.label(scale, first.yaxis, curves["epoch_cost"])
     figure.supxlabel("epoch", size="medium")
     figure.supylabel(f"validation {scale.name}", size="medium")
     colour_bar(figure, list(panels.values()), norm, scale)

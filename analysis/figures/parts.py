@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import PercentFormatter
 
+from analysis.figures import cost_axis
 from analysis.figures.style import (
     COLORMAP,
     scale_rates,
@@ -72,4 +73,4 @@ def colour_bar(figure: Figure, panels: Sequence[Axes], norm: Normalize, scale: S
     bar.outline.set_visible(False)
     assert bar.solids
     bar.solids.set(rasterized=False, edgecolor="face")  # else it is a picture, even in a PDF
-    scale.label(bar.ax.yaxis, pd.Series([norm.vmin, norm.vmax]))
+    cost_axis.label(scale, bar.ax.yaxis, pd.Series([norm.vmin, norm.vmax]))

@@ -3,6 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.figures import cost_axis
 from analysis.figures.style import (
     INK,
     QUIET,
@@ -36,7 +37,7 @@ def result_by_peak_lr(trials: pd.DataFrame, scale: Scale = ACCURACY) -> Figure:
         axes.set_title(short(family))
     first = next(iter(panels.values()))
     scale_rates(first.xaxis, (1, 3))
-    scale.label(first.yaxis, completed["cost"])
+    cost_axis.label(scale, first.yaxis, completed["cost"])
     figure.supxlabel("peak learning rate", size="medium")
     figure.supylabel(f"final {scale.name} (cross: diverged)", size="medium")
     return figure

@@ -5,6 +5,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from analysis.figures import cost_axis
 from analysis.figures.parts import LOST, POINTS, colour_bar, curve_lines, mark_best, scale_schedules
 from analysis.figures.style import (
     COLORMAP,
@@ -25,7 +26,7 @@ def schedules_by_result(
     """
     ranking = family_ranking(trials, scale)
     curves = realised_curves(trials, schedules, scale)
-    norm = scale.norm(curves["cost"])
+    norm = cost_axis.norm(scale, curves["cost"])
     figure, panels = family_panels(list(ranking["family"]))
     winner = ranking["trial"].iloc[0]
     every = max(1, len(curves) // POINTS)

@@ -5,6 +5,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from analysis.figures import cost_axis
 from analysis.figures.peak_rates import CROWDED
 from analysis.figures.style import (
     INK,
@@ -42,7 +43,7 @@ def tuning_budget(trials: pd.DataFrame, curves: pd.DataFrame, scale: Scale = ACC
         first.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     # What a single draw may come to would leave no room for what tuning brings.
     costs = curves.loc[curves["k"] > int(curves["k"].max() > 1), "cost"]
-    scale.limit(first.yaxis, costs)
+    cost_axis.limit(scale, first.yaxis, costs)
     figure.supxlabel("trials of the family", size="medium")
     figure.supylabel(f"best validation {scale.name}", size="medium")
     return figure

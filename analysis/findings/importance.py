@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial
 from analysis.scale import Scale
 from analysis.statistics.conventions import SEED
 from study.results.parameters import PREFIX, proposed
-from study.results.stored_space import stored_ranges
+from study.results.stored_ranges import stored_ranges
 
 LEAST_TRIALS = 10
 TOP = 0.25

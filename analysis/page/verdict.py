@@ -12,7 +12,7 @@ from analysis.findings.finalists import Comparison
 from analysis.findings.findings import Findings
 from analysis.findings.ranks import far_off
 from analysis.load import Results
-from study.results.stored_space import stored_peak_range
+from study.results.stored_ranges import stored_peak_range
 
 CONTROL = "constant"
 EDGE = 0.05

@@ -9,7 +9,7 @@ import numpy as np
 from search_spaces import CONTROLS
 from study.search.proposal import Proposal
 from study.storage.checkpoint_store import CheckpointStore
-from study.tasks.metric import Ranking
+from study.tasks.ranking import Ranking
 from study.training.history import History
 
 CONTROL = CONTROLS[0]

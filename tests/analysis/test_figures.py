@@ -13,6 +13,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from analysis import Results, figures
+from analysis.figures import cost_axis
 from analysis.figures.placement import GLYPH, place_curves
 from analysis.figures.style import house_style, short
 from analysis.findings.findings import Findings
@@ -24,7 +25,8 @@ from analysis.scale import Scale
 from search_spaces import FAMILIES, SearchSpace
 from study.results.writer import ResultTables
 from study.search.proposal import Proposal
-from study.tasks.metric import ACCURACY, RMSE, Ranking
+from study.tasks.metric import ACCURACY, RMSE
+from study.tasks.ranking import Ranking
 from study.training.history import EpochRecord, History, Status
 from tests.records import a_record, a_space, write_record
 
@@ -217,7 +219,11 @@ def test_far_off_is_a_seed_and_not_a_family(
 
 def test_labels_of_an_axis_keep_apart() -> None:
     scale = Scale()
-    assert scale._apart([0.010, 0.0101, 0.02, 0.0201, 0.04], 0.01, 0.04, 0.1) == [0.010, 0.02, 0.04]
+    assert cost_axis._apart(scale, [0.010, 0.0101, 0.02, 0.0201, 0.04], 0.01, 0.04, 0.1) == [
+        0.010,
+        0.02,
+        0.04,
+    ]
 
 
 def test_the_best_of_each_family_has_a_place_of_its_own_on_the_map() -> None:
@@ -250,7 +256,9 @@ def test_long_names_fit_their_panel() -> None:
 )
 def test_axes_are_labelled_at_round_accuracies(low: float, high: float, labels: list[str]) -> None:
     scale = Scale()
-    written = [scale._written(tick) for tick in scale._ticks(low, high, log=True)]
+    written = [
+        cost_axis._written(scale, tick) for tick in cost_axis._ticks(scale, low, high, log=True)
+    ]
     assert sorted(written) == sorted(labels)
 
 
@@ -365,7 +373,7 @@ def test_a_cost_is_lower_for_what_is_better(ranking: Ranking) -> None:
     better = values.sort_values(ascending=ranking.direction == "minimize")
     assert list(costs.sort_values().index) == list(better.index)
     assert [scale.value(cost) for cost in costs] == pytest.approx(list(values))
-    shades = scale.norm(costs)(costs.to_numpy())
+    shades = cost_axis.norm(scale, costs)(costs.to_numpy())
     assert shades[costs.argmin()] == 0, "the best is darkest"
 
 

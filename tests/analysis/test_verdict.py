@@ -24,7 +24,8 @@ from study.results.reader import read_finalists
 from study.results.study_record import Opening
 from study.results.writer import FinalistTable
 from study.search.proposal import Proposal
-from study.tasks.metric import ACCURACY, RMSE, Ranking
+from study.tasks.metric import ACCURACY, RMSE
+from study.tasks.ranking import Ranking
 from study.training.history import EpochRecord, History, Status
 from tests.analysis.test_figures import STUDY, page_of, write_study
 from tests.records import a_space

@@ -21,6 +21,7 @@ from study.results.reader import read_finalists
 from study.results.study_record import StudyRecord
 from study.results.writer import FinalistTable
 from study.search.proposal import Proposal, seeds_of
+from study.stages import resuming
 from study.stages.confirming import open_test_split
 from study.stages.replicates import Planned, choose, replicate_seed, replicates_of
 from study.storage.storage_path import FINALISTS
@@ -294,14 +295,14 @@ def test_replicates_are_added_to_what_is_there_when_the_study_is_locked(
 ) -> None:
     """Another process has added some since the study.json was read."""
     run.main(a_study(tmp_path, "--replicates", "2"))
-    begun, ask = StudyRecord.begun_config, [str(tmp_path / "s"), "--replicates", "3"]
+    begun, ask = resuming.begun_config, [str(tmp_path / "s"), "--replicates", "3"]
 
     def meanwhile(record: StudyRecord, location: str) -> Any:
-        monkeypatch.setattr(StudyRecord, "begun_config", begun)
+        monkeypatch.setattr(confirm, "begun_config", begun)
         confirm.main(ask)
         return begun(record, location)
 
-    monkeypatch.setattr(StudyRecord, "begun_config", meanwhile)
+    monkeypatch.setattr(confirm, "begun_config", meanwhile)
     confirm.main(ask)
     assert list(analysis.load(tmp_path / "s").finalists["replicate"]) == list(range(8))
 

@@ -11,8 +11,8 @@ import optuna
 import pytest
 
 from search_spaces import SearchSpace, select
-from study.results.stored_space import StoredSpace, read_space
-from study.results.study_record import STUDY_JSON, StudyRecord
+from study.results.stored_space import read_space
+from study.results.study_record import STUDY_JSON, StoredSpace, StudyRecord
 from study.results.writer import ResultTables
 from study.search.journal_file import JOURNAL
 from study.search.optuna_trials import OptunaTrials, recorded_proposals
