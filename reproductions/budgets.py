@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures.style import COLUMN, beside
 from reproductions.runs import Bench, Outcome, Run, percent
-from search_spaces import FAMILIES
+from search_spaces import CONTROLS, FAMILIES
 from study.search.proposal import seeds_of
 from study.search.trial_plan import middle
 from study.stages.replicates import replicate_seed
@@ -81,21 +81,20 @@ def draw(places: pd.DataFrame) -> Figure:
 def tuning(epochs: int, peaks: Iterable[float]) -> list[Run]:
     """A run for each peak rate and schedule; the other parameters in the middle of their ranges."""
     runs: list[Run] = []
-    for peak, family in product(peaks, SCHEDULES):
+    controls_first = sorted(SCHEDULES, key=lambda family: family not in CONTROLS)
+    for peak, family in product(peaks, controls_first):
         ranges = FAMILIES[family].searched((min(PEAKS), max(PEAKS)))
         parameters = {name: middle(range_) for name, range_ in ranges.items()} | {"peak_lr": peak}
         runs.append(Run(family, family, parameters, epochs, seeds_of(STUDY_SEED, len(runs))[0]))
     return runs
 
 
-def best(tuned: Iterable[Outcome]) -> dict[tuple[int, str], Run]:
+def best(tuned: Iterable[Outcome]) -> list[Run]:
     """The run of highest validation accuracy by budget and schedule; the earliest of equal ones."""
-    found: dict[tuple[int, str], Outcome] = {}
-    for one in tuned:
-        first = found.setdefault((one.run.epochs, one.run.family), one)
-        if one.row["val_accuracy"] > first.row["val_accuracy"]:
-            found[one.run.epochs, one.run.family] = one
-    return {setting: one.run for setting, one in found.items()}
+    found: dict[tuple[int, str], Run] = {}
+    for one in sorted(tuned, key=lambda one: -one.row["val_accuracy"]):
+        found.setdefault((one.run.epochs, one.run.family), one.run)
+    return [*found.values()]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -106,15 +105,12 @@ def main(arguments: Sequence[str]) -> int:
     tuned = replace(bench, folder=bench.folder / "tuning").train(
         "mnist", [run for epochs in budgets for run in tuning(epochs, peaks)]
     )
-    outcomes = bench.train(
-        "mnist",
-        [
-            run._replace(seed=replicate_seed(STUDY_SEED, replicate))
-            for run in best(tuned).values()
-            for replicate in range(seeds)
-        ],
-    )
-    rows = [one.row for one in outcomes]
+    finals = [
+        run._replace(seed=replicate_seed(STUDY_SEED, replicate))
+        for run in best(tuned)
+        for replicate in range(seeds)
+    ]
+    rows = [one.row for one in bench.train("mnist", finals)]
     runs = pd.DataFrame(rows)
     return bench.report(rows, tabled(runs), lambda: draw(ranks(runs)))
 
