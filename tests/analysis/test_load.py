@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.analysis.test_figures import write_study
+from tests.analysis.figures.test_figures import write_study
 
 HEAVY = {"torch", "matplotlib", "seaborn", "optuna", "ray", "scipy"}
 

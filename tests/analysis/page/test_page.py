@@ -18,7 +18,7 @@ from analysis.findings.shapes import log_rates
 from analysis.report import write_report
 from study.export import ExportConfig, export
 from study.tasks.metric import RMSE
-from tests.analysis.test_figures import Outcome, write_study
+from tests.analysis.figures.test_figures import Outcome, write_study
 from tests.records import a_record, a_space
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")

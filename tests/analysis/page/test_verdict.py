@@ -27,7 +27,7 @@ from study.search.proposal import Proposal
 from study.tasks.metric import ACCURACY, RMSE
 from study.tasks.ranking import Ranking
 from study.training.history import EpochRecord, History, Status
-from tests.analysis.test_figures import STUDY, page_of, write_study
+from tests.analysis.figures.test_figures import STUDY, page_of, write_study
 from tests.records import a_space
 
 FAMILIES = ("one_cycle", "cosine", "step", "constant")

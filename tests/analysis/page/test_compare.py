@@ -12,7 +12,7 @@ from analysis.findings.studies import load_studies, rank_by_study, winning_curve
 from analysis.report import write_report
 from study.system.errors import InputError
 from study.tasks.metric import RMSE
-from tests.analysis.test_figures import STUDY, Outcome, write_study
+from tests.analysis.figures.test_figures import STUDY, Outcome, write_study
 from tests.conftest import run_command
 
 WELL, BADLY = 0.95, 0.9

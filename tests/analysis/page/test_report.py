@@ -17,7 +17,7 @@ from analysis.report import ReportConfig, main, write_report
 from benchmarks.report import made_up_study
 from search_spaces import FAMILIES
 from study.system.errors import InputError, StudyError
-from tests.analysis.test_figures import MIXED, STUDY, Outcome, page_of, write_study
+from tests.analysis.figures.test_figures import MIXED, STUDY, Outcome, page_of, write_study
 from tests.conftest import run_command
 from tests.records import write_record
 
