@@ -31,7 +31,7 @@ class CosineWarmRestarts(ScheduleFamily):
 
     name = "cosine_warm_restarts"
     groups = frozenset({"classic", "cyclic"})
-    cycles = True
+    rises_again = True
     space: ClassVar = {
         "cycles": IntDistribution(2, 4),
         "growth": IntDistribution(1, 2),
@@ -62,7 +62,7 @@ class _Cyclic(ScheduleFamily):
     mode: ClassVar[Literal["triangular", "triangular2", "exp_range"]]
     groups = frozenset({"classic", "cyclic"})
     warms_up = True
-    cycles = True
+    rises_again = True
     space: ClassVar = {
         "base_ratio": FloatDistribution(1e-3, 0.3, log=True),
         "cycles": IntDistribution(1, 4),
@@ -179,7 +179,7 @@ class Snapshot(ScheduleFamily):
 
     name = "snapshot"
     groups = frozenset({"cyclic"})
-    cycles = True
+    rises_again = True
     space: ClassVar = {"cycles": IntDistribution(2, 8)}
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
@@ -212,7 +212,7 @@ class Sine(ScheduleFamily):
     name = "sine"
     groups = frozenset({"cyclic"})
     warms_up = True
-    cycles = True
+    rises_again = True
     decay: ClassVar[float] = 1.0
     space: ClassVar = {
         "base_ratio": FloatDistribution(1e-3, 0.3, log=True),

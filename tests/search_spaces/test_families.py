@@ -22,7 +22,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from analysis.gallery import TUTORIAL
 from search_spaces import FAMILIES, GROUPS, ScheduleFamily, select
-from search_spaces.family import MIN_STEPS, NO_EXTRAS, Extras, applied_rate, momentum
+from search_spaces.family import MIN_STEPS, NO_EXTRAS, Extras
+from search_spaces.optimizers import applied_rate, momentum
 from search_spaces.preflight import problem
 
 PEAK = (1e-3, 1.0)
@@ -118,7 +119,7 @@ def test_only_a_family_that_cycles_rises_after_it_has_fallen(family: ScheduleFam
         change = np.diff(curve(family, parameters, 1_170))
         fell = np.maximum.accumulate(change < -1e-15)
         rises_again |= bool((change[fell] > 1e-15).any())
-    assert rises_again == family.cycles
+    assert rises_again == family.rises_again
 
 
 @every_family
@@ -397,7 +398,7 @@ def test_the_laws_hold_for_any_parameters_and_horizon(
     parameters = family.suggest(study.ask(), PEAK, extras)
     rates = curve(family, parameters, horizon)
     assert len(rates) == horizon
-    assert problem(rates, float(parameters["peak_lr"]), family.cycles) is None
+    assert problem(rates, float(parameters["peak_lr"]), family.rises_again) is None
     if not extras:
         build = torchs_own(family.name, parameters, horizon)
         oracle = run(build, make_optimizer(float(parameters["peak_lr"])), horizon)

@@ -22,9 +22,9 @@ class Custom(ScheduleFamily):
     name = "custom"
     groups = frozenset()
 
-    def __init__(self, factor: Callable[[int, int], float], cycles: bool = False) -> None:
+    def __init__(self, factor: Callable[[int, int], float], rises_again: bool = False) -> None:
         self.factor = factor
-        self.cycles = cycles  # type: ignore[misc]
+        self.rises_again = rises_again  # type: ignore[misc]
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         return Recipe(LambdaLR, {"lr_lambda": lambda step: self.factor(step, total_steps)})
@@ -52,8 +52,8 @@ def test_a_broken_law_is_named(factor: Callable[[int, int], float], message: str
         check(Custom(factor), 500, PEAK)
 
 
-def test_a_family_that_cycles_may_rise() -> None:
-    check(Custom(lambda t, n: max(1e-3, abs(1 - 2 * t / n)), cycles=True), 500, PEAK)
+def test_a_family_that_says_so_may_rise_again() -> None:
+    check(Custom(lambda t, n: max(1e-3, abs(1 - 2 * t / n)), rises_again=True), 500, PEAK)
 
 
 def test_a_drawn_curve_is_what_a_run_would_use() -> None:
