@@ -75,7 +75,8 @@ class StoragePath:
 
     def exists(self) -> bool:
         """True if there is a file, or any below it."""
-        return bool(self.filesystem.get_file_info(self.path).type != FileType.NotFound)
+        with self._errors():
+            return bool(self.filesystem.get_file_info(self.path).type != FileType.NotFound)
 
     def size(self) -> int:
         """Size of a file, in bytes; 0 where there is none."""
@@ -83,7 +84,7 @@ class StoragePath:
 
     def read_bytes(self) -> bytes:
         """All of a file."""
-        with self.filesystem.open_input_stream(self.path) as stream:
+        with self._errors(), self.filesystem.open_input_stream(self.path) as stream:
             return bytes(stream.read())
 
     def read_text(self) -> str:
@@ -92,13 +93,14 @@ class StoragePath:
 
     def write_bytes(self, content: bytes) -> None:
         """Write a file, and the folders above it where the storage knows folders."""
-        try:
-            stream = self.filesystem.open_output_stream(self.path)
-        except FileNotFoundError:
-            self.filesystem.create_dir(str(PurePosixPath(self.path).parent), recursive=True)
-            stream = self.filesystem.open_output_stream(self.path)
-        with stream:
-            stream.write(content)
+        with self._errors():
+            try:
+                stream = self.filesystem.open_output_stream(self.path)
+            except FileNotFoundError:
+                self.filesystem.create_dir(str(PurePosixPath(self.path).parent), recursive=True)
+                stream = self.filesystem.open_output_stream(self.path)
+            with stream:
+                stream.write(content)
 
     def iterdir(self) -> Iterator[Self]:
         """Entries directly below; none, where there is nothing."""
@@ -116,15 +118,27 @@ class StoragePath:
 
     def unlink(self) -> None:
         """Delete a file."""
-        self.filesystem.delete_file(self.path)
+        with self._errors():
+            self.filesystem.delete_file(self.path)
 
     def rmtree(self) -> None:
         """Delete a folder and what is in it; what is gone already is no error."""
         with contextlib.suppress(OSError):
             self.filesystem.delete_dir(self.path)
 
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Errors of a disk in the words that Python has for them; pyarrow's name the path twice."""
+        try:
+            yield
+        except OSError as error:
+            if self.is_remote or error.errno is None:
+                raise
+            raise OSError(error.errno, os.strerror(error.errno), self.where) from error
+
     def _infos(self) -> list[pa.fs.FileInfo]:
-        found = self.filesystem.get_file_info(FileSelector(self.path, allow_not_found=True))
+        with self._errors():
+            found = self.filesystem.get_file_info(FileSelector(self.path, allow_not_found=True))
         return sorted(found, key=lambda info: str(info.base_name))
 
 

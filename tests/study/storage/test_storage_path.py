@@ -419,3 +419,14 @@ def test_an_error_names_the_url_and_not_its_copy(url: str) -> None:
         analysis.load(url)
     with local_copy(url) as folder, pytest.raises(InputError):
         raise InputError(f"{folder} is wrong")
+
+
+def test_an_error_of_a_disk_is_pythons_own(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for name in ("missing", "file/below"):
+        own, oracle = StoragePath.of(tmp_path / name), tmp_path / name
+        with pytest.raises(OSError) as said:
+            own.read_bytes()
+        with pytest.raises(OSError) as expected:
+            oracle.read_bytes()
+        assert (type(said.value), str(said.value)) == (type(expected.value), str(expected.value))
