@@ -50,7 +50,8 @@ class StoragePath:
         """
         if is_url(location):
             return cls(str(location), *_opened(str(location)))
-        return cls(str(location), LocalFileSystem(), os.path.abspath(location))  # noqa: PTH100
+        # Not made plain: a folder before ".." may be a link.
+        return cls(str(location), LocalFileSystem(), str(Path(location).absolute()))
 
     @property
     def is_remote(self) -> bool:
@@ -84,8 +85,8 @@ class StoragePath:
 
     def read_bytes(self) -> bytes:
         """All of a file."""
-        with self._errors(), self.filesystem.open_input_stream(self.path) as stream:
-            return bytes(stream.read())
+        with self._errors(), self.filesystem.open_input_file(self.path) as file:
+            return bytes(file.read())  # at once: a stream is read, and fetched, in pieces
 
     def read_text(self) -> str:
         """All of a file, as UTF-8."""
