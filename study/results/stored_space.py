@@ -46,21 +46,18 @@ def read_space(stored: StoredSpace) -> SearchSpace:
     Raises:
         InputError: it is damaged, or a family has changed, or is not there any more.
     """
-    try:
-        extras = _read_ranges(stored.extras)
-        low, high = stored.peak_lr
-        if not 0 < low < high < math.inf:
-            raise ValueError(f"peak_lr: {low}, {high}")
-        families = tuple(stored.families)
-        before = [stored.parameters[name] for name in families]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"study.json is damaged: search_space: {error}") from error
+    extras, families = _read_ranges(stored.extras), tuple(stored.families)
+    low, high = stored.peak_lr
+    if not 0 < low < high < math.inf:
+        raise _damaged(f"peak_lr: {low}, {high}")
+    if missing := set(families) - stored.parameters.keys():
+        raise _damaged(f"no parameters of {min(missing)!r}")
     try:
         select(",".join(families))
     except ValueError as error:
         raise InputError(str(error)) from error
-    for name, ranges in zip(families, before, strict=True):
-        if ranges != store_ranges(FAMILIES[name].searched((low, high), extras)):
+    for name in families:
+        if stored.parameters[name] != store_ranges(FAMILIES[name].searched((low, high), extras)):
             raise InputError(
                 f"the ranges of schedule family {name!r} have changed since this study began; put "
                 "them back, or start another study with another --name"
@@ -78,10 +75,7 @@ def stored_ranges(parameters: Ranges, family: str) -> dict[str, BaseDistribution
     Raises:
         InputError: a range is damaged.
     """
-    try:
-        return _read_ranges(parameters.get(family, {}))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"study.json is damaged: search_space: {error}") from error
+    return _read_ranges(parameters.get(family, {}))
 
 
 def stored_peak_range(parameters: Ranges, family: str) -> PeakRange:
@@ -96,4 +90,11 @@ def store_ranges(ranges: Extras) -> dict[str, StoredRange]:
 
 
 def _read_ranges(stored: Mapping[str, StoredRange]) -> dict[str, BaseDistribution]:
-    return {name: json_to_distribution(json.dumps(range_)) for name, range_ in stored.items()}
+    try:
+        return {name: json_to_distribution(json.dumps(one)) for name, one in stored.items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _damaged(str(error)) from error
+
+
+def _damaged(what: str) -> InputError:
+    return InputError(f"study.json is damaged: search_space: {what}")

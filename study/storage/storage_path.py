@@ -1,6 +1,7 @@
 """Paths of a study, in a folder or in a storage that every node reaches, by a URL."""
 
 import contextlib
+import errno
 import os
 import re
 import secrets
@@ -133,9 +134,11 @@ class StoragePath:
         try:
             yield
         except OSError as error:
-            if self.is_remote or error.errno is None:
+            # Of a folder that is read as a file, pyarrow gives no number.
+            number = error.errno or (errno.EISDIR if Path(self.path).is_dir() else None)
+            if self.is_remote or number is None:
                 raise
-            raise OSError(error.errno, os.strerror(error.errno), self.where) from error
+            raise OSError(number, os.strerror(number), self.where) from error
 
     def _infos(self) -> list[pa.fs.FileInfo]:
         with self._errors():

@@ -430,7 +430,7 @@ def test_an_error_names_the_url_and_not_its_copy(url: str) -> None:
 
 def test_an_error_of_a_disk_is_pythons_own(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for name in ("missing", "file/below"):
+    for name in ("missing", "file/below", "."):
         own, oracle = StoragePath.of(tmp_path / name), tmp_path / name
         with pytest.raises(OSError) as said:
             own.read_bytes()
