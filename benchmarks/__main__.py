@@ -14,6 +14,7 @@ from rich.table import Table
 
 from benchmarks.measure import FULL, QUICK, Row, Scale
 from study.settings.study_config import StudyConfig
+from study.settings.values import at_least
 from study.system.atomic_files import write_atomically
 from study.system.clock import now
 from study.system.command_line import Folder, exit_status, parse
@@ -63,8 +64,7 @@ class Benchmarks:
         """
         if unknown := [letter for letter in self.only.split(",") if letter not in SECTIONS]:
             raise InputError(f"--only must be among {','.join(SECTIONS)}, not {unknown[0]!r}")
-        if self.repeats is not None and self.repeats < 1:
-            raise InputError(f"--repeats must be at least 1, not {self.repeats}")
+        at_least("repeats", self.repeats, 1)
 
 
 def main(arguments: Sequence[str]) -> int:

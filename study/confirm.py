@@ -10,6 +10,7 @@ import tyro
 from study.results.reader import read_tables
 from study.results.study_record import StudyRecord
 from study.settings.study_options import ConfirmOptions
+from study.settings.values import at_least
 from study.stages.reporting import CONFIRM
 from study.stages.resuming import begun_config
 from study.stages.study import carry_out
@@ -37,8 +38,7 @@ def main(arguments: Sequence[str]) -> int:
         InputError: no such study, or its search has not ended.
     """
     asked = parse(ConfirmConfig, CONFIRM, arguments)
-    if asked.replicates < 1:
-        raise InputError(f"--replicates must be at least 1, not {asked.replicates}")
+    at_least("replicates", asked.replicates, 1)
     record = StudyRecord.load(asked.folder)
     config = begun_config(record, asked.folder)
     if not record.is_searched:

@@ -17,6 +17,7 @@ from study.results.parameters import PREFIX, proposed
 from study.results.reader import read_finalists, read_tables
 from study.results.stored_ranges import stored_ranges
 from study.results.study_record import StudyRecord
+from study.settings.values import at_least
 from study.storage.mirror import local_copy
 from study.system.command_line import Location, exit_status, parse
 from study.system.errors import InputError, summary
@@ -89,11 +90,8 @@ def _best_finalist(folder: Path, ranking: Ranking) -> int | None:
 
 def _horizon(config: ExportConfig, record: StudyRecord) -> int:
     """Steps as typed, else those of the study's runs."""
-    if config.total_steps is None:
-        return record.total_steps
-    if config.total_steps < MIN_STEPS:
-        raise InputError(f"--total-steps must be at least {MIN_STEPS}, not {config.total_steps}")
-    return config.total_steps
+    at_least("total_steps", config.total_steps, MIN_STEPS)
+    return record.total_steps if config.total_steps is None else config.total_steps
 
 
 def _parameters(row: Mapping[str, Any], record: StudyRecord) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from analysis.findings.shapes import realised_curves
 from analysis.load import load
 from analysis.statistics.conventions import LEVEL, RESAMPLES, SEED
 from study.results.study_record import STUDY_JSON
-from study.settings.study_config import StudyConfig
+from study.settings.run_options import MachineOptions
 
 
 class Study(NamedTuple):
@@ -119,7 +119,7 @@ def _joined(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
 
 def _essence(config: dict[str, Any]) -> dict[str, Any]:
     """A study's settings, but its name, its epochs and the machine."""
-    others = {"name", "out", "epochs", *StudyConfig().options("machine")}
+    others = {"name", "out", "epochs", *MachineOptions.__dataclass_fields__}
     return {key: value for key, value in config.items() if key not in others}
 
 

@@ -20,10 +20,7 @@ def stored_ranges(parameters: Ranges, family: str) -> dict[str, BaseDistribution
     Raises:
         InputError: a range is damaged.
     """
-    try:
-        return read_ranges(parameters.get(family, {}))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"study.json is damaged: search_space: {error}") from error
+    return read_ranges(parameters.get(family, {}))
 
 
 def stored_peak_range(parameters: Ranges, family: str) -> PeakRange:
@@ -38,5 +35,17 @@ def store_ranges(ranges: Extras) -> dict[str, StoredRange]:
 
 
 def read_ranges(stored: Mapping[str, StoredRange]) -> dict[str, BaseDistribution]:
-    """The inverse of :func:`store_ranges`."""
-    return {name: json_to_distribution(json.dumps(range_)) for name, range_ in stored.items()}
+    """The inverse of :func:`store_ranges`.
+
+    Raises:
+        InputError: a range is damaged.
+    """
+    try:
+        return {name: json_to_distribution(json.dumps(one)) for name, one in stored.items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise damaged_space(str(error)) from error
+
+
+def damaged_space(what: str) -> InputError:
+    """The error of a search space that study.json has damaged."""
+    return InputError(f"study.json is damaged: search_space: {what}")

@@ -3,7 +3,7 @@
 import math
 
 from search_spaces import FAMILIES, SearchSpace, select
-from study.results.stored_ranges import read_ranges, store_ranges
+from study.results.stored_ranges import damaged_space, read_ranges, store_ranges
 from study.results.study_record import StoredSpace
 from study.system.errors import InputError
 
@@ -27,21 +27,18 @@ def read_space(stored: StoredSpace) -> SearchSpace:
     Raises:
         InputError: it is damaged, or a family has changed, or is not there any more.
     """
-    try:
-        extras = read_ranges(stored.extras)
-        low, high = stored.peak_lr
-        if not 0 < low < high < math.inf:
-            raise ValueError(f"peak_lr: {low}, {high}")
-        families = tuple(stored.families)
-        before = [stored.parameters[name] for name in families]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"study.json is damaged: search_space: {error}") from error
+    extras, families = read_ranges(stored.extras), tuple(stored.families)
+    low, high = stored.peak_lr
+    if not 0 < low < high < math.inf:
+        raise damaged_space(f"peak_lr: {low}, {high}")
+    if missing := set(families) - stored.parameters.keys():
+        raise damaged_space(f"no parameters of {min(missing)!r}")
     try:
         select(",".join(families))
     except ValueError as error:
         raise InputError(str(error)) from error
-    for name, ranges in zip(families, before, strict=True):
-        if ranges != store_ranges(FAMILIES[name].searched((low, high), extras)):
+    for name in families:
+        if stored.parameters[name] != store_ranges(FAMILIES[name].searched((low, high), extras)):
             raise InputError(
                 f"the ranges of schedule family {name!r} have changed since this study began; put "
                 "them back, or start another study with another --name"

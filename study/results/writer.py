@@ -21,15 +21,13 @@ from study.results.schema import (
     as_table,
     named,
 )
-from study.search.interfaces import TrialObserver
+from study.search.interfaces import FinishedTrial, TrialObserver
 from study.search.proposal import Proposal
 from study.storage.file_version import VERSION
 from study.system.atomic_files import replacing
 from study.tasks.metric import ACCURACY
 from study.tasks.ranking import Ranking
 from study.training.history import History
-
-Finished = tuple[Proposal, History]
 
 
 class TableWriter(TrialObserver):
@@ -41,23 +39,23 @@ class TableWriter(TrialObserver):
     Args:
         folder: the study's.
         ranking: its metric.
-        push: called when they have been written.
         before: trials that an earlier process finished.
+        push: called when they have been written.
     """
 
     def __init__(
         self,
         folder: Path,
         ranking: Ranking,
-        push: Callable[[], None] = lambda: None,
-        before: Iterable[Finished] = (),
+        before: Iterable[FinishedTrial],
+        push: Callable[[], None],
     ) -> None:
         self.folder, self.ranking, self._push = folder, ranking, push
         self._finished = {pair[0].number: pair for pair in before}
         self._written, self._next_write = 0, 0.0
 
     @property
-    def finished(self) -> list[Finished]:
+    def finished(self) -> list[FinishedTrial]:
         """All finished trials, in the order of their numbers."""
         return [self._finished[number] for number in sorted(self._finished)]
 
@@ -85,7 +83,7 @@ class TableWriter(TrialObserver):
         self._written, now = len(finished), time.monotonic()
         self._next_write = now + 20 * (now - started)
 
-    def tables(self, finished: Sequence[Finished]) -> Iterable[tuple[str, pa.Table]]:
+    def tables(self, finished: Sequence[FinishedTrial]) -> Iterable[tuple[str, pa.Table]]:
         """Names and tables, in the order in which they are written."""
         raise NotImplementedError
 
@@ -106,13 +104,13 @@ class ResultTables(TableWriter):
         folder: Path,
         space: SearchSpace,
         ranking: Ranking = ACCURACY,
-        before: Iterable[Finished] = (),
+        before: Iterable[FinishedTrial] = (),
         push: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(folder, ranking, push, before)
+        super().__init__(folder, ranking, before, push)
         self._parameters = column_types(space)
 
-    def tables(self, finished: Sequence[Finished]) -> Iterable[tuple[str, pa.Table]]:
+    def tables(self, finished: Sequence[FinishedTrial]) -> Iterable[tuple[str, pa.Table]]:
         """The trials last, since they are read first: whatever is seen there has its rows."""
         curves = as_table((row for pair in finished for row in _curve_rows(*pair)), SCHEDULES)
         yield "schedules", curves
@@ -170,10 +168,10 @@ class FinalistTable(TableWriter):
         replicates: Mapping[int, tuple[int, int]],
         push: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(folder, ranking, push)
+        super().__init__(folder, ranking, (), push)
         self._replicates = replicates
 
-    def tables(self, finished: Sequence[Finished]) -> Iterable[tuple[str, pa.Table]]:
+    def tables(self, finished: Sequence[FinishedTrial]) -> Iterable[tuple[str, pa.Table]]:
         """The one."""
         rows = [self._row(*pair) for pair in finished]
         yield "finalists", named(as_table(rows, FINALISTS), self.ranking)

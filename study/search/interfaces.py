@@ -6,6 +6,9 @@ from typing import Protocol
 from study.search.proposal import Proposal
 from study.training.history import EpochRecord, History
 
+FinishedTrial = tuple[Proposal, History]
+"""A trial that has ended, and what it came to."""
+
 
 class TrialSource(Protocol):
     """Gives trials, and is told how they ended: the Optuna study, or the finalists' replicates."""

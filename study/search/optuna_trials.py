@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from search_spaces import FAMILIES, SearchSpace
 from study.search.database import Database
+from study.search.interfaces import FinishedTrial
 from study.search.journal_file import (
     JOURNAL,
     OptunaStore,
@@ -143,7 +144,7 @@ class OptunaTrials:
             if "pruned" in trial.user_attrs
         }
 
-    def finished(self) -> Iterator[tuple[Proposal, History]]:
+    def finished(self) -> Iterator[FinishedTrial]:
         """Every trial that has ended, with its history but for the curve."""
         for frozen in self._study.get_trials(deepcopy=False, states=_FINISHED):
             try:

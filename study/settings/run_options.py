@@ -5,10 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from study.settings.choices import (
-    Logger,
-    check_choices,
-)
+from study.settings.choices import Logger, check_choices
 from study.settings.database_url import check_url
 from study.settings.values import at_least, seconds
 from study.storage.storage_path import StoragePath

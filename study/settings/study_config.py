@@ -1,7 +1,6 @@
 """The configuration of a study, which is also its command line."""
 
 import datetime as dt
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
@@ -49,9 +48,8 @@ class StudyConfig:
         groups = {}
         for group in fields(cls):
             kind: Any = group.default_factory
-            groups[group.name] = kind(
-                **{name: options.pop(name) for name in _names(kind) if name in options}
-            )
+            own = kind.__dataclass_fields__.keys() & options.keys()
+            groups[group.name] = kind(**{name: options.pop(name) for name in own})
         if options:
             raise TypeError(f"there is no option {min(options)!r}")
         return cls(**groups)
@@ -71,7 +69,3 @@ class StudyConfig:
         return {
             name: value for group in chosen for name, value in asdict(getattr(self, group)).items()
         }
-
-
-def _names(kind: Any) -> Iterable[str]:
-    return [option.name for option in fields(kind)]

@@ -7,6 +7,7 @@ every family, so that families are compared in pairs.
 
 import contextlib
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from study.execution.trial_runner import TrialRunner
@@ -14,9 +15,10 @@ from study.execution.trial_set import TrialSet
 from study.results.reader import read_finalists
 from study.results.study_record import Finalist
 from study.results.writer import FinalistTable
+from study.search.interfaces import FinishedTrial
 from study.stages.beginning import Prepared
 from study.stages.display import Display, Workload
-from study.stages.replicates import Finished, Planned, choose, replicates_of
+from study.stages.replicates import Planned, choose, replicates_of
 from study.stages.reporting import CONFIRM
 from study.stages.session import StudySession
 from study.storage.checkpoint_store import CheckpointStore
@@ -44,7 +46,10 @@ def load_all_data(task: Task, data_dir: Path) -> TrialData:
 
 
 def confirm(
-    session: StudySession, prepared: Prepared, finished: Finished, runner: TrialRunner
+    session: StudySession,
+    prepared: Prepared,
+    finished: Sequence[FinishedTrial],
+    runner: TrialRunner,
 ) -> str:
     """Words for what is left of the replicates, or none.
 
@@ -73,7 +78,7 @@ class Confirmation:
         finished: the study's trials.
     """
 
-    def __init__(self, session: StudySession, finished: Finished) -> None:
+    def __init__(self, session: StudySession, finished: Sequence[FinishedTrial]) -> None:
         self._session, config, record = session, session.config, session.record
         by_number = {proposal.number: proposal for proposal, _ in finished}
         count = config.confirm.finalists

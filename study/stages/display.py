@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from study.search.interfaces import TrialObserver
+from study.search.interfaces import FinishedTrial, TrialObserver
 from study.search.proposal import Proposal
 from study.tasks.ranking import Ranking
 from study.training.history import EpochRecord, History
@@ -25,7 +25,7 @@ class Workload:
     """Trials of the whole study."""
     epochs: int
     """Of each."""
-    before: Sequence[tuple[Proposal, History]] = ()
+    before: Sequence[FinishedTrial] = ()
     """Trials that an earlier process finished."""
     kind: Literal["trial", "run"] = "trial"
     """What they are called. Of runs that repeat each other, none is the best."""

@@ -5,17 +5,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from study.results.reader import read_curves
+from study.search.interfaces import FinishedTrial
 from study.search.optuna_trials import OptunaTrials
-from study.search.proposal import Proposal
 from study.settings.study_config import StudyConfig
 from study.storage.checkpoint_store import CheckpointStore
 from study.system.errors import InputError
-from study.training.history import History
 
 
 def finished_before(
     config: StudyConfig, optuna_trials: OptunaTrials, checkpoints: CheckpointStore
-) -> Iterator[tuple[Proposal, History]]:
+) -> Iterator[FinishedTrial]:
     """Each finished trial and its history, from the Optuna study, with its curve from the table.
 
     Or from its checkpoint, where a kill came before the table was written.
@@ -43,7 +42,7 @@ def finished_before(
 def what_was_found(
     config: StudyConfig,
     optuna_trials: OptunaTrials,
-    finished: Sequence[tuple[Proposal, History]],
+    finished: Sequence[FinishedTrial],
     checkpoints: CheckpointStore,
 ) -> list[str]:
     """Three lines: what has finished, what goes on and from where, and what is damaged."""

@@ -7,16 +7,16 @@ from dataclasses import replace
 import numpy as np
 
 from search_spaces import CONTROLS
+from study.search.interfaces import FinishedTrial
 from study.search.proposal import Proposal
 from study.storage.checkpoint_store import CheckpointStore
 from study.tasks.ranking import Ranking
 from study.training.history import History
 
 CONTROL = CONTROLS[0]
-Finished = Iterable[tuple[Proposal, History]]
 
 
-def choose(finished: Finished, ranking: Ranking, count: int) -> list[Proposal]:
+def choose(finished: Iterable[FinishedTrial], ranking: Ranking, count: int) -> list[Proposal]:
     """The best trial of each of the best families, best first.
 
     Where the constant rate was searched it is one of them, whatever its place: the control.

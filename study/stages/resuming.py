@@ -80,11 +80,13 @@ def refuse_differences(typed: StudyConfig, stored: StudyConfig) -> None:
         InputError: something else has changed.
     """
     resume, replay = typed.invocation.resume, typed.invocation.replay
-    fixed = typed.options("training", "search", "confirm", *["location"] * bool(resume))
+    fixed = typed.options("training", "search", "confirm")
     if replay:
         del fixed["num_trials"]
-    elif typed.location.storage:  # which is where it is
-        del fixed["out"]
+    else:
+        fixed |= typed.options("location")
+        if typed.location.storage:  # which is where it is
+            del fixed["out"]
     begun = stored.options()
     for name, now in fixed.items():
         if (now.resolve() if isinstance(now, Path) else now) != begun[name]:

@@ -7,9 +7,9 @@ from study.execution.trial_set import TrialSet
 from study.results.loggers import TrialLogger
 from study.results.writer import ResultTables
 from study.search.early_stopping import EarlyStopping
+from study.search.interfaces import FinishedTrial
 from study.search.journal_file import refuse_trials_without_description
 from study.search.optuna_trials import OptunaTrials, optuna_store
-from study.search.proposal import Proposal
 from study.search.trial_plan import Plan
 from study.stages.beginning import Prepared
 from study.stages.display import Display, Workload
@@ -20,7 +20,6 @@ from study.storage.checkpoint_store import CheckpointStore
 from study.storage.storage_path import CHECKPOINTS
 from study.tasks.check_data import load_for_search
 from study.tasks.task import SearchData, TrialData
-from study.training.history import History
 
 
 def search(session: StudySession, prepared: Prepared, runner: TrialRunner) -> "Search":
@@ -69,7 +68,7 @@ class Search:
         self._trials = OptunaTrials(store, plan, record.metric, config.search.seed, resuming)
         self._checkpoints = CheckpointStore(session.where / CHECKPOINTS)
         before = list(finished_before(config, self._trials, self._checkpoints))
-        self.tables = ResultTables(
+        self._tables = ResultTables(
             config.location.folder, session.space, record.metric, before, session.mirror.push
         )
         if resuming:
@@ -89,7 +88,7 @@ class Search:
 
     def run(self, runner: TrialRunner, data: SearchData) -> None:
         """Run what is left of the trials, until they are done or interrupted."""
-        session, config, tables = self._session, self._session.config, self.tables
+        session, config, tables = self._session, self._session.config, self._tables
         total, epochs = config.search.num_trials, config.training.epochs
         workload = Workload(total, epochs, tables.finished)
         display = Display(workload, session.record.metric, session.console)
@@ -112,9 +111,9 @@ class Search:
             session.console.print(f"best: {display.best()}")
 
     @property
-    def finished(self) -> list[tuple[Proposal, History]]:
+    def finished(self) -> list[FinishedTrial]:
         """The trials that have ended, with what they came to."""
-        return self.tables.finished
+        return self._tables.finished
 
     @property
     def done(self) -> int:

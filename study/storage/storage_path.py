@@ -1,6 +1,7 @@
 """Paths of a study, in a folder or in a storage that every node reaches, by a URL."""
 
 import contextlib
+import errno
 import os
 import re
 import secrets
@@ -50,7 +51,8 @@ class StoragePath:
         """
         if is_url(location):
             return cls(str(location), *_opened(str(location)))
-        return cls(str(location), LocalFileSystem(), os.path.abspath(location))  # noqa: PTH100
+        # Not made plain: a folder before ".." may be a link.
+        return cls(str(location), LocalFileSystem(), str(Path(location).absolute()))
 
     @property
     def is_remote(self) -> bool:
@@ -84,8 +86,8 @@ class StoragePath:
 
     def read_bytes(self) -> bytes:
         """All of a file."""
-        with self._errors(), self.filesystem.open_input_stream(self.path) as stream:
-            return bytes(stream.read())
+        with self._errors(), self.filesystem.open_input_file(self.path) as file:
+            return bytes(file.read())  # at once: a stream is read, and fetched, in pieces
 
     def read_text(self) -> str:
         """All of a file, as UTF-8."""
@@ -132,9 +134,11 @@ class StoragePath:
         try:
             yield
         except OSError as error:
-            if self.is_remote or error.errno is None:
+            # Of a folder that is read as a file, pyarrow gives no number.
+            number = error.errno or (errno.EISDIR if Path(self.path).is_dir() else None)
+            if self.is_remote or number is None:
                 raise
-            raise OSError(error.errno, os.strerror(error.errno), self.where) from error
+            raise OSError(number, os.strerror(number), self.where) from error
 
     def _infos(self) -> list[pa.fs.FileInfo]:
         with self._errors():

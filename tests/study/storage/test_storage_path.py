@@ -171,6 +171,13 @@ def test_of_two_who_write_the_first_stops(storage: StoragePath, tmp_path: Path) 
     assert (storage / "study.json").read_bytes() == b"second"
 
 
+def test_a_link_before_two_dots_leads_where_the_system_says(tmp_path: Path) -> None:
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "away")
+    (tmp_path / "far" / "file").write_bytes(b"x")
+    assert StoragePath.of(tmp_path / "link" / ".." / "file").read_bytes() == b"x"
+
+
 def test_a_folder_is_its_own_mirror(tmp_path: Path) -> None:
     mirror = Mirror(tmp_path, StoragePath.of(tmp_path))
     mirror.pull(to_write=True)
@@ -423,7 +430,7 @@ def test_an_error_names_the_url_and_not_its_copy(url: str) -> None:
 
 def test_an_error_of_a_disk_is_pythons_own(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for name in ("missing", "file/below"):
+    for name in ("missing", "file/below", "."):
         own, oracle = StoragePath.of(tmp_path / name), tmp_path / name
         with pytest.raises(OSError) as said:
             own.read_bytes()
