@@ -32,7 +32,7 @@ class CosineWarmRestarts(ScheduleFamily):
     name = "cosine_warm_restarts"
     groups = frozenset({"classic", "cyclic"})
     rises_again = True
-    space: ClassVar = {
+    space: ClassVar[dict[str, BaseDistribution]] = {
         "cycles": IntDistribution(2, 4),
         "growth": IntDistribution(1, 2),
         "end_ratio": FloatDistribution(1e-4, 0.1, log=True),
@@ -50,6 +50,21 @@ class CosineWarmRestarts(ScheduleFamily):
                 "eta_min": float(parameters["end_ratio"]) * float(parameters["peak_lr"]),
             },
         )
+
+
+class Snapshot(CosineWarmRestarts):
+    """``lr(t) = peak_lr / 2 * (1 + cos(pi * (t mod c) / c))``, ``c = horizon / cycles``.
+
+    Equal cosine cycles down to zero, whose ends are the snapshots of an ensemble (Huang et al.,
+    arXiv 1704.00109: 4 to 8 cycles work well).
+    """
+
+    name = "snapshot"
+    groups = frozenset({"cyclic"})
+    space: ClassVar = {"cycles": IntDistribution(2, 8)}
+
+    def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
+        return super().recipe({**parameters, "growth": 1, "end_ratio": 0.0}, total_steps)
 
 
 class _Cyclic(ScheduleFamily):
@@ -167,24 +182,6 @@ class OneCycle(ScheduleFamily):
                 "three_phase": int(parameters["phases"]) == 3,
             },
         )
-
-
-class Snapshot(ScheduleFamily):
-    """``lr(t) = peak_lr / 2 * (1 + cos(pi * (t mod c) / c))``, ``c = horizon / cycles``.
-
-    Equal cosine cycles down to zero, whose ends are the snapshots of an ensemble (Huang et al.,
-    arXiv 1704.00109: 4 to 8 cycles work well).
-    torch.optim.lr_scheduler.CosineAnnealingWarmRestarts.
-    """
-
-    name = "snapshot"
-    groups = frozenset({"cyclic"})
-    rises_again = True
-    space: ClassVar = {"cycles": IntDistribution(2, 8)}
-
-    def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
-        cycle = -(-total_steps // int(parameters["cycles"]))
-        return Recipe(CosineAnnealingWarmRestarts, {"T_0": cycle, "eta_min": 0.0})
 
 
 @dataclass(frozen=True)
