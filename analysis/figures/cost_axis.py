@@ -5,10 +5,12 @@ import math
 import pandas as pd
 from matplotlib.axis import Axis
 from matplotlib.colors import LogNorm, Normalize
-from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from analysis.scale import Scale
 
+DECADES = 100
+"""More than any axis has: with fewer, matplotlib leaves decades out."""
 
 def norm(scale: Scale, costs: "pd.Series[float]") -> Normalize:
     """Colours from the best to the worst, of which a few collapsed trials must not eat all."""
@@ -66,8 +68,9 @@ def _end(scale: Scale, axis: Axis, costs: "pd.Series[float]") -> None:
 def _ticks(scale: Scale, low: float, high: float, log: bool) -> list[float]:
     """Costs between two, at round numbers."""
     for mantissas in ((1, 2, 5), (1, 1.5, 2, 3, 5, 7)) if log else ():
-        ticks = [m * 10.0**k for k in range(-9, 10) for m in mantissas]
-        ticks = [tick for tick in ticks if 0.99 * low <= tick <= 1.01 * high]
+        # A decade beyond the ends, since where it finds few ticks it takes equal steps.
+        every = LogLocator(subs=mantissas, numticks=DECADES).tick_values(low / 10, 10 * high)
+        ticks = [float(tick) for tick in every if 0.99 * low <= tick <= 1.01 * high]
         if len(ticks) >= 4:
             return ticks
     # Within a small part of a decade, equal steps of the value read better.

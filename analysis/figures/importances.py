@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.parts import LOST
 from analysis.figures.style import (
@@ -15,7 +15,7 @@ from analysis.figures.style import (
 
 
 def importances(found: pd.DataFrame) -> Figure:
-    """Each parameter's share in whether a trial of its family is good, a panel a family.
+    """How far the good trials' values of each parameter lie from the others', a panel a family.
 
     ``found`` as :func:`~analysis.findings.importance.importances` makes it; what chance
     could have given is grey, and the tick is how far chance came.
@@ -27,15 +27,17 @@ def importances(found: pd.DataFrame) -> Figure:
     style: dict[str, Any] = {"size": "small", "bbox": white}
     for family, axes in panels.items():
         own = found[found["family"] == family]
-        colours = [INK if sure else LOST for sure in own["share"] > own["chance"]]
-        axes.barh(range(len(own)), own["share"], color=colours, alpha=0.55, height=0.7)
-        axes.plot(own["chance"].clip(upper=1), range(len(own)), "|", color="0.3", ms=6)
+        colours = [INK if sure else LOST for sure in own["distance"] > own["chance"]]
+        axes.barh(range(len(own)), own["distance"], color=colours, alpha=0.55, height=0.7)
+        axes.plot(own["chance"], range(len(own)), "|", color="0.3", ms=6)
         for position, name in enumerate(own["parameter"]):
             axes.annotate(name, (0.98, position), va="center", ha="right", **style)
         axes.set_title(f"{short(family)} ({own['trials'].iloc[0]} trials)")
         axes.set_yticks([])
     first = next(iter(panels.values()))
     first.set(xlim=(0, 1), ylim=(most - 0.5, -0.5))
-    first.xaxis.set(major_locator=MaxNLocator(2), major_formatter=PercentFormatter(1, 0))
-    figure.supxlabel("share of the importance within the family", size="medium")
+    first.xaxis.set(major_locator=MaxNLocator(2))
+    figure.supxlabel(
+        "distance of the best quarter from the others (0: alike, 1: apart)", size="medium"
+    )
     return figure

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from sklearn.decomposition import PCA
 
 from analysis.findings.ranks import ACCURACY, family_ranking, with_cost
 from analysis.scale import Scale
@@ -66,15 +67,22 @@ def curve_map(rates: pd.DataFrame, trials: pd.DataFrame, scale: Scale = ACCURACY
     each axis belong to the higher rates. One trial alone lies at 0, 0.
     """
     completed = with_cost(trials, scale)[["trial", "family", "cost"]]
-    curves = rates[rates.index.isin(completed["trial"])].ffill(axis=1)
+    drawn = rates[rates.index.isin(completed["trial"])].ffill(axis=1)
+    curves = drawn.to_numpy()
     places, shares = np.zeros((len(curves), 2)), np.zeros(2)
-    if len(curves):
-        left, spread, axes = np.linalg.svd((curves - curves.mean()).to_numpy(), full_matrices=False)
-        signs = np.where(axes.sum(axis=1) < 0, -1, 1)
-        count = min(2, len(spread))
-        places[:, :count] = (left * spread * signs)[:, :count]
-        shares[:count] = spread[:count] ** 2 / ((spread**2).sum() or 1)
-    placed = pd.DataFrame({"trial": curves.index, "x": places[:, 0], "y": places[:, 1]})
+    if len(curves) and curves.var(axis=0).any():
+        fitted = PCA(min(2, len(curves))).fit(curves)
+        signs = np.where(fitted.components_.sum(axis=1) < 0, -1, 1)
+        count = fitted.n_components_
+        places[:, :count] = fitted.transform(curves) * signs
+        shares[:count] = fitted.explained_variance_ratio_
+    placed = pd.DataFrame(
+        {
+            "trial": drawn.index,
+            "x": places[:, 0],
+            "y": places[:, 1],
+        }
+    )
     return CurveMap(completed.merge(placed, on="trial"), (float(shares[0]), float(shares[1])))
 
 

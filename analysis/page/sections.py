@@ -231,10 +231,10 @@ SECTIONS = (
     Section(
         "importances",
         "Which parameters decide",
-        "How much each parameter decides whether a trial is among the best quarter of its own "
-        "family (PED-ANOVA). Ticks: how far chance came, the largest of 19 times that the results "
-        "were shuffled among the trials. What did not come further is grey: it may be nothing. Of "
-        "twenty bars, one comes further by chance.",
+        "How far the values of the best quarter of a family's trials lie from those of its others "
+        "(Kolmogorov-Smirnov distance; of categories, the total variation). Ticks: what chance "
+        "stays below in 19 of 20 shufflings of the results. What comes no further is grey: it may "
+        "be nothing. Of twenty bars, one comes further by chance.",
         lambda found: figures.importances(found.importances),
         remarks=_importance_remarks,
         shown=lambda found: not found.importances.empty,

@@ -4,13 +4,16 @@ import json
 from typing import Any
 
 import numpy as np
-import optuna
 import pandas as pd
 import pytest
-from optuna.distributions import FloatDistribution, distribution_to_json
-from optuna.importance import PedAnovaImportanceEvaluator
+from optuna.distributions import (
+    CategoricalDistribution,
+    FloatDistribution,
+    distribution_to_json,
+)
+from scipy.stats import ks_2samp
 
-from analysis.findings.importance import LEAST_TRIALS, TOP, importances
+from analysis.findings.importance import LEAST_TRIALS, importances
 from analysis.scale import Scale
 
 UNIT = json.loads(distribution_to_json(FloatDistribution(0.0, 1.0)))
@@ -45,38 +48,38 @@ def test_the_parameter_that_decides_comes_first_and_beyond_chance() -> None:
     assert list(table["family"].unique()) == ["cosine"], "step has no trials"
     assert table["parameter"].iloc[0] == "shape"
     first = table.iloc[0]
-    assert first["share"] > 0.8 > first["chance"]
-    assert table["share"].sum() == pytest.approx(1)
+    assert first["distance"] > 0.7 > 0.45 > first["chance"]
+    assert (table["distance"] <= 1).all()
     assert set(table["parameter"]) == {"shape", "idle", "peak_lr"}
 
 
 def test_where_nothing_decides_chance_is_rarely_exceeded() -> None:
     tables = [importances(trials_of(seed, 30, matters=0), SPACE, Scale()) for seed in range(40)]
     table = pd.concat(tables)
-    assert (table["share"] > table["chance"]).mean() < 0.12, (
+    assert (table["distance"] > table["chance"]).mean() < 0.12, (
         "one in twenty of 120, and the chance of those"
     )
 
 
-def test_the_shares_are_those_of_optuna() -> None:
+def test_the_distance_is_that_of_the_best_quarter_from_the_others() -> None:
     trials = trials_of(1)
-    study = optuna.create_study(direction="maximize")
-    ranges = {"shape": FloatDistribution(0, 1), "idle": FloatDistribution(0, 1)}
-    ranges["peak_lr"] = FloatDistribution(0.01, 1.0, log=True)
-    for row in trials.to_dict("records"):
-        values = {"shape": row["params.shape"], "idle": row["params.idle"]}
-        study.add_trial(
-            optuna.create_trial(
-                params=values | {"peak_lr": row["peak_lr"]},
-                distributions=dict(ranges),
-                value=row["val_accuracy"],
-            )
-        )
-    oracle = optuna.importance.get_param_importances(
-        study, evaluator=PedAnovaImportanceEvaluator(target_quantile=TOP)
-    )
-    found = importances(trials, SPACE, Scale()).set_index("parameter")["share"]
-    assert found.to_dict() == pytest.approx(dict(oracle))
+    is_good = trials["val_accuracy"] >= trials["val_accuracy"].nlargest(15).min()
+    found = importances(trials, SPACE, Scale()).set_index("parameter")["distance"]
+    for name, column in {"shape": "params.shape", "peak_lr": "peak_lr"}.items():
+        values = trials[column]
+        assert found[name] == pytest.approx(ks_2samp(values[is_good], values[~is_good]).statistic)
+
+
+def test_a_category_that_decides_is_found_whatever_its_place() -> None:
+    ranges = CategoricalDistribution(("cos", "linear", True))
+    space = SPACE | {"parameters": {"cosine": {"kind": json.loads(distribution_to_json(ranges))}}}
+    kinds = ["cos", "linear", "true"] * 20  # the middle one is best; a table has text
+    trials = trials_of(3, matters=0).assign(**{"params.kind": kinds})
+    trials["val_accuracy"] += 0.1 * (trials["params.kind"] == "linear")
+    found = importances(trials, space | {"families": ["cosine"]}, Scale()).iloc[0]
+    # All 15 of the good are among the 20 of one kind, and so are 5 of the other 45.
+    assert found["distance"] == pytest.approx(1 - 5 / 45)
+    assert found["distance"] > found["chance"]
 
 
 def test_a_diverged_trial_counts_as_the_worst() -> None:
@@ -87,7 +90,7 @@ def test_a_diverged_trial_counts_as_the_worst() -> None:
     trials["val_accuracy"] = trials["val_accuracy"].where(~lost, 0.0)
     first = importances(trials, SPACE, Scale()).iloc[0]
     assert first["parameter"] == "peak_lr"
-    assert first["share"] > first["chance"]
+    assert first["distance"] > first["chance"]
 
 
 def test_few_trials_say_nothing() -> None:
@@ -105,5 +108,5 @@ def test_ties_are_no_reason_for_a_sampler_that_narrows() -> None:
         width = np.linspace(1, 0.1, len(trials))
         trials["params.shape"] = 0.5 + (trials["params.shape"] - 0.5) * width
         table = importances(trials, SPACE, Scale())
-        beyond += int((table["share"] > table["chance"]).sum())
+        beyond += int((table["distance"] > table["chance"]).sum())
     assert beyond < 0.12 * 120
