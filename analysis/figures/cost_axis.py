@@ -12,6 +12,7 @@ from analysis.scale import Scale
 DECADES = 100
 """More than any axis has: with fewer, matplotlib leaves decades out."""
 
+
 def norm(scale: Scale, costs: "pd.Series[float]") -> Normalize:
     """Colours from the best to the worst, of which a few collapsed trials must not eat all."""
     costs = costs.dropna()

@@ -17,19 +17,19 @@ from analysis.findings.ranks import ACCURACY, family_ranking
 from analysis.scale import Scale
 
 
-def tuning_budget(trials: pd.DataFrame, curves: pd.DataFrame, scale: Scale = ACCURACY) -> Figure:
+def tuning_budget(trials: pd.DataFrame, best: pd.DataFrame, scale: Scale = ACCURACY) -> Figure:
     """The best of each family after so many of its trials, a panel a family, others in grey.
 
-    ``curves`` as :func:`~analysis.findings.tuning.tuning_curves` makes them; what is expected
+    ``best`` as :func:`~analysis.findings.tuning.best_by_trials` makes them; what is expected
     of independent draws is a line with its band, the best so far of others is dotted.
     """
     ranking = family_ranking(trials, scale)
-    ranking = ranking[ranking["family"].isin(curves["family"])]
+    ranking = ranking[ranking["family"].isin(best["family"])]
     figure, panels = family_panels(list(ranking["family"]))
-    every = [own[["k", "cost"]].to_numpy() for _, own in curves.groupby(["family", "kind"])]
+    every = [own[["k", "cost"]].to_numpy() for _, own in best.groupby(["family", "kind"])]
     for family, axes in panels.items():
         axes.add_collection(LineCollection(every, colors="0.9", linewidths=0.7, zorder=1))
-        for kind, own in curves[curves["family"] == family].groupby("kind"):
+        for kind, own in best[best["family"] == family].groupby("kind"):
             if kind == "expected":
                 axes.fill_between(own["k"], own["low"], own["high"], color=INK, alpha=0.2, lw=0)
             style = "-" if kind == "expected" else ":"
@@ -37,12 +37,12 @@ def tuning_budget(trials: pd.DataFrame, curves: pd.DataFrame, scale: Scale = ACC
             axes.plot(own["k"], own["cost"], style, color=INK, lw=1.3, marker=marker, ms=2)
         axes.set_title(short(family))
     first = next(iter(panels.values()))
-    if curves["k"].max() > CROWDED:  # where few may have had that many
+    if best["k"].max() > CROWDED:  # where few may have had that many
         scale_rates(first.xaxis, (1, 3))
     else:
         first.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     # What a single draw may come to would leave no room for what tuning brings.
-    costs = curves.loc[curves["k"] > int(curves["k"].max() > 1), "cost"]
+    costs = best.loc[best["k"] > int(best["k"].max() > 1), "cost"]
     cost_axis.limit(scale, first.yaxis, costs)
     figure.supxlabel("trials of the family", size="medium")
     figure.supylabel(f"best validation {scale.name}", size="medium")

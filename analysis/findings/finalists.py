@@ -59,7 +59,7 @@ class Comparison(NamedTuple):
         return self.replicates >= self.needed
 
 
-def compare(finalists: pd.DataFrame, scale: Scale) -> Comparison | None:
+def compare_finalists(finalists: pd.DataFrame, scale: Scale) -> Comparison | None:
     """Compare finalists replicate by replicate; None with fewer than two replicates of any.
 
     A finalist that diverged under some seed is no candidate, whatever its other replicates say, nor

@@ -8,12 +8,12 @@ import pandas as pd
 
 from analysis.findings.allocation import fairness
 from analysis.findings.early_stopping import wrongly_pruned
-from analysis.findings.finalists import Comparison, compare
+from analysis.findings.finalists import Comparison, compare_finalists
 from analysis.findings.forgiveness import forgiveness
 from analysis.findings.importance import importances
 from analysis.findings.ranks import with_cost
 from analysis.findings.shapes import CurveMap, curve_map, log_rates, same_curves
-from analysis.findings.tuning import tuning_curves
+from analysis.findings.tuning import best_by_trials
 from analysis.load import Results
 
 
@@ -25,8 +25,8 @@ class Findings:
 
     @cached_property
     def comparison(self) -> Comparison | None:
-        """:func:`analysis.findings.finalists.compare`."""
-        return compare(self.results.finalists, self.results.scale)
+        """:func:`analysis.findings.finalists.compare_finalists`."""
+        return compare_finalists(self.results.finalists, self.results.scale)
 
     @cached_property
     def rates(self) -> pd.DataFrame:
@@ -44,9 +44,9 @@ class Findings:
         return same_curves(self.rates, self.results.trials, self.results.scale)
 
     @cached_property
-    def curves(self) -> pd.DataFrame:
-        """:func:`analysis.findings.tuning.tuning_curves`."""
-        return tuning_curves(self.results.trials, self.results.scale)
+    def tuning(self) -> pd.DataFrame:
+        """:func:`analysis.findings.tuning.best_by_trials`."""
+        return best_by_trials(self.results.trials, self.results.scale)
 
     @cached_property
     def ranges(self) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from analysis.statistics.best_of_draws import best_quantiles, expected_best
 CENTRAL = (0.1, 0.9)  # quantiles
 
 
-def tuning_curves(trials: pd.DataFrame, scale: Scale) -> pd.DataFrame:
+def best_by_trials(trials: pd.DataFrame, scale: Scale) -> pd.DataFrame:
     """The best of a family after so many trials.
 
     Columns ``family``, ``k`` (trials from 1, failed ones aside), ``cost``, ``low``, ``high``, and
@@ -33,36 +33,36 @@ def tuning_curves(trials: pd.DataFrame, scale: Scale) -> pd.DataFrame:
     if "sampler" not in ended:
         ended["sampler"] = ""
     worst = _worst(ended["cost"], scale)
-    curves = []
+    tables = []
     for family, of_family in ended.groupby("family"):
         draws = of_family[of_family["sampler"] == "random"]
         if len(draws) > 1 and not (draws["status"] == "stopped").any() and not math.isnan(worst):
             costs = draws["cost"].fillna(worst).to_numpy()
             low, high = best_quantiles(costs, CENTRAL)
-            curves.append(_curve(family, "expected", expected_best(costs), low, high))
+            tables.append(_rows(family, "expected", expected_best(costs), low, high))
         if not of_family["sampler"].isin(("random", "fixed")).all():
             best = of_family["cost"].cummin().ffill()
-            curves.append(_curve(family, "best so far", best, math.nan, math.nan))
-    if not curves:
+            tables.append(_rows(family, "best so far", best, math.nan, math.nan))
+    if not tables:
         return pd.DataFrame(columns=["family", "k", "cost", "low", "high", "kind"])
-    return pd.concat(curves, ignore_index=True)
+    return pd.concat(tables, ignore_index=True)
 
 
-def leaders(curves: pd.DataFrame) -> list[tuple[int, str]]:
+def leaders(best: pd.DataFrame) -> list[tuple[int, str]]:
     """Which family leads after how many trials: (k, family), one for each change of the lead.
 
-    Of :func:`tuning_curves` of one kind, from the first k at which two families can be compared. A
-    tie goes to the one that leads already. A family whose curve has ended keeps its last cost, and
+    Of :func:`best_by_trials` of one kind, from the first k at which two families can be compared. A
+    tie goes to the one that leads already. A family without more trials keeps its last cost, and
     the lead until another is better: further trials could only have made it better still.
     """
-    costs = curves.pivot(index="k", columns="family", values="cost")
+    costs = best.pivot(index="k", columns="family", values="cost")
     comparable = costs.ffill()[costs.notna().sum(axis=1) > 1]
     changes: list[tuple[int, str]] = []
     for k, at_k in zip(comparable.index, comparable.to_dict("records"), strict=True):
         known = {str(family): cost for family, cost in at_k.items() if not math.isnan(cost)}
-        best = min(known, key=lambda family: known[family])
-        if not changes or known[best] < known[changes[-1][1]]:
-            changes.append((int(k), best))
+        lead = min(known, key=lambda family: known[family])
+        if not changes or known[lead] < known[changes[-1][1]]:
+            changes.append((int(k), lead))
     return changes
 
 
@@ -73,7 +73,7 @@ def _worst(costs: "pd.Series[float]", scale: Scale) -> float:
     return float(costs.max())
 
 
-def _curve(family: object, kind: str, cost: Any, low: Any, high: Any) -> pd.DataFrame:
+def _rows(family: object, kind: str, cost: Any, low: Any, high: Any) -> pd.DataFrame:
     """A row for each number of trials at which there is a cost."""
     columns = {"family": family, "k": range(1, len(cost) + 1), "cost": cost, "low": low}
     return pd.DataFrame(columns | {"high": high, "kind": kind}).dropna(subset="cost")

@@ -97,14 +97,14 @@ def _leads(found: Findings) -> list[str]:
     remarks = []
     kinds = {"expected": "the expected best of draws", "best so far": "the best so far"}
     for kind, name in kinds.items():
-        curves = found.curves[found.curves["kind"] == kind]
-        changes = leaders(curves)
+        best = found.tuning[found.tuning["kind"] == kind]
+        changes = leaders(best)
         if changes:
             first, *others = changes
             crossings = "".join(f", {family} from {k} on" for k, family in others)
             plural = "s" * (first[0] > 1)
             remarks.append(
-                f"By {name}, among the {curves['family'].nunique()} families that have it, "
+                f"By {name}, among the {best['family'].nunique()} families that have it, "
                 f"{first[1]} leads after {first[0]} trial{plural} of each{crossings}."
             )
     return remarks
@@ -201,10 +201,10 @@ SECTIONS = (
         "proposes depends on what it saw before, and an estimate for independent draws would be "
         "wrong for it. Families without a curve had a single random trial.",
         lambda found: figures.tuning_budget(
-            found.results.trials, found.curves, found.results.scale
+            found.results.trials, found.tuning, found.results.scale
         ),
         remarks=_leads,
-        shown=lambda found: found.completed and not found.curves.empty,
+        shown=lambda found: found.completed and not found.tuning.empty,
     ),
     Section(
         "forgiveness",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from analysis.findings.allocation import fairness, unfair
 from analysis.findings.early_stopping import wrongly_pruned
 from analysis.findings.forgiveness import forgiveness
-from analysis.findings.tuning import leaders, tuning_curves
+from analysis.findings.tuning import best_by_trials, leaders
 from analysis.scale import Scale
 from study.tasks.metric import RMSE
 
@@ -37,48 +37,48 @@ def completed(*values: float, family: str = "step") -> list[Outcome]:
     return [(family, "completed", value) for value in values]
 
 
-def costs(curves: pd.DataFrame, kind: str, family: str = "step") -> list[float]:
-    chosen = curves[(curves["kind"] == kind) & (curves["family"] == family)]
+def costs(best: pd.DataFrame, kind: str, family: str = "step") -> list[float]:
+    chosen = best[(best["kind"] == kind) & (best["family"] == family)]
     return [round(cost, 9) for cost in chosen["cost"]]
 
 
-# Tuning curves
+# The best by trials
 
 
 def test_the_expected_best_of_random_draws() -> None:
-    curves = tuning_curves(made_up(*completed(0.8, 0.6, 0.9)), ACCURACY)
-    assert list(curves) == ["family", "k", "cost", "low", "high", "kind"]
-    assert costs(curves, "expected") == pytest.approx([0.7 / 3, 0.4 / 3, 0.1])
-    assert curves["k"].tolist() == [1, 2, 3]
-    assert curves["low"].iloc[0] == pytest.approx(0.1)
-    assert curves["high"].iloc[0] == pytest.approx(0.4)
-    assert set(curves["kind"]) == {"expected"}, "the sampler had no say in it"
+    best = best_by_trials(made_up(*completed(0.8, 0.6, 0.9)), ACCURACY)
+    assert list(best) == ["family", "k", "cost", "low", "high", "kind"]
+    assert costs(best, "expected") == pytest.approx([0.7 / 3, 0.4 / 3, 0.1])
+    assert best["k"].tolist() == [1, 2, 3]
+    assert best["low"].iloc[0] == pytest.approx(0.1)
+    assert best["high"].iloc[0] == pytest.approx(0.4)
+    assert set(best["kind"]) == {"expected"}, "the sampler had no say in it"
 
 
 def test_failed_trials_are_no_draws_and_diverged_ones_the_worst() -> None:
     lost = [("step", "diverged", NOTHING), ("step", "failed", NOTHING)]
-    curves = tuning_curves(made_up(*completed(0.8), *lost), ACCURACY)
-    assert costs(curves, "expected") == pytest.approx([0.6, 0.2])
-    assert costs(tuning_curves(made_up(lost[0], lost[0]), ACCURACY), "expected") == [1, 1]
+    best = best_by_trials(made_up(*completed(0.8), *lost), ACCURACY)
+    assert costs(best, "expected") == pytest.approx([0.6, 0.2])
+    assert costs(best_by_trials(made_up(lost[0], lost[0]), ACCURACY), "expected") == [1, 1]
 
 
 def test_without_a_worst_value_it_is_the_worst_of_the_study() -> None:
     diverged = ("step", "diverged", NOTHING)
     others = completed(7.0, 5.0, family="cosine")
     trials = made_up(*completed(2.0), diverged, *others, scale=ERROR)
-    curves = tuning_curves(trials, ERROR)
-    assert costs(curves, "expected") == pytest.approx([4.5, 2.0])
-    assert costs(curves, "expected", "cosine") == pytest.approx([6.0, 5.0])
-    assert tuning_curves(made_up(diverged, diverged, scale=ERROR), ERROR).empty
+    best = best_by_trials(trials, ERROR)
+    assert costs(best, "expected") == pytest.approx([4.5, 2.0])
+    assert costs(best, "expected", "cosine") == pytest.approx([6.0, 5.0])
+    assert best_by_trials(made_up(diverged, diverged, scale=ERROR), ERROR).empty
 
 
 def test_only_independent_draws_that_ran_to_their_end_are_expected() -> None:
     stopped = ("step", "stopped", 0.5)
-    assert tuning_curves(made_up(*completed(0.8, 0.9), stopped), ACCURACY).empty
-    assert tuning_curves(made_up(*completed(0.8)), ACCURACY).empty, "one draw is none"
+    assert best_by_trials(made_up(*completed(0.8, 0.9), stopped), ACCURACY).empty
+    assert best_by_trials(made_up(*completed(0.8)), ACCURACY).empty, "one draw is none"
     samplers = ["fixed", "random", "tpe", "random"]
-    curves = tuning_curves(made_up(*completed(0.5, 0.6, 0.99, 0.8), sampler=samplers), ACCURACY)
-    assert costs(curves, "expected") == pytest.approx([0.3, 0.2])
+    best = best_by_trials(made_up(*completed(0.5, 0.6, 0.99, 0.8), sampler=samplers), ACCURACY)
+    assert costs(best, "expected") == pytest.approx([0.3, 0.2])
 
 
 def test_the_best_so_far_counts_every_trial_that_ended() -> None:
@@ -90,34 +90,34 @@ def test_the_best_so_far_counts_every_trial_that_ended() -> None:
         *completed(0.9, 0.8),
     ]
     trials = made_up(*outcomes, sampler=["random", *["tpe"] * 5])
-    curves = tuning_curves(trials.sample(frac=1, random_state=0), ACCURACY)
-    assert set(curves["kind"]) == {"best so far"}
-    assert curves["k"].tolist() == [2, 3, 4, 5]
-    assert costs(curves, "best so far") == [0.3, 0.3, 0.1, 0.1]
-    assert curves[["low", "high"]].isna().all(axis=None)
+    best = best_by_trials(trials.sample(frac=1, random_state=0), ACCURACY)
+    assert set(best["kind"]) == {"best so far"}
+    assert best["k"].tolist() == [2, 3, 4, 5]
+    assert costs(best, "best so far") == [0.3, 0.3, 0.1, 0.1]
+    assert best[["low", "high"]].isna().all(axis=None)
 
 
 def test_a_family_can_have_both_curves() -> None:
     samplers = ["random", "random", "tpe", *["random", "random", "fixed"]]
     others = completed(0.1, 0.2, 0.3, family="cosine")
     trials = made_up(*completed(0.7, 0.9, 0.8), *others, sampler=samplers)
-    curves = tuning_curves(trials, ACCURACY)
-    assert costs(curves, "expected") == pytest.approx([0.2, 0.1])
-    assert costs(curves, "best so far") == [0.3, 0.1, 0.1]
-    assert costs(curves, "best so far", "cosine") == []
+    best = best_by_trials(trials, ACCURACY)
+    assert costs(best, "expected") == pytest.approx([0.2, 0.1])
+    assert costs(best, "best so far") == [0.3, 0.1, 0.1]
+    assert costs(best, "best so far", "cosine") == []
 
 
 def test_an_older_study_has_the_best_so_far_alone() -> None:
     trials = made_up(*completed(0.7, 0.9)).drop(columns="sampler")
-    curves = tuning_curves(trials, ACCURACY)
-    assert set(curves["kind"]) == {"best so far"}
+    best = best_by_trials(trials, ACCURACY)
+    assert set(best["kind"]) == {"best so far"}
     assert "sampler" not in trials, "what is given is left as it was"
 
 
 @given(st.lists(st.sampled_from([0.0, 0.3, 0.5, 0.9]), min_size=2, max_size=6))
 @settings(max_examples=30, deadline=None)
 def test_a_curve_falls_from_the_mean_to_the_best(values: list[float]) -> None:
-    curve = tuning_curves(made_up(*completed(*values)), ACCURACY)
+    curve = best_by_trials(made_up(*completed(*values)), ACCURACY)
     assert (curve["cost"].diff().dropna() <= 1e-12).all()
     assert (curve["low"] <= curve["high"]).all()
     assert curve["cost"].iloc[0] == pytest.approx(1 - sum(values) / len(values))
@@ -127,25 +127,25 @@ def test_a_curve_falls_from_the_mean_to_the_best(values: list[float]) -> None:
 # Who leads
 
 
-def curves_of(**families: list[float]) -> pd.DataFrame:
+def best_of(**families: list[float]) -> pd.DataFrame:
     rows = [(name, k, cost) for name, of_it in families.items() for k, cost in enumerate(of_it, 1)]
     return pd.DataFrame(rows, columns=["family", "k", "cost"]).dropna()
 
 
 def test_the_lead_changes_where_another_is_better() -> None:
-    curves = curves_of(a=[0.3, 0.2, 0.2, 0.2], b=[0.4, 0.2, 0.1, 0.1], c=[0.9, 0.8, 0.7, 0.05])
-    assert leaders(curves) == [(1, "a"), (3, "b"), (4, "c")], "at 2 the tie is the leader's"
+    best = best_of(a=[0.3, 0.2, 0.2, 0.2], b=[0.4, 0.2, 0.1, 0.1], c=[0.9, 0.8, 0.7, 0.05])
+    assert leaders(best) == [(1, "a"), (3, "b"), (4, "c")], "at 2 the tie is the leader's"
 
 
 def test_one_family_leads_nobody() -> None:
-    assert leaders(curves_of(a=[0.3, 0.2])) == []
-    assert leaders(curves_of(a=[0.3, 0.2], b=[NOTHING, 0.1, 0.05])) == [(2, "b")]
-    assert leaders(curves_of(a=[NOTHING, 0.1], b=[0.3, 0.3], c=[0.2, 0.2])) == [(1, "c"), (2, "a")]
-    assert leaders(tuning_curves(made_up(("a", "failed", NOTHING)), ACCURACY)) == []
+    assert leaders(best_of(a=[0.3, 0.2])) == []
+    assert leaders(best_of(a=[0.3, 0.2], b=[NOTHING, 0.1, 0.05])) == [(2, "b")]
+    assert leaders(best_of(a=[NOTHING, 0.1], b=[0.3, 0.3], c=[0.2, 0.2])) == [(1, "c"), (2, "a")]
+    assert leaders(best_by_trials(made_up(("a", "failed", NOTHING)), ACCURACY)) == []
 
 
 def test_the_lead_is_not_lost_by_having_fewer_trials() -> None:
-    assert leaders(curves_of(a=[0.1], b=[0.3, 0.3, 0.05], c=[0.4, 0.2, 0.2])) == [
+    assert leaders(best_of(a=[0.1], b=[0.3, 0.3, 0.05], c=[0.4, 0.2, 0.2])) == [
         (1, "a"),
         (3, "b"),
     ]

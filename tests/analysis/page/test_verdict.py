@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from analysis import figures
-from analysis.findings.finalists import Comparison, compare
+from analysis.findings.finalists import Comparison, compare_finalists
 from analysis.findings.findings import Findings
 from analysis.load import Results
 from analysis.page.verdict import joined, verdict
@@ -81,7 +81,7 @@ def frame_of(values: np.ndarray[Any, Any]) -> pd.DataFrame:
 
 
 def compared(finalists: pd.DataFrame, ranking: Ranking = ACCURACY) -> Comparison:
-    comparison = compare(finalists, Scale(ranking))
+    comparison = compare_finalists(finalists, Scale(ranking))
     assert comparison
     return comparison
 
@@ -210,8 +210,8 @@ def test_what_diverged_is_out_and_what_failed_is_left_out_for_all(tmp_path: Path
 
 
 def test_with_too_few_replicates_there_is_nothing_to_compare(tmp_path: Path) -> None:
-    assert compare(pd.DataFrame(), Scale()) is None
-    assert compare(table_of(tmp_path, {"cosine": [0.9], "step": [0.8]}), Scale()) is None
+    assert compare_finalists(pd.DataFrame(), Scale()) is None
+    assert compare_finalists(table_of(tmp_path, {"cosine": [0.9], "step": [0.8]}), Scale()) is None
 
 
 # In words
