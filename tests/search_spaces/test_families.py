@@ -4,7 +4,7 @@ import io
 import math
 import pickle
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from itertools import chain
 from typing import Any
 
@@ -28,6 +28,7 @@ from search_spaces.preflight import problem
 
 PEAK = (1e-3, 1.0)
 HORIZONS = (MIN_STEPS, 97, 1_170)
+LONG = 10_000
 Parameters = dict[str, Any]
 every_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
 
@@ -78,6 +79,12 @@ def curve(family: ScheduleFamily, parameters: Parameters, horizon: int) -> np.nd
     )
 
 
+@cache
+def curves(family: ScheduleFamily, horizon: int) -> list[tuple[Parameters, np.ndarray]]:
+    """Random parameters and their curves, which are drawn once: some have 10,000 steps."""
+    return [(parameters, curve(family, parameters, horizon)) for parameters in sampled(family)]
+
+
 def peak_fraction(name: str, parameters: Mapping[str, Any]) -> float:
     """Where in the horizon the highest rate belongs."""
     match name:
@@ -96,8 +103,7 @@ def peak_fraction(name: str, parameters: Mapping[str, Any]) -> float:
 @every_family
 @pytest.mark.parametrize("horizon", HORIZONS)
 def test_rates_are_lawful(family: ScheduleFamily, horizon: int) -> None:
-    for parameters in sampled(family):
-        rates = curve(family, parameters, horizon)
+    for parameters, rates in curves(family, horizon):
         assert np.isfinite(rates).all()
         assert (rates >= 0).all()
         assert rates.max() <= parameters["peak_lr"] * (1 + 1e-12)
@@ -105,18 +111,16 @@ def test_rates_are_lawful(family: ScheduleFamily, horizon: int) -> None:
 
 @every_family
 def test_the_peak_stands_where_it_should(family: ScheduleFamily) -> None:
-    horizon = 10_000
-    for parameters in sampled(family):
-        step = round(peak_fraction(family.name, parameters) * horizon)
-        rates = curve(family, parameters, horizon)
+    for parameters, rates in curves(family, LONG):
+        step = round(peak_fraction(family.name, parameters) * LONG)
         assert rates[step] == pytest.approx(parameters["peak_lr"], rel=1e-3)
 
 
 @every_family
 def test_only_a_family_that_cycles_rises_after_it_has_fallen(family: ScheduleFamily) -> None:
     rises_again = False
-    for parameters in sampled(family):
-        change = np.diff(curve(family, parameters, 1_170))
+    for _, rates in curves(family, 1_170):
+        change = np.diff(rates)
         fell = np.maximum.accumulate(change < -1e-15)
         rises_again |= bool((change[fell] > 1e-15).any())
     assert rises_again == family.rises_again
@@ -124,9 +128,9 @@ def test_only_a_family_that_cycles_rises_after_it_has_fallen(family: ScheduleFam
 
 @every_family
 def test_the_shape_does_not_depend_on_the_horizon(family: ScheduleFamily) -> None:
-    for parameters in sampled(family):
-        short = curve(family, parameters, 1_000)
-        long = curve(family, parameters, 10_000)[::10]
+    for parameters, drawn in curves(family, LONG):
+        short = curve(family, parameters, LONG // 10)
+        long = drawn[::10]
         # At a jump of the rate, one step's shift is the whole jump; jumps are few. A ramp starts at
         # one step's share of it, which is more of a shorter one.
         ramp = family.name in ("inverse_sqrt", "trapezoid", "schedule_free")
@@ -269,8 +273,7 @@ def torchs_own(name: str, p: Parameters, horizon: int) -> Callable[[Optimizer], 
 @every_family
 @pytest.mark.parametrize("horizon", HORIZONS)
 def test_rates_equal_torchs_own(family: ScheduleFamily, horizon: int) -> None:
-    for parameters in sampled(family):
-        rates = curve(family, parameters, horizon)
+    for parameters, rates in curves(family, horizon):
         build = torchs_own(family.name, parameters, horizon)
         oracle = run(build, make_optimizer(parameters["peak_lr"]), horizon)
         np.testing.assert_allclose(rates, oracle, rtol=0, atol=1e-12)

@@ -32,9 +32,7 @@ from study.tasks.metric import ACCURACY, RMSE
 from study.training.history import EpochRecord, History, RunConfig, Status
 from study.training.training_run import TrainingRun
 from tests.records import store
-from tests.study.test_study import Study, command, study
-
-__all__ = ["study"]
+from tests.study.studies import Study, command
 
 
 def trial(

@@ -26,9 +26,8 @@ from study.tasks.metric import ACCURACY, RMSE
 from study.tasks.ranking import Ranking
 from study.training.history import EpochRecord, History
 from tests.records import store
-from tests.study.test_study import Study, journal, study
+from tests.study.studies import Study, journal
 
-__all__ = ["study"]
 EPOCHS = 9
 CONFIG = StudyConfig.of(epochs=EPOCHS)
 

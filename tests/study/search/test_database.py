@@ -63,8 +63,7 @@ from tests.study.stages.test_recovery import (
     test_optuna_is_told_of_no_trial_twice,
     test_the_manifest_is_what_makes_a_checkpoint,
 )
-from tests.study.test_faults import started
-from tests.study.test_study import TIMINGS, command
+from tests.study.studies import TIMINGS, command, started
 
 __all__ = [  # the laws of a ledger, which hold here too
     "config",
