@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -16,6 +17,9 @@ from optuna.storages.journal import JournalFileBackend
 
 import analysis
 from study import run
+from study.results.study_record import StudyRecord
+from study.system.errors import InputError
+from study.training.history import EpochRecord, History
 from tests.tasks import SMALL
 
 TIMINGS = ["train_seconds", "wall_seconds"]
@@ -42,6 +46,15 @@ def small_studies(out: Path) -> Iterator[Study]:
         patch.setattr("study.stages.ending.finish_report", lambda *_: 0)
         yield run_study
     assert not ray.is_initialized()
+
+
+def refusal(*flags: object) -> str:
+    """The message with which a study of the digits is refused."""
+    with pytest.raises(InputError) as caught:
+        run.main([*map(str, ("--task", "digits", *flags))])
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
 
 
 def journal(folder: Path) -> optuna.Study:
@@ -73,3 +86,47 @@ def started(arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+class Killed(BaseException):
+    """Nothing that anybody answers."""
+
+
+class Runs:
+    """In the place of the machine: completes all runs at once, and counts them.
+
+    It is killed before the step with a number, of those that write study.json or run anything.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ended: list[int] = []
+        self.steps_left = 10**9
+        self.outcome = History("completed", [EpochRecord(1, 9, 0.1, 1, 1, 0.5, 1)])
+        monkeypatch.setattr("study.execution.trial_runner.TrialRunner.start", lambda _: None)
+        monkeypatch.setattr(
+            "study.execution.trial_runner.TrialRunner.run", lambda _, trial_set: self.run(trial_set)
+        )
+        monkeypatch.setattr("study.stages.ending.start_report", lambda _: None)
+        monkeypatch.setattr("study.stages.ending.finish_report", lambda *_: 0)
+        save = StudyRecord.save
+
+        def save_in_a_step(record: StudyRecord, folder: Path) -> None:
+            self.step()
+            save(record, folder)
+
+        monkeypatch.setattr(StudyRecord, "save", save_in_a_step)
+
+    def step(self) -> None:
+        self.steps_left -= 1
+        if self.steps_left < 0:
+            raise Killed
+
+    def run(self, trial_set: Any) -> None:
+        self.step()
+        runs = [*trial_set.source.unfinished()]
+        runs += [trial_set.source.propose() for _ in range(trial_set.total - len(runs))]
+        self.ended = [one.number for one in runs]
+        for one in runs:
+            trial_set.source.finish(one.number, self.outcome)
+            trial_set.observers[0].on_trial_end(one, self.outcome)
+        self.step()

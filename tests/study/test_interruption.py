@@ -16,27 +16,28 @@ import analysis
 from study.storage.checkpoint_files import read_checkpoint
 from study.storage.storage_path import CHECKPOINTS
 from study.task import SearchData
-from study.tasks.builtin.mnist import make_task
 from study.training.history import RunConfig
 from study.training.training_run import TrainingRun
 from tests.records import store
 from tests.study.studies import command, journal
+from tests.tasks import SMALL, small
+
+EPOCHS, BATCH = 6, 5
 
 
 @pytest.fixture(
     scope="module", params=[signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
 )
-def interrupted(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, data_dir: Path
-) -> Path:
+def interrupted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study of 5 trials, interrupted in the middle of a trial, then resumed."""
     tmp_path = tmp_path_factory.mktemp("study")
     folder = tmp_path / "s"
-    flags = ("--num-trials", 5, "--epochs", 3, "--max-concurrent", 2)
-    # Once its first checkpoint is there, trial 3 is in the second of its three epochs.
+    # An epoch takes two tenths of a second: none is short beside the signal's way.
+    flags = ("--task", SMALL, "--batch-size", BATCH, "--num-trials", 5, "--epochs", EPOCHS)
+    # Once its first checkpoint is there, trial 3 is in the second of its epochs.
     halfway = folder / CHECKPOINTS / "attempt-001" / "trial-00003" / "checkpoint_000000"
     with subprocess.Popen(
-        command(tmp_path, *flags, "--data-dir", data_dir),
+        command(tmp_path, *flags, "--max-concurrent", 2),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -73,7 +74,7 @@ def test_an_interrupted_study_ends_with_every_trial_once(interrupted: Path) -> N
 
 
 def test_trials_end_bit_for_bit_as_if_never_interrupted(
-    interrupted: Path, mnist: SearchData
+    interrupted: Path, small_mnist: SearchData
 ) -> None:
     trials = analysis.load(interrupted).trials
     assert 3 not in set(pd.read_parquet(interrupted / "before.parquet")["trial"])
@@ -83,8 +84,8 @@ def test_trials_end_bit_for_bit_as_if_never_interrupted(
             for key, value in row.items()
             if str(key).startswith("params.") and pd.notna(value)
         } | {"peak_lr": row["peak_lr"]}
-        config = RunConfig(row["family"], parameters, row["seed"], epochs=3, batch_size=128)
-        whole = TrainingRun(make_task(), mnist, config)
+        config = RunConfig(row["family"], parameters, row["seed"], EPOCHS, BATCH)
+        whole = TrainingRun(small(), small_mnist, config)
         while not whole.history.ended:
             whole.run_epoch()
         found, _ = store(interrupted / CHECKPOINTS).find(row["trial"], config.digest())

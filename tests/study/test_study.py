@@ -6,11 +6,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 import pandas as pd
 import pytest
+from filelock import FileLock
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
@@ -21,13 +22,15 @@ from study.search.proposal import Proposal
 from study.stages.display import Display
 from study.stages.session import LOCK
 from study.storage.storage_path import CHECKPOINTS
-from study.system.errors import ChangedTaskError, InputError
+from study.system.errors import ChangedTaskError, InputError, StudyError
 from study.system.hardware import usable_cpus
 from study.tasks.builtin.downloads import TRAIN_FILES
 from study.training.history import RunConfig
 from study.training.training_run import TrainingRun
-from tests.study.studies import TIMINGS, Study, command
+from tests.study.studies import TIMINGS, Runs, Study, command, small_studies
 from tests.tasks import one_at_a_time
+
+THREE = ("--num-trials", 3, "--epochs", 3, "--max-concurrent", 1)
 
 
 @pytest.mark.slow
@@ -71,19 +74,44 @@ def test_trials_run_side_by_side_and_every_family_is_tried(
         assert len(checkpoints) == 1, "only the last checkpoint stays"
 
 
-def test_one_at_a_time_is_one_at_a_time(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    running = []
+class Finished(NamedTuple):
+    """A study of three trials, one at a time."""
+
+    folder: Path
+    results: analysis.Results
+    running: list[int]
+    """Trials, at the end of each epoch."""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    out, running = tmp_path_factory.mktemp("finished"), []
 
     def on_epoch(display: Display, *told: Any, original: Any = Display.on_epoch) -> None:
         original(display, *told)
         running.append(len(display._running))
 
-    monkeypatch.setattr(Display, "on_epoch", on_epoch)
-    study("--num-trials", 3, "--epochs", 2, "--max-concurrent", 1)
-    assert running == [1] * 6
+    with pytest.MonkeyPatch.context() as patch, small_studies(out) as study:
+        patch.setattr(Display, "on_epoch", on_epoch)
+        results = study(*THREE, model="SeesSharedTensors")
+    return Finished(out / "s", results, running)
 
 
-def test_what_is_searched_beside_the_shapes_is_recorded(study: Study) -> None:
+@pytest.fixture
+def copied(finished: Finished, tmp_path: Path) -> Path:
+    """The folder of a finished study, to be spoiled."""
+    return Path(shutil.copytree(finished.folder, tmp_path / "s"))
+
+
+def test_one_at_a_time_is_one_at_a_time(finished: Finished) -> None:
+    assert finished.running == [1] * 9
+
+
+def test_workers_share_the_tensors_of_their_node(finished: Finished) -> None:
+    assert list(finished.results.trials["error"]) == [""] * 3
+
+
+def test_what_is_searched_beside_the_shapes_is_recorded(runs: Runs, study: Study) -> None:
     flags = ("--warmup", "search", "--weight-decay", "search", "--momentum", 0.8)
     kind = ("--optimizer", "adamw", "--families", "cosine,one_cycle", "--num-trials", 6)
     trials = study("--epochs", 1, *flags, *kind).trials.set_index("family")
@@ -96,32 +124,28 @@ def test_what_is_searched_beside_the_shapes_is_recorded(study: Study) -> None:
 
 
 def test_a_worker_that_dies_costs_no_more_than_its_epoch(
-    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: Finished, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flags = ("--num-trials", 3, "--epochs", 3, "--max-concurrent", 1)
-    undisturbed = study(*flags, name="undisturbed")
     monkeypatch.setenv("LR_STUDY_TEST_MARKER", str(tmp_path / "died"))
-    killed = study(*flags, name="killed", model="DiesOnce")
+    killed = study(*THREE, name="killed", model="DiesOnce")
     assert (tmp_path / "died").exists()
     assert killed.trials["wall_seconds"].max() < 60, "seconds are not counted twice"
     columns = ["trial", "family", "status", "val_accuracy", "val_loss", "epochs"]
-    pd.testing.assert_frame_equal(undisturbed.trials[columns], killed.trials[columns])
+    pd.testing.assert_frame_equal(finished.results.trials[columns], killed.trials[columns])
 
 
-def test_a_resume_needs_no_checkpoints_of_finished_trials(study: Study, tmp_path: Path) -> None:
-    before = study("--num-trials", 2, "--epochs", 2)
-    shutil.rmtree(tmp_path / "s" / CHECKPOINTS)
-    assert run.main(["--resume", str(tmp_path / "s")]) == 0
-    after = analysis.load(tmp_path / "s")
-    pd.testing.assert_frame_equal(before.trials, after.trials)
-    pd.testing.assert_frame_equal(before.epochs, after.epochs)
+def test_a_resume_needs_no_checkpoints_of_finished_trials(finished: Finished, copied: Path) -> None:
+    shutil.rmtree(copied / CHECKPOINTS)
+    assert run.main(["--resume", str(copied)]) == 0
+    after = analysis.load(copied)
+    pd.testing.assert_frame_equal(finished.results.trials, after.trials)
+    pd.testing.assert_frame_equal(finished.results.epochs, after.epochs)
 
 
-def test_a_renamed_study_goes_on(study: Study, tmp_path: Path) -> None:
-    before = study("--num-trials", 2, "--epochs", 1)
-    (tmp_path / "s").rename(tmp_path / "t")
-    assert run.main(["--resume", str(tmp_path / "t")]) == 0
-    pd.testing.assert_frame_equal(before.trials, analysis.load(tmp_path / "t").trials)
+def test_a_renamed_study_goes_on(finished: Finished, copied: Path) -> None:
+    renamed = copied.rename(copied.with_name("t"))
+    assert run.main(["--resume", str(renamed)]) == 0
+    pd.testing.assert_frame_equal(finished.results.trials, analysis.load(renamed).trials)
 
 
 @pytest.mark.slow
@@ -147,7 +171,7 @@ def make_task():
 
 
 def test_a_file_of_ones_own_is_recorded_and_must_not_change(
-    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runs: Runs, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, near, folder = tmp_path / "mine.py", tmp_path / "near_to_mine.py", tmp_path / "s"
     path.write_text(OF_ONES_OWN)
@@ -172,11 +196,6 @@ def test_a_file_of_ones_own_is_recorded_and_must_not_change(
     for command_line in again:
         with pytest.raises(InputError, match="line 9 was 'nothing' and is '# a remark'"):
             run.main(command_line)
-
-
-def test_workers_share_the_tensors_of_their_node(study: Study) -> None:
-    results = study("--num-trials", 2, "--epochs", 1, model="SeesSharedTensors")
-    assert list(results.trials["error"]) == ["", ""]
 
 
 @pytest.mark.slow
@@ -237,13 +256,7 @@ def test_the_readmes_own_family_works_as_written(tmp_path: Path) -> None:
     assert "torch.optim.lr_scheduler.StepLR(optimizer, step_size=" in done.stdout
 
 
-def test_two_processes_cannot_run_one_study(tmp_path: Path) -> None:
-    from filelock import FileLock
-
+def test_two_processes_cannot_run_one_study(study: Study, tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
-    with FileLock(tmp_path / "s" / LOCK):
-        flags = ("--num-trials", 1, "--task", "digits", "--epochs", 2)
-        done = subprocess.run(command(tmp_path, *flags), capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "is in use by another process" in done.stderr
-    assert done.stderr.count("\n") == 1
+    with FileLock(tmp_path / "s" / LOCK), pytest.raises(StudyError, match="is in use by another p"):
+        study("--num-trials", 1)

@@ -37,6 +37,7 @@ from study.system.errors import InputError
 from study.tasks.metric import ACCURACY
 from tests.conftest import run_command
 from tests.records import store
+from tests.study import studies
 from tests.study.search import test_optuna_trials
 from tests.study.search.test_optuna_trials import (
     ended,
@@ -193,10 +194,7 @@ def ledger_in(url: str, folder: Path, resuming: bool) -> OptunaTrials:
 
 
 def refusal(*flags: object) -> str:
-    with pytest.raises(InputError) as caught:
-        run.main([*map(str, ("--task", "digits", *flags))])
-    message = str(caught.value)
-    assert "\n" not in message
+    message = studies.refusal(*flags)
     assert PASSWORD not in message
     return message
 
