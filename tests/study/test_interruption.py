@@ -13,6 +13,7 @@ import torch
 from optuna.trial import TrialState
 
 import analysis
+from study import run
 from study.storage.checkpoint_files import read_checkpoint
 from study.storage.storage_path import CHECKPOINTS
 from study.task import SearchData
@@ -97,14 +98,12 @@ def test_trials_end_bit_for_bit_as_if_never_interrupted(
         assert row["val_accuracy"] == whole.history.epochs[-1].val_metric
 
 
+@pytest.mark.usefixtures("study")
 def test_resuming_a_finished_study_changes_nothing(interrupted: Path) -> None:
     before = analysis.load(interrupted)
     for name in ("trials", "epochs", "schedules"):
         (interrupted / f"{name}.parquet").unlink()
-    done = subprocess.run(
-        command(interrupted, "--resume", interrupted), capture_output=True, text=True
-    )
-    assert done.returncode == 0
+    assert run.main(["--resume", str(interrupted)]) == 0
     after = analysis.load(interrupted)
     for name in ("trials", "epochs", "schedules"):
         pd.testing.assert_frame_equal(getattr(before, name), getattr(after, name))

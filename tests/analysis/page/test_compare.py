@@ -62,7 +62,7 @@ def test_labels_tell_studies_apart(folders: list[Path], tmp_path: Path) -> None:
 
 
 def test_the_command_makes_a_page(folders: list[Path], tmp_path: Path) -> None:
-    run_command("analysis.report", folders[0])
+    write_report(folders[0])
     out = tmp_path / "x y"
     done = run_command("analysis.compare", *folders, "--out", out, "--style", "paper")
     assert (done.returncode, done.stderr) == (0, "")

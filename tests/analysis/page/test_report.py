@@ -18,15 +18,15 @@ from benchmarks.report import made_up_study
 from search_spaces import FAMILIES
 from study.system.errors import InputError, StudyError
 from tests.analysis.figures.test_figures import MIXED, STUDY, Outcome, page_of, write_study
-from tests.conftest import run_command
 from tests.records import write_record
 
 
-def test_of_a_study_that_has_only_begun_the_page_says_so(tmp_path: Path) -> None:
+def test_of_a_study_that_has_only_begun_the_page_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_record(tmp_path)
-    done = run_command("analysis.report", tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[0] == "No trial has completed yet."
+    assert main([str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "No trial has completed yet."
     text = (tmp_path / "report" / "index.html").read_text()
     assert "No trial has completed yet." in text
     assert "The study has not ended yet." in text
@@ -82,20 +82,20 @@ def test_a_damaged_table_is_named(
 
 
 def test_a_folder_that_is_no_study_gets_a_line_and_no_report(tmp_path: Path) -> None:
-    done = run_command("analysis.report", tmp_path)
-    assert done.returncode == 2
-    assert done.stderr == f"error: '{tmp_path}' is no study: it has no study.json\n"
+    with pytest.raises(InputError) as refused:
+        main([str(tmp_path)])
+    assert str(refused.value) == f"'{tmp_path}' is no study: it has no study.json"
     assert not list(tmp_path.iterdir())
 
 
 def test_where_nothing_may_be_written_it_says_so_in_a_line(tmp_path: Path) -> None:
     write_study(tmp_path, MIXED)
     (tmp_path / "report").write_text("a file in its place")
-    done = run_command("analysis.report", tmp_path)
-    assert done.returncode == 2
-    assert done.stderr == (
-        f"error: '{tmp_path / 'report'}' cannot be written: '{tmp_path / 'report' / 'figures'}': "
-        "Not a directory; choose another place\n"
+    with pytest.raises(InputError) as refused:
+        main([str(tmp_path)])
+    assert str(refused.value) == (
+        f"'{tmp_path / 'report'}' cannot be written: '{tmp_path / 'report' / 'figures'}': "
+        "Not a directory; choose another place"
     )
 
 
