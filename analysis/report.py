@@ -92,7 +92,7 @@ def _study_page(
 
 
 def _part(section: Section, found: Findings, output: Output) -> dict[str, Any]:
-    """What the page needs of a section."""
+    """All that the page needs of a section."""
     scale = found.results.scale
     words = {"metric": scale.name, "good": "high" if scale.higher_is_better else "low"}
     draw = section.draw
@@ -165,7 +165,7 @@ def _code(found: Findings, folder: Path, location: str) -> dict[str, str] | None
 
 
 def _made(found: Findings, location: str) -> list[tuple[str, list[tuple[str, str]]]]:
-    """How the study was made, in groups of names and values."""
+    """Groups of names and values: how the study was made."""
     study, finalists = found.results.study, found.results.finalists
     groups = [
         (part, [(name, _said(value)) for name, value in study[part].items()])

@@ -43,7 +43,7 @@ class Scale:
 
     @property
     def higher_is_better(self) -> bool:
-        """Whether the axis has to be turned for costs to fall upwards."""
+        """True if the axis has to be turned for costs to fall upwards."""
         return self.ranking.direction == "maximize"
 
     @property
@@ -71,5 +71,5 @@ class Scale:
         return f"{100 * value:.2f} points" if self.ranking.percent else f"{value:.3g}"
 
     def is_log(self, costs: "pd.Series[float]") -> bool:
-        """Whether these costs are spaced by their logarithm."""
+        """True if these costs are spaced by their logarithm."""
         return self._is_error or (not self.higher_is_better and bool((costs.dropna() > 0).all()))

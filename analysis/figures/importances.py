@@ -15,7 +15,7 @@ from analysis.figures.style import (
 
 
 def importances(found: pd.DataFrame) -> Figure:
-    """How far the good trials' values of each parameter lie from the others', a panel a family.
+    """The distance of the good trials' values of each parameter from the others', a panel a family.
 
     ``found`` as :func:`~analysis.findings.importance.importances` makes it; what chance
     could have given is grey, and the tick is how far chance came.

@@ -1,4 +1,4 @@
-"""Where on the map of the curves there is room to draw one."""
+"""Free places on the map of the curves, to draw one in."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -64,7 +64,7 @@ def _near(place: "np.ndarray[Any, Any]", count: int) -> Iterator[tuple[float, fl
 
 
 def _box(middle: tuple[float, float], name: str) -> Box:
-    """That a curve takes, its name included."""
+    """The area that a curve takes, its name included."""
     x, y = middle
     half = max(GLYPH[0], LETTER[0] * len(name)) / 2 + 0.005
     return x - half, y - GLYPH[1] / 2 - 0.01, x + half, y + GLYPH[1] / 2 + LETTER[1] * bool(name)

@@ -9,7 +9,7 @@ UNEQUAL = 1.25  # amounts of training, if they differ by more than this factor
 
 
 def fairness(trials: pd.DataFrame, search_space: Mapping[str, Any]) -> pd.DataFrame:
-    """What each family was given, in the order of the search space.
+    """A row a family, in the order of the search space: what it was given.
 
     Columns ``family``, ``trials``, ``epochs``, ``steps``, ``seconds`` (wall time), ``completed``,
     ``diverged``, ``failed``, ``stopped`` (trials), ``dimensions`` (searched parameters, the peak
@@ -29,7 +29,7 @@ def fairness(trials: pd.DataFrame, search_space: Mapping[str, Any]) -> pd.DataFr
 
 
 def unfair(ledger: pd.DataFrame) -> list[str]:
-    """Where :func:`fairness` finds that families were treated unequally, in plain sentences."""
+    """A sentence for each way in which families were treated unequally, by :func:`fairness`."""
     sentences = []
     counts = ledger.set_index("family")["trials"]
     tried = ledger[ledger["trials"] > 0].set_index("family")
@@ -65,7 +65,7 @@ def _dimensions(family: str, of_family: pd.DataFrame, search_space: Mapping[str,
 
 
 def _is_searched(range_: Mapping[str, Any]) -> bool:
-    """Whether a distribution, as Optuna writes it, has more than one value."""
+    """True if a distribution, as Optuna writes it, has more than one value."""
     attributes = range_["attributes"]
     values = attributes.get("choices") or (attributes["low"], attributes["high"])
     return len(set(values)) > 1

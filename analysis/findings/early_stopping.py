@@ -6,7 +6,7 @@ from analysis.scale import Scale
 
 
 def wrongly_pruned(trials: pd.DataFrame, scale: Scale) -> pd.DataFrame:
-    """What early stopping saved and what it cost, a row a family that had pruned trials.
+    """A row a family that had pruned trials: what early stopping saved, and what it cost.
 
     Columns ``family``, ``pruned``, ``spared`` (pruned, but let run), ``wrong`` (spared and no
     worse in the end than the median of the family's trials that completed unpruned; none if

@@ -15,7 +15,7 @@ from analysis.statistics.significance import groups, holm, sign_flip
 
 
 class Ensemble(NamedTuple):
-    """Of one finalist's snapshots: it is better than every single model, its own included."""
+    """One finalist's snapshots, which are better than every single model, its own included."""
 
     family: str
     snapshots: int
@@ -25,7 +25,7 @@ class Ensemble(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """What the replicates of the finalists say."""
+    """The finalists, compared by their replicates."""
 
     families: pd.DataFrame
     """A row a finalist whose replicates all completed, best first: ``family``, ``trial``, and the
@@ -55,7 +55,7 @@ class Comparison(NamedTuple):
 
     @property
     def in_reach(self) -> bool:
-        """Whether any outcome could have been significant."""
+        """True if any outcome could have been significant."""
         return self.replicates >= self.needed
 
 
@@ -110,7 +110,7 @@ def seed_noise(finalists: pd.DataFrame, scale: Scale) -> float:
 
 
 def _ensemble(finalists: pd.DataFrame, values: pd.DataFrame, scale: Scale) -> Ensemble | None:
-    """As :attr:`Comparison.ensemble`; ``values`` as :func:`_paired` gives them.
+    """The :attr:`Comparison.ensemble`; ``values`` as :func:`_paired` gives them.
 
     Better than every single model as a winner is (see :attr:`Comparison.winner`), corrected for the
     number of ensembles.

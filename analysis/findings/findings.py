@@ -19,7 +19,7 @@ from analysis.load import Results
 
 @dataclass(frozen=True)
 class Findings:
-    """What follows from a study, whose tables may be empty; described where it is made."""
+    """All that follows from a study, whose tables may be empty; described where it is made."""
 
     results: Results
 
@@ -73,7 +73,7 @@ class Findings:
 
     @property
     def completed(self) -> bool:
-        """Whether there is anything to draw."""
+        """True if there is anything to draw."""
         return bool((self.results.trials["status"] == "completed").any())
 
     @cached_property

@@ -8,7 +8,7 @@ from analysis.scale import Scale
 
 
 def forgiveness(trials: pd.DataFrame, noise: float, scale: Scale) -> pd.DataFrame:
-    """How wide a range of peak rates is good, a row a family, the widest first.
+    """A row a family, the widest first: how wide a range of peak rates is good.
 
     Columns ``family``, ``low``, ``high`` (peak rates), ``decades`` (between them), ``good`` (trials
     from low to high that are), ``trials`` (completed or diverged). A trial is good if its metric is

@@ -29,7 +29,7 @@ CHANCE = 0.95
 def importances(
     trials: pd.DataFrame, search_space: Mapping[str, Any], scale: Scale
 ) -> pd.DataFrame:
-    """How far the values of a family's best quarter of trials lie from those of its others.
+    """Distances between the values of a family's best quarter of trials and those of its others.
 
     Columns ``family``, ``parameter``, ``distance`` (0: spread alike, to 1: apart; see
     :func:`~analysis.statistics.distances.distances`), ``chance`` (what 95% of 999 shufflings of the

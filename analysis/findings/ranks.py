@@ -1,4 +1,4 @@
-"""What trials came to, by cost: lower is better whatever the metric."""
+"""Ranks of what trials came to, by cost: lower is better whatever the metric."""
 
 import numpy as np
 import pandas as pd

@@ -104,5 +104,5 @@ def same_curves(rates: pd.DataFrame, trials: pd.DataFrame, scale: Scale = ACCURA
 
 
 def _fractions(steps: "pd.Series[int]") -> "pd.Series[float]":
-    """Of the horizon, the longest run's number of steps."""
+    """Shares of the horizon, the longest run's number of steps."""
     return steps / max(1, steps.max())

@@ -27,7 +27,7 @@ class Study(NamedTuple):
 
 
 def is_sweep(folder: Path) -> bool:
-    """Whether studies at several budgets lie in a folder, rather than one study."""
+    """True if studies at several budgets lie in a folder, rather than one study."""
     return not (folder / STUDY_JSON).exists() and bool(sweep_folders(folder))
 
 
@@ -124,7 +124,7 @@ def _essence(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """Of the folders; with their parents' where two are called the same."""
+    """The folders' names; with their parents' where two are called the same."""
     resolved = [folder.resolve() for folder in folders]
     names = [path.name for path in resolved]
     if len(set(names)) < len(names):

@@ -1,8 +1,4 @@
-"""What the search says of the families, and how fairly it treated them.
-
-Trials are as :func:`analysis.load` gives them. Families are in the order of their names if nothing
-else is said.
-"""
+"""The best that so many trials of a family bring."""
 
 import math
 from typing import Any
@@ -67,7 +63,7 @@ def leaders(best: pd.DataFrame) -> list[tuple[int, str]]:
 
 
 def _worst(costs: "pd.Series[float]", scale: Scale) -> float:
-    """What a trial costs that came to nothing; NaN if nobody can know."""
+    """The cost of a trial that came to nothing; NaN if nobody can know."""
     if scale.ranking.column == "accuracy":
         return float(scale.cost(pd.Series([0.0]))[0])
     return float(costs.max())

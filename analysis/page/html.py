@@ -1,4 +1,4 @@
-"""What the pages share: templates that escape everything, pictures inside the page, errors."""
+"""Shared by the pages: templates that escape everything, pictures inside the page, errors."""
 
 import base64
 import errno
@@ -95,7 +95,7 @@ def render(template: str, **values: Any) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """What the page needs of a table; columns whose first entry is a number are aligned as such."""
+    """All that the page needs of a table; columns that begin with a number are aligned as such."""
     entries = (next((cell for cell in column if cell), "") for column in zip(*rows, strict=True))
     numbers = [bool(re.match(r"-?\d", entry)) for entry in entries]
     return {"head": head, "rows": rows, "numbers": numbers}

@@ -1,4 +1,4 @@
-"""What a report shows, in its order: each section's figure, tables and remarks."""
+"""The sections of a report, in its order: each one's figure, tables and remarks."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

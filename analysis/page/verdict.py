@@ -20,7 +20,7 @@ EDGE = 0.05
 
 
 def verdict(found: Findings, location: str | Path) -> list[str]:
-    """Who wins or why nobody does, how good that is, how forgiving, what to beware of, the code.
+    """The verdict: who wins or why nobody does, how good that is, how forgiving, what to beware of.
 
     Args:
         found: in a study.
@@ -142,7 +142,7 @@ def _how_forgiving(comparison: Comparison, ranges: pd.DataFrame) -> str:
 
 
 def _beware(comparison: Comparison, found: Findings) -> str:
-    """What weakens the verdict, the worst first."""
+    """All that weakens the verdict, the worst first."""
     results, counts = found.results, found.ledger["trials"]
     doubts = [f"{family} {why} and is out" for family, why in comparison.lost.items()]
     doubts += _far_off(comparison, results)
@@ -161,7 +161,7 @@ def _beware(comparison: Comparison, found: Findings) -> str:
 
 
 def _at_the_edge(found: Findings) -> list[str]:
-    """Whether a better peak rate may lie outside of what was searched."""
+    """True if a better peak rate may lie outside of what was searched."""
     assert found.best
     space, rate = found.results.study["search_space"], found.best["peak_lr"]
     low, high = stored_peak_range(space["parameters"], found.best["family"])

@@ -1,4 +1,4 @@
-"""How far apart two groups of values lie."""
+"""Distances between two groups of values."""
 
 from typing import Any
 

@@ -41,7 +41,7 @@ def mean_interval(values: Array) -> Interval:
 
 
 def _expanded_level(number: int) -> float:
-    """Whose normal quantile is the t quantile of LEVEL times sqrt(n / (n - 1))."""
+    """The level whose normal quantile is the t quantile of LEVEL times sqrt(n / (n - 1))."""
     quantile = stats.t.isf((1 - LEVEL) / 2, number - 1) * math.sqrt(number / (number - 1))
     # That of 2 values rounds to 1, of which BCa makes NaN.
     return min(1 - 2 * float(stats.norm.sf(quantile)), 1 - 1e-12)
