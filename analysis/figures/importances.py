@@ -1,17 +1,11 @@
 """The parameters that decide."""
 
-from typing import Any
-
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.parts import LOST
-from analysis.figures.style import (
-    INK,
-    family_panels,
-    short,
-)
+from analysis.figures.style import INK, family_panels, short
 
 
 def importances(found: pd.DataFrame) -> Figure:
@@ -23,15 +17,13 @@ def importances(found: pd.DataFrame) -> Figure:
     families = list(dict.fromkeys(found["family"]))
     most = int(found.groupby("family").size().max())
     figure, panels = family_panels(families, 0.3 + 0.16 * most)
-    white = {"facecolor": "white", "alpha": 0.7, "lw": 0, "pad": 0.5}
-    style: dict[str, Any] = {"size": "small", "bbox": white}
     for family, axes in panels.items():
         own = found[found["family"] == family]
         colours = [INK if sure else LOST for sure in own["distance"] > own["chance"]]
         axes.barh(range(len(own)), own["distance"], color=colours, alpha=0.55, height=0.7)
         axes.plot(own["chance"], range(len(own)), "|", color="0.3", ms=6)
         for position, name in enumerate(own["parameter"]):
-            axes.annotate(name, (0.98, position), va="center", ha="right", **style)
+            axes.annotate(name, (0.015, position), va="center", size="small")
         axes.set_title(f"{short(family)} ({own['trials'].iloc[0]} trials)")
         axes.set_yticks([])
     first = next(iter(panels.values()))
