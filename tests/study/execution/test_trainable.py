@@ -1,5 +1,7 @@
 """The training loop as Ray calls it, without Ray."""
 
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -83,3 +85,16 @@ def test_a_worker_that_would_train_on_something_else_trains_nothing(tmp_path: Pa
     assert (result["epoch"], result["samples"], result["done"]) == (0, 0, True)
     history = read_history(StoragePath.of(saved(trial, tmp_path / "1")))
     assert (history.status, history.epochs) == ("running", [])
+
+
+def test_a_worker_imports_nothing_that_it_does_not_train_with() -> None:
+    """Each pays for what it imports, in seconds and in memory."""
+    source = (
+        "import sys, study.execution.trainable\n"
+        "from study.tasks.builtin import cifar10, digits, fashion_mnist, mnist\n"
+        "[one.make_task() for one in (cifar10, digits, fashion_mnist, mnist)]\n"
+        "heavy = {'sklearn', 'scipy', 'matplotlib', 'seaborn', 'torchvision', 'sqlalchemy'}\n"
+        "print(heavy & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr
