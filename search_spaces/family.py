@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LinearLR, LRScheduler, SequentialLR
 
-from search_spaces.optimizers import ADAMW_WEIGHT_DECAY, MOMENTUM, WEIGHT_DECAY
+from search_spaces.optimizers import ADAMW_WEIGHT_DECAY, MOMENTUM, UNTRACED, WEIGHT_DECAY
 
 ParameterValue = float | int | str
 Parameters = Mapping[str, ParameterValue]
@@ -132,9 +132,9 @@ class ScheduleFamily(ABC):
         with dense gradients.
         """
         made_by, arguments = self.optimizer(parameters, total_steps)
-        if fused and made_by in (SGD, AdamW):
+        if fused and made_by in UNTRACED:
             arguments = {**arguments, "fused": True}
-        return made_by(weights, **arguments)
+        return UNTRACED.get(made_by, made_by)(weights, **arguments)
 
     @abstractmethod
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:

@@ -1,13 +1,43 @@
-"""The optimizers of a run: their defaults, their rate and momentum, and their switch."""
+"""The optimizers of a run: their classes, defaults, rate and momentum, and their switch."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from torch.optim import Optimizer
+import torch
+from torch.optim import SGD, AdamW, Optimizer
 
 MOMENTUM = 0.9
 WEIGHT_DECAY = 5e-4
 ADAMW_WEIGHT_DECAY = 1e-2  # torch's default
+
+
+class Untraced(Optimizer):
+    """An optimizer that does not import torch's compiler.
+
+    torch's own import it with their first parameter, to tell it not to trace them: most of a second
+    and 150 MB in every process, and nobody compiles an optimizer here. Their methods are the same.
+    """
+
+    add_param_group = inspect.unwrap(Optimizer.add_param_group)
+    state_dict = inspect.unwrap(Optimizer.state_dict)
+    load_state_dict = inspect.unwrap(Optimizer.load_state_dict)
+    zero_grad = inspect.unwrap(Optimizer.zero_grad)
+
+
+class UntracedSGD(Untraced, SGD):
+    """torch.optim.SGD."""
+
+    step = torch.no_grad()(inspect.unwrap(SGD.step))
+
+
+class UntracedAdamW(Untraced, AdamW):
+    """torch.optim.AdamW."""
+
+    step = torch.no_grad()(inspect.unwrap(AdamW.step))
+
+
+UNTRACED: Mapping[Any, type[Untraced]] = {SGD: UntracedSGD, AdamW: UntracedAdamW}
 
 
 def switch(optimizer: Optimizer, mode: Literal["train", "eval"]) -> None:

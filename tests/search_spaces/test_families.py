@@ -341,7 +341,7 @@ def test_a_warm_up_rises_to_the_familys_own_curve(family: ScheduleFamily, horizo
 def test_adamw_takes_the_place_of_sgd() -> None:
     parameters = {**TUTORIAL["OneCycleLR"][1], "optimizer": "adamw", "weight_decay": 0.1}
     optimizer = own_optimizer(FAMILIES["one_cycle"], parameters, 100)
-    assert type(optimizer) is torch.optim.AdamW
+    assert isinstance(optimizer, torch.optim.AdamW)
     assert optimizer.param_groups[0]["weight_decay"] == 0.1
     build = partial(FAMILIES["one_cycle"].build, parameters=parameters, total_steps=100)
     schedule = build(optimizer)
