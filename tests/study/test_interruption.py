@@ -23,7 +23,7 @@ from tests.records import store
 from tests.study.studies import command, journal
 from tests.tasks import SMALL, small
 
-EPOCHS, BATCH = 6, 5
+EPOCHS, BATCH = 4, 5
 
 
 @pytest.fixture(

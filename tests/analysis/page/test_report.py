@@ -123,10 +123,17 @@ def test_no_right_to_write_is_bad_input_and_a_full_disk_is_not(
     assert not plt.get_fignums(), "every figure is closed"
 
 
-def test_for_a_paper_there_are_vectors_with_their_letters(tmp_path: Path) -> None:
-    write_study(tmp_path, MIXED)
-    assert main([str(tmp_path), "--style", "paper"]) == 0
-    folder = tmp_path / "report" / "figures"
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study with a report for a paper."""
+    folder = tmp_path_factory.mktemp("paper")
+    write_study(folder, MIXED)
+    assert main([str(folder), "--style", "paper"]) == 0
+    return folder
+
+
+def test_for_a_paper_there_are_vectors_with_their_letters(paper: Path) -> None:
+    folder = paper / "report" / "figures"
     for section in (one for one in SECTIONS if (folder / f"{one.name}.png").exists()):
         pdf = (folder / f"{section.name}.pdf").read_bytes()
         assert pdf.startswith(b"%PDF")
@@ -136,17 +143,14 @@ def test_for_a_paper_there_are_vectors_with_their_letters(tmp_path: Path) -> Non
         assert "<text" in svg
         width = float(svg.split('width="')[1].split("pt")[0]) / 72
         assert width in (3.4, 7.0), "one column or two"
-    assert main([str(tmp_path)]) == 0
-    assert ReportConfig(str(tmp_path)).style == "screen"
+    assert ReportConfig(str(paper)).style == "screen"
 
 
-def test_the_same_study_makes_the_same_files(tmp_path: Path) -> None:
-    write_study(tmp_path, MIXED)
-    write_report(tmp_path, "paper")
-    files = sorted((tmp_path / "report" / "figures").iterdir())
+def test_the_same_study_makes_the_same_files(paper: Path) -> None:
+    files = sorted((paper / "report" / "figures").iterdir())
     assert len(files) == 3 * 5
     before = {path.name: path.read_bytes() for path in files}
-    write_report(tmp_path, "paper")
+    write_report(paper, "paper")
     assert before == {path.name: path.read_bytes() for path in files}
 
 

@@ -182,17 +182,15 @@ def test_a_missing_package_is_bad_input(
     assert not list(tmp_path.iterdir())
 
 
-def test_wandb_without_a_key_is_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+def test_wandb_without_a_key_is_bad_input(tmp_path: Path) -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    nowhere = {"HOME": str(tmp_path), "NETRC": str(tmp_path / "netrc")}
     flags = ["--task", "digits", "--logger", "wandb", "--out", str(tmp_path), "--name", "s"]
-    with pytest.raises(InputError) as refused:
-        run.main(flags)
-    message = str(refused.value)
-    assert message.startswith("--logger wandb cannot be used: ValueError: no API key is configured")
-    assert "with WANDB_MODE=offline it needs no key, and wandb sync sends later" in message
+    command = [sys.executable, "-m", "study.run", *flags]
+    done = subprocess.run(command, env=kept | nowhere, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "--logger wandb cannot be used: ValueError: no API key is configured" in done.stderr
+    assert "with WANDB_MODE=offline it needs no key, and wandb sync sends later" in done.stderr
     assert not (tmp_path / "s" / "study.json").exists()
 
 
