@@ -340,6 +340,35 @@ def test_a_warm_up_rises_to_the_familys_own_curve(family: ScheduleFamily, horizo
         np.testing.assert_allclose(rates[warmup:], rest, rtol=0, atol=1e-12)
 
 
+@every_family
+def test_peak_rates_are_sampled_by_their_logarithm(family: ScheduleFamily) -> None:
+    range_ = family.searched(PEAK)["peak_lr"]
+    assert isinstance(range_, FloatDistribution)
+    assert range_.log
+
+
+@pytest.mark.parametrize("family", ["cosine", "schedule_free"])
+def test_momentum_and_weight_decay_reach_the_optimizer(family: str) -> None:
+    extras = {name: FloatDistribution(0.1, 0.2) for name in ("momentum", "weight_decay")}
+    (parameters,) = sampled(FAMILIES[family], 1, extras)
+    (group,) = own_optimizer(FAMILIES[family], parameters, 100).param_groups
+    assert (group["momentum"], group["weight_decay"]) == (
+        parameters["momentum"],
+        parameters["weight_decay"],
+    )
+    (default,) = own_optimizer(FAMILIES[family], sampled(FAMILIES[family], 1)[0], 100).param_groups
+    assert (default["momentum"], default["weight_decay"]) == (0.9, 5e-4)
+
+
+def test_sgd_is_nesterovs_wherever_it_has_momentum() -> None:
+    for value, nesterov in ((0.0, False), (0.5, True)):
+        parameters = {"peak_lr": 0.1, "momentum": value}
+        (group,) = own_optimizer(FAMILIES["constant"], parameters, 100).param_groups
+        assert group["nesterov"] is nesterov
+    adamw = own_optimizer(FAMILIES["constant"], {"peak_lr": 0.1, "optimizer": "adamw"}, 100)
+    assert adamw.param_groups[0]["weight_decay"] == 0.01
+
+
 def test_adamw_takes_the_place_of_sgd() -> None:
     parameters = {**TUTORIAL["OneCycleLR"][1], "optimizer": "adamw", "weight_decay": 0.1}
     optimizer = own_optimizer(FAMILIES["one_cycle"], parameters, 100)
@@ -411,16 +440,17 @@ def test_the_laws_hold_for_any_parameters_and_horizon(
         np.testing.assert_allclose(rates, oracle, rtol=0, atol=max(1e-12, 1e-15 * horizon))
 
 
-def test_plateau_is_torchs_rule_with_patience_in_steps() -> None:
-    """Fed once in 10 steps, 30 steps of patience are 3 of torch's calls."""
+@pytest.mark.parametrize("between", [1, 10])
+def test_plateau_is_torchs_rule_with_patience_in_steps(between: int) -> None:
+    """Fed once in 10 steps, 30 steps of patience are 3 of torch's calls; as 3 are, fed in each."""
     losses = [1.0, 0.9, 0.95, 0.91, 0.9, 0.89999, 0.5, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6, 0.4]
     parameters: Parameters = {"peak_lr": 1.0, "factor": 0.5, "patience_fraction": 0.3}
     ours, theirs = make_optimizer(1.0), make_optimizer(1.0)
-    plateau = FAMILIES["plateau"].build(ours, parameters, 100)
+    plateau = FAMILIES["plateau"].build(ours, parameters, 10 * between)
     oracle = torch_schedulers.ReduceLROnPlateau(theirs, factor=0.5, patience=2)
     rates = []
     for loss in losses:
-        for _ in range(10):
+        for _ in range(between):
             plateau.step()
         plateau.step(loss)  # type: ignore[arg-type]
         oracle.step(loss)
