@@ -19,7 +19,7 @@ from study.task import Data, SearchData, Split, Task
 from study.tasks.builtin.lenet import LeNet
 from study.tasks.metric import RMSE, Metric
 from study.training.history import History, RunConfig
-from study.training.training_run import TrainingRun
+from study.training.training_run import RECALIBRATION_BATCHES, TrainingRun
 from tests.search_spaces.test_families import WITH_WARMUP, curve, every_family, sampled
 from tests.tasks import Constant, Samples, WithDropout, small_task, tensors
 
@@ -223,6 +223,27 @@ def test_batch_norms_measure_the_averaged_weights(small_mnist: SearchData) -> No
         hidden = linear(tensors(small_mnist.train).inputs.flatten(1))
     torch.testing.assert_close(norm.running_mean, hidden.mean(0))
     assert all(map(torch.equal, frozen, other.buffers()))
+
+
+@pytest.mark.parametrize("batch_size", [50, 10])
+def test_batch_norms_measure_what_is_trained_on(batch_size: int, small_mnist: SearchData) -> None:
+    """Transformed samples: of 20 batches all, of 100 no more than are needed."""
+    seen = []
+
+    def twice(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        seen.append(len(targets))
+        return 2 * inputs, targets
+
+    config = replace(SCHEDULE_FREE, batch_size=batch_size)
+    run = TrainingRun(replace(small_task(Normed), transform=twice), small_mnist, config)
+    run.run_epoch()
+    measured = min(run.steps_per_epoch, RECALIBRATION_BATCHES)
+    assert len(seen) == run.steps_per_epoch + measured
+    if measured == run.steps_per_epoch:
+        _, linear, norm, *_ = run.model.children()
+        with torch.no_grad():
+            hidden = linear(2 * tensors(small_mnist.train).inputs.flatten(1))
+        torch.testing.assert_close(norm.running_mean, hidden.mean(0))
 
 
 def test_batch_norms_of_averaged_weights_resume_exactly(small_mnist: SearchData) -> None:
