@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-# Two files at a time, since most of a test of a study is waiting; the tests of a file share what is dear.
-TWO := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Three files at a time: on two cores, while one test waits. The tests of a file share what is dear.
+THREE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 READY := $(VENV)/.ready
 DEVELOPING := $(VENV)/.developing
 OUT ?= results
@@ -34,10 +34,10 @@ study: setup  ## run the default study; ARGS="--epochs 5 ..." adds flags
 	$(BIN)/python -m study.run $(ARGS)
 
 test: $(DEVELOPING)  ## run the tests (minutes)
-	$(BIN)/python -m pytest $(TWO) $(ARGS)
+	$(BIN)/python -m pytest $(THREE) $(ARGS)
 
-test-slow: $(DEVELOPING)  ## run the long tests, one at a time
-	$(BIN)/python -m pytest -m slow $(ARGS)
+test-slow: $(DEVELOPING)  ## run the long tests (a quarter of an hour or more)
+	$(BIN)/python -m pytest -m slow $(THREE) $(ARGS)
 
 dashboard: setup  ## watch the study NAME=... in a browser, while it runs or later
 	$(if $(NAME),,$(error NAME is missing; name a study: make dashboard NAME=first))

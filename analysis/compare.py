@@ -12,10 +12,10 @@ import pandas as pd
 import tyro
 
 from analysis import figures
-from analysis.page import Output, Style, render, run_and_exit, table, tell, typed
-from analysis.sections import intervals
-from analysis.studies import Study, load_studies, rank_by_study, winning_curves
-from analysis.verdict import verdict
+from analysis.findings.studies import Study, load_studies, rank_by_study, winning_curves
+from analysis.page.html import Output, Style, render, run_and_exit, table, tell, typed
+from analysis.page.sections import intervals
+from analysis.page.verdict import verdict
 from study.storage.mirror import local_copy
 from study.storage.urls import is_url
 from study.system.command_line import Folder, Location, parse

@@ -12,7 +12,15 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.style import COLORMAP, INK, MAX_COLUMNS, PANEL_HEIGHT, WIDTH, house_style, save
+from analysis.figures.style import (
+    COLORMAP,
+    INK,
+    MAX_COLUMNS,
+    PANEL_HEIGHT,
+    WIDTH,
+    house_style,
+    save,
+)
 from search_spaces import FAMILIES, Parameters, ScheduleFamily, nearest
 from search_spaces.preflight import draw, samples
 from study.system.command_line import Folder, exit_status, parse

@@ -11,12 +11,12 @@ import pandas as pd
 import tyro
 
 from analysis import compare
-from analysis.findings import Findings
+from analysis.findings.findings import Findings
+from analysis.findings.studies import is_sweep, load_studies, sweep_folders
 from analysis.load import load
-from analysis.page import Output, Style, render, run_and_exit, table, tell, typed
-from analysis.sections import SECTIONS, Section
-from analysis.studies import is_sweep, load_studies, sweep_folders
-from analysis.verdict import verdict
+from analysis.page.html import Output, Style, render, run_and_exit, table, tell, typed
+from analysis.page.sections import SECTIONS, Section
+from analysis.page.verdict import verdict
 from study.export import ExportConfig, export
 from study.storage.mirror import local_copy, push
 from study.storage.storage_path import StoragePath
@@ -92,7 +92,7 @@ def _study_page(
 
 
 def _part(section: Section, found: Findings, output: Output) -> dict[str, Any]:
-    """What the page needs of a section."""
+    """All that the page needs of a section."""
     scale = found.results.scale
     words = {"metric": scale.name, "good": "high" if scale.higher_is_better else "low"}
     draw = section.draw
@@ -165,7 +165,7 @@ def _code(found: Findings, folder: Path, location: str) -> dict[str, str] | None
 
 
 def _made(found: Findings, location: str) -> list[tuple[str, list[tuple[str, str]]]]:
-    """How the study was made, in groups of names and values."""
+    """Groups of names and values: how the study was made."""
     study, finalists = found.results.study, found.results.finalists
     groups = [
         (part, [(name, _said(value)) for name, value in study[part].items()])

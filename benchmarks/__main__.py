@@ -16,9 +16,10 @@ from benchmarks.measure import FULL, QUICK, Row, Scale
 from study.settings.study_config import StudyConfig
 from study.settings.values import at_least
 from study.system.atomic_files import write_atomically
+from study.system.clock import now
 from study.system.command_line import Folder, exit_status, parse
 from study.system.errors import InputError, summary
-from study.system.hardware import describe_hardware, describe_versions, now
+from study.system.hardware import describe_hardware, describe_versions
 from study.tasks.builtin.mnist import load_search_data
 
 SECTIONS = {

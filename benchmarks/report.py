@@ -13,7 +13,8 @@ from study.results.stored_space import store_space
 from study.results.study_record import StoredTask, StudyRecord
 from study.results.writer import ResultTables
 from study.search.proposal import Proposal
-from study.tasks.metric import ACCURACY, Ranking
+from study.tasks.metric import ACCURACY
+from study.tasks.ranking import Ranking
 from study.training.history import EpochRecord, History
 
 STEPS = 300

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from analysis.style import COLUMN, beside
+from analysis.figures.style import COLUMN, beside
 from reproductions.runs import Bench, Outcome, Run, percent
 from search_spaces import CONTROLS, FAMILIES
 from study.search.proposal import seeds_of
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str]) -> int:
     """Tune the peak rates, train the best of each schedule with fresh seeds, and rank."""
     bench = Bench.parse("budgets", arguments)
     quick = bench.asked.quick
-    budgets, peaks, seeds = ((1, 2), PEAKS[:1], 2) if quick else (EPOCHS, PEAKS, SEEDS)
+    budgets, peaks, seeds = ((1,), PEAKS[:1], 2) if quick else (EPOCHS, PEAKS, SEEDS)
     tuned = replace(bench, folder=bench.folder / "tuning").train(
         "mnist", [run for epochs in budgets for run in tuning(epochs, peaks)]
     )

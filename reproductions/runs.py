@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from torch import Tensor
 
-from analysis.statistics import mean_interval
-from analysis.style import house_style, save
+from analysis.figures.style import house_style, save
+from analysis.statistics.intervals import mean_interval
 from search_spaces import Parameters
 from study.execution.trial_runner import TrialRunner
 from study.execution.trial_set import TrialSet
@@ -165,7 +165,7 @@ class Bench:
         Args:
             rows: every number, with its seed.
             table: header and rows, as printed.
-            draw: makes the figure; called under :func:`analysis.style.house_style`.
+            draw: makes the figure; called under :func:`analysis.figures.style.house_style`.
         """
         lines = [f"| {' | '.join(row)} |" for row in table]
         lines.insert(1, "|---" * len(table[0]) + "|")

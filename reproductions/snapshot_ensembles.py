@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from analysis.style import COLUMN
+from analysis.figures.style import COLUMN
 from reproductions.runs import Bench, Outcome, Run, percent, together
 from study.system.command_line import exit_status
 from study.task import Split

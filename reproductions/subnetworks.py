@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from analysis.style import INK, QUIET, rows_figure
+from analysis.figures.style import INK, QUIET, rows_figure
 from reproductions.runs import Bench, Outcome, Run, dots, percent, together
 from search_spaces import ParameterValue
 from study.storage.checkpoint_files import read_checkpoint

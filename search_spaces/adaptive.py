@@ -8,16 +8,8 @@ from schedulefree import SGDScheduleFree
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR, ReduceLROnPlateau
 
-from search_spaces.family import (
-    MOMENTUM,
-    WEIGHT_DECAY,
-    Parameters,
-    PeakRange,
-    Recipe,
-    ScheduleFamily,
-    steps,
-    warmup_steps,
-)
+from search_spaces.family import Parameters, PeakRange, Recipe, ScheduleFamily, steps, warmup_steps
+from search_spaces.optimizers import MOMENTUM, WEIGHT_DECAY
 
 
 class PlateauLR(ReduceLROnPlateau):

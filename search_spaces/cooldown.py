@@ -11,7 +11,7 @@ from search_spaces.family import Parameters, Recipe, ScheduleFamily, steps
 
 @dataclass(frozen=True)
 class CooldownShape:
-    """1 until the last steps of the run, then down along a curve.
+    """Up to 1 in a straight line, flat, in the last steps of the run down along a curve.
 
     linear: 1 - u; sqrt: 1 - sqrt(u); exponential: 0.5 ** (half_lives * u); u runs from 0 to 1.
     """
@@ -20,9 +20,13 @@ class CooldownShape:
     cooldown_steps: int
     total_steps: int
     half_lives: float = 0.0
+    rise_steps: int = 1
 
     def __call__(self, step: int) -> float:
         """The factor on the peak rate at a step."""
+        return min(1.0, (step + 1) / self.rise_steps, self._fall(step))
+
+    def _fall(self, step: int) -> float:
         begin = self.total_steps - self.cooldown_steps
         u = min(1.0, max(0.0, (step - begin) / self.cooldown_steps))
         if self.curve == "linear":
@@ -81,25 +85,10 @@ class WsdExponential(_Wsd):
     }
 
 
-@dataclass(frozen=True)
-class TrapezoidShape:
-    """Up in a straight line, flat at 1, down to 0 in a straight line."""
-
-    rise_steps: int
-    fall_steps: int
-    total_steps: int
-
-    def __call__(self, step: int) -> float:
-        """The factor on the peak rate at a step."""
-        up = (step + 1) / self.rise_steps
-        down = (self.total_steps - step) / self.fall_steps
-        return max(0.0, min(1.0, up, down))
-
-
 class Trapezoid(ScheduleFamily):
     """Up within ``rise_fraction`` of the run, flat, down to zero within ``fall_fraction``.
 
-    Xing et al., A Walk with SGD (arXiv 1802.08770); WSD with its warm-up built in.
+    Xing et al., A Walk with SGD (arXiv 1802.08770): the straight WSD, with its warm-up built in.
     """
 
     name = "trapezoid"
@@ -111,9 +100,8 @@ class Trapezoid(ScheduleFamily):
     }
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
-        shape = TrapezoidShape(
-            steps(parameters["rise_fraction"], total_steps),
-            steps(parameters["fall_fraction"], total_steps),
-            total_steps,
+        rise, fall = (
+            steps(parameters[name], total_steps) for name in ("rise_fraction", "fall_fraction")
         )
+        shape = CooldownShape("linear", fall, total_steps, rise_steps=rise)
         return Recipe(LambdaLR, {"lr_lambda": shape})

@@ -31,8 +31,8 @@ class CosineWarmRestarts(ScheduleFamily):
 
     name = "cosine_warm_restarts"
     groups = frozenset({"classic", "cyclic"})
-    cycles = True
-    space: ClassVar = {
+    rises_again = True
+    space: ClassVar[dict[str, BaseDistribution]] = {
         "cycles": IntDistribution(2, 4),
         "growth": IntDistribution(1, 2),
         "end_ratio": FloatDistribution(1e-4, 0.1, log=True),
@@ -52,6 +52,21 @@ class CosineWarmRestarts(ScheduleFamily):
         )
 
 
+class Snapshot(CosineWarmRestarts):
+    """``lr(t) = peak_lr / 2 * (1 + cos(pi * (t mod c) / c))``, ``c = horizon / cycles``.
+
+    Equal cosine cycles down to zero, whose ends are the snapshots of an ensemble (Huang et al.,
+    arXiv 1704.00109: 4 to 8 cycles work well).
+    """
+
+    name = "snapshot"
+    groups = frozenset({"cyclic"})
+    space: ClassVar = {"cycles": IntDistribution(2, 8)}
+
+    def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
+        return super().recipe({**parameters, "growth": 1, "end_ratio": 0.0}, total_steps)
+
+
 class _Cyclic(ScheduleFamily):
     """Straight up from ``base_ratio * peak_lr`` to the top of the cycle and down, ``cycles`` times.
 
@@ -62,7 +77,7 @@ class _Cyclic(ScheduleFamily):
     mode: ClassVar[Literal["triangular", "triangular2", "exp_range"]]
     groups = frozenset({"classic", "cyclic"})
     warms_up = True
-    cycles = True
+    rises_again = True
     space: ClassVar = {
         "base_ratio": FloatDistribution(1e-3, 0.3, log=True),
         "cycles": IntDistribution(1, 4),
@@ -169,24 +184,6 @@ class OneCycle(ScheduleFamily):
         )
 
 
-class Snapshot(ScheduleFamily):
-    """``lr(t) = peak_lr / 2 * (1 + cos(pi * (t mod c) / c))``, ``c = horizon / cycles``.
-
-    Equal cosine cycles down to zero, whose ends are the snapshots of an ensemble (Huang et al.,
-    arXiv 1704.00109: 4 to 8 cycles work well).
-    torch.optim.lr_scheduler.CosineAnnealingWarmRestarts.
-    """
-
-    name = "snapshot"
-    groups = frozenset({"cyclic"})
-    cycles = True
-    space: ClassVar = {"cycles": IntDistribution(2, 8)}
-
-    def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
-        cycle = -(-total_steps // int(parameters["cycles"]))
-        return Recipe(CosineAnnealingWarmRestarts, {"T_0": cycle, "eta_min": 0.0})
-
-
 @dataclass(frozen=True)
 class SineShape:
     """base + (1 - base) * |sin(pi * t / cycle)|, each hump ``decay`` times the one before."""
@@ -212,7 +209,7 @@ class Sine(ScheduleFamily):
     name = "sine"
     groups = frozenset({"cyclic"})
     warms_up = True
-    cycles = True
+    rises_again = True
     decay: ClassVar[float] = 1.0
     space: ClassVar = {
         "base_ratio": FloatDistribution(1e-3, 0.3, log=True),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from torch.optim.lr_scheduler import (
     ConstantLR,
     CosineAnnealingLR,
@@ -93,7 +93,7 @@ class Linear(ScheduleFamily):
 
     name = "linear"
     groups = frozenset({"classic", "decay"})
-    space: ClassVar = {
+    space: ClassVar[dict[str, BaseDistribution]] = {
         "end_ratio": FloatDistribution(1e-3, 0.3, log=True),
         "decay_fraction": FloatDistribution(0.5, 1.0),
     }
@@ -109,19 +109,18 @@ class Linear(ScheduleFamily):
         )
 
 
-class LinearToZero(ScheduleFamily):
+class LinearToZero(Linear):
     """``lr(t) = peak_lr * (1 - t / horizon)``. Has nothing to choose but the peak rate.
 
     Worst-case optimal among simple decays (Defazio et al., arXiv 2310.07831), and robust over
-    budgets (Budgeted Training, arXiv 1905.04753). torch.optim.lr_scheduler.LinearLR.
+    budgets (Budgeted Training, arXiv 1905.04753).
     """
 
     name = "linear_to_zero"
-    groups = frozenset({"classic", "decay"})
+    space: ClassVar = {}
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
-        line = {"start_factor": 1.0, "end_factor": 0.0, "total_iters": total_steps}
-        return Recipe(LinearLR, line)
+        return super().recipe({"end_ratio": 0.0, "decay_fraction": 1.0}, total_steps)
 
 
 class Polynomial(ScheduleFamily):

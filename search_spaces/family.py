@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from optuna.distributions import (
     BaseDistribution,
@@ -16,6 +16,8 @@ from optuna.trial import BaseTrial
 from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LinearLR, LRScheduler, SequentialLR
+
+from search_spaces.optimizers import ADAMW_WEIGHT_DECAY, MOMENTUM, UNTRACED, WEIGHT_DECAY
 
 ParameterValue = float | int | str
 Parameters = Mapping[str, ParameterValue]
@@ -62,7 +64,7 @@ class ScheduleFamily(ABC):
     """The names under which the command line selects this family together with others."""
     space: ClassVar[Mapping[str, BaseDistribution]] = {}
     """The range of every parameter but the peak rate, which belongs to the task."""
-    cycles: ClassVar[bool] = False
+    rises_again: ClassVar[bool] = False
     """Whether the rate may rise again after it has fallen."""
     warms_up: ClassVar[bool] = False
     """Whether the shape begins with a warm-up of its own, so that none is composed before it."""
@@ -130,9 +132,9 @@ class ScheduleFamily(ABC):
         with dense gradients.
         """
         made_by, arguments = self.optimizer(parameters, total_steps)
-        if fused and made_by in (SGD, AdamW):
+        if fused and made_by in UNTRACED:
             arguments = {**arguments, "fused": True}
-        return made_by(weights, **arguments)
+        return UNTRACED.get(made_by, made_by)(weights, **arguments)
 
     @abstractmethod
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
@@ -179,27 +181,6 @@ def warmup_steps(parameters: Parameters, total_steps: int) -> int:
 
 MIN_STEPS = 10
 """The shortest horizon (steps): with fewer, phases of a schedule would have no step at all."""
-
-
-MOMENTUM = 0.9
-WEIGHT_DECAY = 5e-4
-ADAMW_WEIGHT_DECAY = 1e-2  # torch's default
-
-
-def switch(optimizer: Optimizer, mode: Literal["train", "eval"]) -> None:
-    """Schedule-free optimizers keep two sets of weights; torch's own have no such switch."""
-    if change := getattr(optimizer, mode, None):
-        change()
-
-
-def applied_rate(group: Mapping[str, Any]) -> float:
-    """The learning rate that the optimizer's last step used with a parameter group."""
-    return float(group.get("scheduled_lr", group["lr"]))  # schedulefree warms up by itself
-
-
-def momentum(group: Mapping[str, Any]) -> float:
-    """SGD's momentum of a parameter group, or what Adam has in its place."""
-    return float(group["momentum"] if "momentum" in group else group["betas"][0])
 
 
 def steps(fraction: ParameterValue, total_steps: int) -> int:

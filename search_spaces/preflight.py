@@ -8,16 +8,8 @@ import optuna
 import torch
 from torch.nn import Parameter
 
-from search_spaces.family import (
-    NO_EXTRAS,
-    Extras,
-    Parameters,
-    PeakRange,
-    ScheduleFamily,
-    applied_rate,
-    momentum,
-    switch,
-)
+from search_spaces.family import NO_EXTRAS, Extras, Parameters, PeakRange, ScheduleFamily
+from search_spaces.optimizers import applied_rate, momentum, switch
 
 SAMPLES = 8
 DRAWN_STEPS = 1_000
@@ -109,7 +101,7 @@ def check(
         except Exception as error:  # whatever a user's own family does wrong
             found: str | None = f"cannot be drawn over {horizon} steps: {error}"
         else:
-            found = problem(rates, float(parameters["peak_lr"]), family.cycles)
+            found = problem(rates, float(parameters["peak_lr"]), family.rises_again)
             # By which the sampler goes, and the report.
             declared = ScheduleFamily.ranges(family, peak_lr, extras)
             if not trial.distributions == ranges == declared:
@@ -120,7 +112,7 @@ def check(
             )
 
 
-def problem(rates: npt.NDArray[np.float64], peak_lr: float, cycles: bool) -> str | None:
+def problem(rates: npt.NDArray[np.float64], peak_lr: float, rises_again: bool) -> str | None:
     """The law that a curve breaks, in words, or nothing."""
     change = np.diff(rates)
     fell = np.maximum.accumulate(change < -ROUNDING * peak_lr)
@@ -131,8 +123,8 @@ def problem(rates: npt.NDArray[np.float64], peak_lr: float, cycles: bool) -> str
         return f"is negative at step {int(rates.argmin())}"
     if rates.max() > peak_lr * (1 + 1e-9):
         return f"rises to {rates.max():.3g}, above its peak rate"
-    if not cycles and (change[fell] > ROUNDING * peak_lr).any():
-        return "rises after it has fallen; a family that is meant to says cycles = True"
+    if not rises_again and (change[fell] > ROUNDING * peak_lr).any():
+        return "rises after it has fallen; a family that is meant to says rises_again = True"
     if not len(alive) or len(rates) - 1 - alive[-1] > LONGEST_DEAD_TAIL * len(rates):
         return f"is below {DEAD:g} of its peak for more than the last third of the run"
     return None

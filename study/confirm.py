@@ -12,6 +12,7 @@ from study.results.study_record import StudyRecord
 from study.settings.study_options import ConfirmOptions
 from study.settings.values import at_least
 from study.stages.reporting import CONFIRM
+from study.stages.resuming import begun_config
 from study.stages.study import carry_out
 from study.storage.mirror import local_copy
 from study.system.command_line import Location, exit_status, parse
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     asked = parse(ConfirmConfig, CONFIRM, arguments)
     at_least("replicates", asked.replicates, 1)
     record = StudyRecord.load(asked.folder)
-    config = record.begun_config(asked.folder)
+    config = begun_config(record, asked.folder)
     if not record.is_searched:
         raise InputError(
             f"the search of {asked.folder!r} has not ended, and nothing may be searched any "

@@ -15,13 +15,13 @@ from search_spaces.as_code import code
 from search_spaces.family import MIN_STEPS
 from study.results.parameters import PREFIX, proposed
 from study.results.reader import read_finalists, read_tables
-from study.results.stored_space import stored_ranges
+from study.results.stored_ranges import stored_ranges
 from study.results.study_record import StudyRecord
 from study.settings.values import at_least
 from study.storage.mirror import local_copy
 from study.system.command_line import Location, exit_status, parse
 from study.system.errors import InputError, summary
-from study.tasks.metric import Ranking
+from study.tasks.ranking import Ranking
 
 COMMAND = "python -m study.export"
 

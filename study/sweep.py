@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from study.results.study_record import STUDY_JSON, StudyRecord
 from study.settings.study_config import StudyConfig
 from study.stages.reporting import finish_report, start_report
-from study.stages.resuming import refuse_differences
+from study.stages.resuming import begun_config, refuse_differences
 from study.stages.study import carry_out
 from study.storage.storage_path import StoragePath, check_usable
 from study.system.command_line import exit_status, parse
@@ -60,7 +60,7 @@ def _run_at(epochs: int, config: StudyConfig) -> int:
         return carry_out(config, None, optuna_study)
     record = StudyRecord.load(config.location.where)
     config = config.but(resume=config.location.where)
-    refuse_differences(config, record.begun_config(config.location.where))
+    refuse_differences(config, begun_config(record, config.location.where))
     return 0 if record.phase == "ended" else carry_out(config, record)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import matplotlib as mpl
 import pytest
 import torch
+from filelock import FileLock
 
 from study.settings.study_config import StudyConfig
 from study.task import SearchData
@@ -82,10 +83,17 @@ def as_nobody(call: Callable[..., str], *arguments: object) -> str:
 
 @pytest.fixture(scope="session")
 def real_study(tmp_path_factory: pytest.TempPathFactory, ray_folder: None) -> Path:
-    """A finished study on real data, with a report: three families, each with enough trials."""
+    """A finished study on real data, with a report: three families, each with enough trials.
+
+    It is made once for all processes of the tests, and so must not be written to.
+    """
     flags = "--task digits --batch-size 32 --epochs 2 --num-trials 30 --allocation balanced"
     flags += " --families constant,cosine,one_cycle --finalists 3 --replicates 7 --name first"
-    out = tmp_path_factory.mktemp("results")
-    done = run_command("study.run", *flags.split(), "--out", out)
-    assert done.returncode == 0, done.stderr
+    out = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        out = out.parent
+    with FileLock(out / "first.lock"):
+        if not (out / "first").exists():
+            done = run_command("study.run", *flags.split(), "--out", out)
+            assert done.returncode == 0, done.stderr
     return out / "first"

@@ -7,11 +7,13 @@ from typing import Any
 from optuna.distributions import FloatDistribution
 
 from search_spaces import FAMILIES, SearchSpace
-from study.results.stored_space import StoredSpace, store_ranges, store_space
-from study.results.study_record import StoredTask, StudyRecord
+from study.results.stored_ranges import store_ranges
+from study.results.stored_space import store_space
+from study.results.study_record import StoredSpace, StoredTask, StudyRecord
 from study.storage.checkpoint_store import CheckpointStore
 from study.storage.storage_path import StoragePath
-from study.tasks.metric import ACCURACY, Ranking
+from study.tasks.metric import ACCURACY
+from study.tasks.ranking import Ranking
 
 SPACE = SearchSpace(tuple(FAMILIES), (0.01, 0.1))
 

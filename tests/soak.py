@@ -21,6 +21,7 @@ import torch
 import tyro
 
 import analysis
+from study.results.stored_space import read_space
 from study.results.study_record import StudyRecord
 from study.search.optuna_trials import OptunaTrials
 from study.search.trial_plan import Plan
@@ -108,7 +109,7 @@ def look(folder: Path, count: int) -> None:
     torch.set_num_threads(1)
     record = StudyRecord.load(folder)
     config = StudyConfig.of(out=folder.parent, name=folder.name, epochs=24, batch_size=8)
-    space = record.space()
+    space = read_space(record.search_space)
     optuna_trials = OptunaTrials(
         folder,
         Plan(space, config.search.allocation, config.search.sampler),

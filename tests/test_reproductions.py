@@ -14,7 +14,7 @@ from torch import nn
 from reproductions import caffe
 from reproductions.subnetworks import CHILDREN, make_child
 from reproductions.super_convergence import Inv, OneCycle
-from search_spaces.family import applied_rate
+from search_spaces.optimizers import applied_rate
 from search_spaces.preflight import draw
 from study.storage.checkpoint_files import write_checkpoint
 from study.task import SearchData

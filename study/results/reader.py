@@ -24,7 +24,7 @@ from study.results.schema import (
 from study.results.study_record import StudyRecord
 from study.storage.file_version import VERSION, check_version
 from study.system.errors import InputError
-from study.tasks.metric import Ranking
+from study.tasks.ranking import Ranking
 
 
 class Tables(NamedTuple):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from study.tasks.metric import Ranking
+from study.tasks.ranking import Ranking
 
 TRIALS_HEAD = {"trial": pa.int64(), "family": pa.string(), "status": pa.string()}
 TRIALS_TAIL = {

@@ -1,30 +1,11 @@
 """A search space as study.json has it."""
 
-import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
-from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
-
-from search_spaces import FAMILIES, Extras, PeakRange, SearchSpace, select
+from search_spaces import FAMILIES, SearchSpace, select
+from study.results.stored_ranges import damaged_space, read_ranges, store_ranges
+from study.results.study_record import StoredSpace
 from study.system.errors import InputError
-
-StoredRange = dict[str, Any]
-"""A range as Optuna writes it."""
-Ranges = Mapping[str, Mapping[str, StoredRange]]
-"""By family and parameter."""
-
-
-@dataclass(frozen=True)
-class StoredSpace:
-    """Families, the task's peak rates, and the ranges of all parameters by family and name."""
-
-    families: list[str]
-    peak_lr: tuple[float, float]
-    extras: dict[str, StoredRange]
-    parameters: dict[str, dict[str, StoredRange]]
 
 
 def store_space(space: SearchSpace) -> StoredSpace:
@@ -46,12 +27,12 @@ def read_space(stored: StoredSpace) -> SearchSpace:
     Raises:
         InputError: it is damaged, or a family has changed, or is not there any more.
     """
-    extras, families = _read_ranges(stored.extras), tuple(stored.families)
+    extras, families = read_ranges(stored.extras), tuple(stored.families)
     low, high = stored.peak_lr
     if not 0 < low < high < math.inf:
-        raise _damaged(f"peak_lr: {low}, {high}")
+        raise damaged_space(f"peak_lr: {low}, {high}")
     if missing := set(families) - stored.parameters.keys():
-        raise _damaged(f"no parameters of {min(missing)!r}")
+        raise damaged_space(f"no parameters of {min(missing)!r}")
     try:
         select(",".join(families))
     except ValueError as error:
@@ -63,38 +44,3 @@ def read_space(stored: StoredSpace) -> SearchSpace:
                 "them back, or start another study with another --name"
             )
     return SearchSpace(families, (low, high), extras)
-
-
-def stored_ranges(parameters: Ranges, family: str) -> dict[str, BaseDistribution]:
-    """The ranges of a family's parameters as they were searched, its peak rate's among them.
-
-    Args:
-        parameters: of a :class:`StoredSpace`.
-        family: its name.
-
-    Raises:
-        InputError: a range is damaged.
-    """
-    return _read_ranges(parameters.get(family, {}))
-
-
-def stored_peak_range(parameters: Ranges, family: str) -> PeakRange:
-    """The peak rates that were searched for a family, as :func:`stored_ranges`."""
-    searched = parameters[family]["peak_lr"]["attributes"]
-    return searched["low"], searched["high"]
-
-
-def store_ranges(ranges: Extras) -> dict[str, StoredRange]:
-    """Ranges, by the names of their parameters."""
-    return {name: json.loads(distribution_to_json(range_)) for name, range_ in ranges.items()}
-
-
-def _read_ranges(stored: Mapping[str, StoredRange]) -> dict[str, BaseDistribution]:
-    try:
-        return {name: json_to_distribution(json.dumps(one)) for name, one in stored.items()}
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise _damaged(str(error)) from error
-
-
-def _damaged(what: str) -> InputError:
-    return InputError(f"study.json is damaged: search_space: {what}")

@@ -3,22 +3,19 @@
 import dataclasses
 import functools
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import TypeAdapter, ValidationError
 
-from search_spaces import SearchSpace
-from study.results.stored_space import StoredSpace, read_space
-from study.settings.study_config import StudyConfig
 from study.storage.file_version import VERSION, check_version
 from study.storage.storage_path import StoragePath
-from study.storage.urls import above, below, is_url
 from study.system.atomic_files import write_atomically
+from study.system.clock import now
 from study.system.errors import InputError
-from study.system.hardware import now
-from study.tasks.metric import Ranking
+from study.tasks.ranking import Ranking
 
 STUDY_JSON = "study.json"
 Phase = Literal["searching", "confirming", "ended"]
@@ -52,6 +49,22 @@ class Opening:
     replicates: int
     opened: str = field(default_factory=now)
     checked: bool = False
+
+
+StoredRange = dict[str, Any]
+"""A range as Optuna writes it."""
+Ranges = Mapping[str, Mapping[str, StoredRange]]
+"""By family and parameter."""
+
+
+@dataclass(frozen=True)
+class StoredSpace:
+    """Families, the task's peak rates, and the ranges of all parameters by family and name."""
+
+    families: list[str]
+    peak_lr: tuple[float, float]
+    extras: dict[str, StoredRange]
+    parameters: dict[str, dict[str, StoredRange]]
 
 
 @dataclass
@@ -128,39 +141,6 @@ class StudyRecord:
     def refused_test_split(self) -> bool:
         """True if the test split was opened, and could not be used: what loads it may be mended."""
         return bool(self.test_split) and not any(one.checked for one in self.test_split)
-
-    def begun_config(self, location: str | Path) -> StudyConfig:
-        """The configuration with which the study began; it may have been moved since.
-
-        Args:
-            location: where it is now, a folder or a URL.
-
-        Raises:
-            InputError: it is damaged.
-        """
-        try:
-            values = dict(self.config)
-            for name in ("out", "data_dir"):
-                values[name] = Path(values[name])
-            values["task_args"] = tuple(values["task_args"])
-            if is_url(location):
-                values["out"] = values["out"].resolve()
-                values["storage"], values["name"] = above(str(location))
-            else:
-                folder = Path(location).resolve()
-                values |= {"out": folder.parent, "name": folder.name, "storage": None}
-            return StudyConfig.of(**values)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            where = below(str(location), STUDY_JSON)
-            raise InputError(f"{where!r} is damaged: {error}") from error
-
-    def space(self) -> SearchSpace:
-        """The search space as it began, whatever the groups and tasks have become since.
-
-        Raises:
-            InputError: it is damaged, or has a family that is not there any more.
-        """
-        return read_space(self.search_space)
 
     def catch_up(self, latest: Self) -> None:
         """Take over how far another process has come since this was read."""

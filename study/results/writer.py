@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from search_spaces import SearchSpace
-from study.results.parameters import as_cells, column_types
+from study.results.column_types import column_types
+from study.results.parameters import as_cells
 from study.results.schema import (
     EPOCHS,
     FINALISTS,
@@ -24,7 +25,8 @@ from study.search.interfaces import FinishedTrial, TrialObserver
 from study.search.proposal import Proposal
 from study.storage.file_version import VERSION
 from study.system.atomic_files import replacing
-from study.tasks.metric import ACCURACY, Ranking
+from study.tasks.metric import ACCURACY
+from study.tasks.ranking import Ranking
 from study.training.history import History
 
 

@@ -16,7 +16,7 @@ from study.search.database import Database
 from study.storage.file_version import VERSION, check_version
 from study.system.atomic_files import where_known
 from study.system.errors import InputError, summary
-from study.tasks.metric import Ranking
+from study.tasks.ranking import Ranking
 
 JOURNAL = "optuna.journal"
 OptunaStore = Path | Database

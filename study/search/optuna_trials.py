@@ -31,7 +31,7 @@ from study.search.sampler import ResumableTPE
 from study.search.trial_plan import Plan
 from study.settings.run_options import LocationOptions
 from study.system.errors import InputError, summary
-from study.tasks.metric import Ranking
+from study.tasks.ranking import Ranking
 from study.training.history import History
 
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)

@@ -25,7 +25,7 @@ from study.storage.checkpoint_store import CheckpointStore
 from study.storage.storage_path import FINALISTS
 from study.system.errors import InputError
 from study.tasks.check_data import load_search_data, load_test_split
-from study.tasks.metric import Ranking
+from study.tasks.ranking import Ranking
 from study.tasks.task import Data, SearchData, Task, TrialData
 from study.training.check_task import check_test_split
 

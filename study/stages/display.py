@@ -13,7 +13,7 @@ from rich.text import Text
 
 from study.search.interfaces import FinishedTrial, TrialObserver
 from study.search.proposal import Proposal
-from study.tasks.metric import Ranking
+from study.tasks.ranking import Ranking
 from study.training.history import EpochRecord, History
 
 

@@ -8,12 +8,14 @@ import torch
 
 from search_spaces import FAMILIES, SearchSpace, preflight
 from search_spaces.family import MIN_STEPS
+from study.results.stored_space import read_space
 from study.results.study_record import StudyRecord
 from study.search.database import Database
 from study.search.optuna_trials import optuna_store, recorded_proposals
 from study.search.trial_plan import middle
 from study.settings.study_config import StudyConfig
 from study.stages.beginning import Prepared, begin, stored_task
+from study.stages.resuming import begun_config
 from study.stages.session import StudySession
 from study.storage.mirror import local_copy
 from study.system.errors import InputError
@@ -64,7 +66,7 @@ def prepare(session: StudySession, optuna_study: str | None = None) -> Prepared:
         session.record = replace(resumed, task=stored_task(prepared))
     else:
         session.record = begin(session.typed, prepared, before, optuna_study)
-    session.space = session.record.space()
+    session.space = read_space(session.record.search_space)
     session.proposals = _to_replay(session)
     return prepared
 
@@ -91,7 +93,7 @@ def _to_replay(session: StudySession) -> list[dict[str, Any]]:
     if not (config.invocation.replay and before):
         return []
     with local_copy(config.invocation.replay) as folder:
-        store = optuna_store(before.begun_config(folder).location, before.optuna_study)
+        store = optuna_store(begun_config(before, folder).location, before.optuna_study)
         return recorded_proposals(store, session.space)[: config.search.num_trials]
 
 

@@ -10,7 +10,7 @@ from search_spaces import CONTROLS
 from study.search.interfaces import FinishedTrial
 from study.search.proposal import Proposal
 from study.storage.checkpoint_store import CheckpointStore
-from study.tasks.metric import Ranking
+from study.tasks.ranking import Ranking
 from study.training.history import History
 
 CONTROL = CONTROLS[0]

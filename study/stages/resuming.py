@@ -9,6 +9,7 @@ from study.results.study_record import STUDY_JSON, StudyRecord
 from study.settings.study_config import StudyConfig
 from study.stages.reporting import COMMAND
 from study.storage.storage_path import StoragePath, check_usable
+from study.storage.urls import above, below, is_url
 from study.system import command_line
 from study.system.errors import InputError
 
@@ -22,7 +23,7 @@ def parse(arguments: Sequence[str]) -> tuple[StudyConfig, StudyRecord | None]:
     record = None
     if folder:
         record = StudyRecord.load(folder)
-        stored = record.begun_config(folder)
+        stored = begun_config(record, folder)
         if config.invocation.replay:
             stored = stored.but(name="")
         # Parsed again over the stored settings, so that only what was typed can differ from them.
@@ -34,6 +35,33 @@ def parse(arguments: Sequence[str]) -> tuple[StudyConfig, StudyRecord | None]:
             f"--resume {shlex.quote(config.location.where)}, or choose another --name"
         )
     return config, record
+
+
+def begun_config(record: StudyRecord, location: str | Path) -> StudyConfig:
+    """The configuration with which a study began; it may have been moved since.
+
+    Args:
+        record: the study's.
+        location: where it is now, a folder or a URL.
+
+    Raises:
+        InputError: the record is damaged.
+    """
+    try:
+        values = dict(record.config)
+        for name in ("out", "data_dir"):
+            values[name] = Path(values[name])
+        values["task_args"] = tuple(values["task_args"])
+        if is_url(location):
+            values["out"] = values["out"].resolve()
+            values["storage"], values["name"] = above(str(location))
+        else:
+            folder = Path(location).resolve()
+            values |= {"out": folder.parent, "name": folder.name, "storage": None}
+        return StudyConfig.of(**values)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        where = below(str(location), STUDY_JSON)
+        raise InputError(f"{where!r} is damaged: {error}") from error
 
 
 def _holds_study(config: StudyConfig) -> bool:

@@ -1,6 +1,5 @@
 """On what, and with which versions, a study ran."""
 
-import datetime as dt
 import hashlib
 import platform
 import subprocess
@@ -44,11 +43,6 @@ def usable_cpus() -> int:
 def usable_gpus() -> int:
     """The GPUs that torch can use."""
     return torch.cuda.device_count()
-
-
-def now() -> str:
-    """The time, as ISO 8601 with the offset from UTC."""
-    return dt.datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 def _source_digest() -> str:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
+from search_spaces.optimizers import UntracedSGD
 from study.tasks.task import Task
 from study.training.batches import Batches, TensorBatches
 from study.training.cuda_graph import CapturedSteps, is_plain
@@ -45,7 +46,8 @@ def training_steps(task: Task, model: nn.Module, optimizer: Optimizer, train: Ba
         and train.split.inputs.device.type in CAPTURES_ON
         and task.capturable
         and not task.transform
-        and type(optimizer) is SGD
+        and isinstance(optimizer, SGD)
+        and type(optimizer) in (SGD, UntracedSGD)  # nobody's own
         and is_plain(optimizer)
     ):
         return CapturedSteps(task, model, optimizer, train)

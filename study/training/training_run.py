@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.swa_utils import update_bn
 
 from search_spaces import FAMILIES
-from search_spaces.family import applied_rate, momentum, switch
+from search_spaces.optimizers import applied_rate, momentum, switch
 from search_spaces.preflight import cycle_ends
 from study.system.seeding import seed_everything
 from study.tasks.task import Data, SearchData, Task
@@ -79,7 +79,7 @@ class TrainingRun:
         self.schedule = family.build(self.optimizer, parameters, self.total_steps)
         self._steps = training_steps(task, self.model, self.optimizer, self._train)
         self.snapshots: list[Weights] = []
-        keeps = test is not None and family.cycles
+        keeps = test is not None and family.rises_again
         ends = cycle_ends(family, parameters, self.total_steps) if keeps else ()
         self._snapshot_ends = frozenset(ends[-MAX_SNAPSHOTS:])
 

@@ -4,7 +4,7 @@ import io
 import math
 import pickle
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from itertools import chain
 from typing import Any
 
@@ -22,11 +22,13 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from analysis.gallery import TUTORIAL
 from search_spaces import FAMILIES, GROUPS, ScheduleFamily, select
-from search_spaces.family import MIN_STEPS, NO_EXTRAS, Extras, applied_rate, momentum
+from search_spaces.family import MIN_STEPS, NO_EXTRAS, Extras
+from search_spaces.optimizers import applied_rate, momentum
 from search_spaces.preflight import problem
 
 PEAK = (1e-3, 1.0)
 HORIZONS = (MIN_STEPS, 97, 1_170)
+LONG = 10_000
 Parameters = dict[str, Any]
 every_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
 
@@ -77,6 +79,14 @@ def curve(family: ScheduleFamily, parameters: Parameters, horizon: int) -> np.nd
     )
 
 
+@cache
+def curves(
+    family: ScheduleFamily, horizon: int, count: int = 10
+) -> list[tuple[Parameters, np.ndarray]]:
+    """Random parameters and their curves, which are drawn once: some have 10,000 steps."""
+    return [(one, curve(family, one, horizon)) for one in sampled(family, count)]
+
+
 def peak_fraction(name: str, parameters: Mapping[str, Any]) -> float:
     """Where in the horizon the highest rate belongs."""
     match name:
@@ -95,8 +105,7 @@ def peak_fraction(name: str, parameters: Mapping[str, Any]) -> float:
 @every_family
 @pytest.mark.parametrize("horizon", HORIZONS)
 def test_rates_are_lawful(family: ScheduleFamily, horizon: int) -> None:
-    for parameters in sampled(family):
-        rates = curve(family, parameters, horizon)
+    for parameters, rates in curves(family, horizon):
         assert np.isfinite(rates).all()
         assert (rates >= 0).all()
         assert rates.max() <= parameters["peak_lr"] * (1 + 1e-12)
@@ -104,28 +113,26 @@ def test_rates_are_lawful(family: ScheduleFamily, horizon: int) -> None:
 
 @every_family
 def test_the_peak_stands_where_it_should(family: ScheduleFamily) -> None:
-    horizon = 10_000
-    for parameters in sampled(family):
-        step = round(peak_fraction(family.name, parameters) * horizon)
-        rates = curve(family, parameters, horizon)
+    for parameters, rates in curves(family, LONG, 5):
+        step = round(peak_fraction(family.name, parameters) * LONG)
         assert rates[step] == pytest.approx(parameters["peak_lr"], rel=1e-3)
 
 
 @every_family
 def test_only_a_family_that_cycles_rises_after_it_has_fallen(family: ScheduleFamily) -> None:
     rises_again = False
-    for parameters in sampled(family):
-        change = np.diff(curve(family, parameters, 1_170))
+    for _, rates in curves(family, 1_170):
+        change = np.diff(rates)
         fell = np.maximum.accumulate(change < -1e-15)
         rises_again |= bool((change[fell] > 1e-15).any())
-    assert rises_again == family.cycles
+    assert rises_again == family.rises_again
 
 
 @every_family
 def test_the_shape_does_not_depend_on_the_horizon(family: ScheduleFamily) -> None:
-    for parameters in sampled(family):
-        short = curve(family, parameters, 1_000)
-        long = curve(family, parameters, 10_000)[::10]
+    for parameters, drawn in curves(family, LONG, 5):
+        short = curve(family, parameters, LONG // 10)
+        long = drawn[::10]
         # At a jump of the rate, one step's shift is the whole jump; jumps are few. A ramp starts at
         # one step's share of it, which is more of a shorter one.
         ramp = family.name in ("inverse_sqrt", "trapezoid", "schedule_free")
@@ -268,8 +275,7 @@ def torchs_own(name: str, p: Parameters, horizon: int) -> Callable[[Optimizer], 
 @every_family
 @pytest.mark.parametrize("horizon", HORIZONS)
 def test_rates_equal_torchs_own(family: ScheduleFamily, horizon: int) -> None:
-    for parameters in sampled(family):
-        rates = curve(family, parameters, horizon)
+    for parameters, rates in curves(family, horizon):
         build = torchs_own(family.name, parameters, horizon)
         oracle = run(build, make_optimizer(parameters["peak_lr"]), horizon)
         np.testing.assert_allclose(rates, oracle, rtol=0, atol=1e-12)
@@ -334,10 +340,39 @@ def test_a_warm_up_rises_to_the_familys_own_curve(family: ScheduleFamily, horizo
         np.testing.assert_allclose(rates[warmup:], rest, rtol=0, atol=1e-12)
 
 
+@every_family
+def test_peak_rates_are_sampled_by_their_logarithm(family: ScheduleFamily) -> None:
+    range_ = family.searched(PEAK)["peak_lr"]
+    assert isinstance(range_, FloatDistribution)
+    assert range_.log
+
+
+@pytest.mark.parametrize("family", ["cosine", "schedule_free"])
+def test_momentum_and_weight_decay_reach_the_optimizer(family: str) -> None:
+    extras = {name: FloatDistribution(0.1, 0.2) for name in ("momentum", "weight_decay")}
+    (parameters,) = sampled(FAMILIES[family], 1, extras)
+    (group,) = own_optimizer(FAMILIES[family], parameters, 100).param_groups
+    assert (group["momentum"], group["weight_decay"]) == (
+        parameters["momentum"],
+        parameters["weight_decay"],
+    )
+    (default,) = own_optimizer(FAMILIES[family], sampled(FAMILIES[family], 1)[0], 100).param_groups
+    assert (default["momentum"], default["weight_decay"]) == (0.9, 5e-4)
+
+
+def test_sgd_is_nesterovs_wherever_it_has_momentum() -> None:
+    for value, nesterov in ((0.0, False), (0.5, True)):
+        parameters = {"peak_lr": 0.1, "momentum": value}
+        (group,) = own_optimizer(FAMILIES["constant"], parameters, 100).param_groups
+        assert group["nesterov"] is nesterov
+    adamw = own_optimizer(FAMILIES["constant"], {"peak_lr": 0.1, "optimizer": "adamw"}, 100)
+    assert adamw.param_groups[0]["weight_decay"] == 0.01
+
+
 def test_adamw_takes_the_place_of_sgd() -> None:
     parameters = {**TUTORIAL["OneCycleLR"][1], "optimizer": "adamw", "weight_decay": 0.1}
     optimizer = own_optimizer(FAMILIES["one_cycle"], parameters, 100)
-    assert type(optimizer) is torch.optim.AdamW
+    assert isinstance(optimizer, torch.optim.AdamW)
     assert optimizer.param_groups[0]["weight_decay"] == 0.1
     build = partial(FAMILIES["one_cycle"].build, parameters=parameters, total_steps=100)
     schedule = build(optimizer)
@@ -397,7 +432,7 @@ def test_the_laws_hold_for_any_parameters_and_horizon(
     parameters = family.suggest(study.ask(), PEAK, extras)
     rates = curve(family, parameters, horizon)
     assert len(rates) == horizon
-    assert problem(rates, float(parameters["peak_lr"]), family.cycles) is None
+    assert problem(rates, float(parameters["peak_lr"]), family.rises_again) is None
     if not extras:
         build = torchs_own(family.name, parameters, horizon)
         oracle = run(build, make_optimizer(float(parameters["peak_lr"])), horizon)
@@ -405,16 +440,17 @@ def test_the_laws_hold_for_any_parameters_and_horizon(
         np.testing.assert_allclose(rates, oracle, rtol=0, atol=max(1e-12, 1e-15 * horizon))
 
 
-def test_plateau_is_torchs_rule_with_patience_in_steps() -> None:
-    """Fed once in 10 steps, 30 steps of patience are 3 of torch's calls."""
+@pytest.mark.parametrize("between", [1, 10])
+def test_plateau_is_torchs_rule_with_patience_in_steps(between: int) -> None:
+    """Fed once in 10 steps, 30 steps of patience are 3 of torch's calls; as 3 are, fed in each."""
     losses = [1.0, 0.9, 0.95, 0.91, 0.9, 0.89999, 0.5, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6, 0.4]
     parameters: Parameters = {"peak_lr": 1.0, "factor": 0.5, "patience_fraction": 0.3}
     ours, theirs = make_optimizer(1.0), make_optimizer(1.0)
-    plateau = FAMILIES["plateau"].build(ours, parameters, 100)
+    plateau = FAMILIES["plateau"].build(ours, parameters, 10 * between)
     oracle = torch_schedulers.ReduceLROnPlateau(theirs, factor=0.5, patience=2)
     rates = []
     for loss in losses:
-        for _ in range(10):
+        for _ in range(between):
             plateau.step()
         plateau.step(loss)  # type: ignore[arg-type]
         oracle.step(loss)

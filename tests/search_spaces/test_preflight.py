@@ -2,18 +2,20 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.trial import BaseTrial
 from torch.optim.lr_scheduler import LambdaLR
 
 from analysis import gallery
 from search_spaces import FAMILIES, Parameters, ScheduleFamily
-from search_spaces.family import Recipe
+from search_spaces.family import NO_EXTRAS, Extras, PeakRange, Recipe
 from search_spaces.preflight import PreflightError, check, draw, samples
 from study.system.errors import InputError
-from tests.search_spaces.test_families import PEAK, every_family
+from tests.search_spaces.test_families import PEAK, WITH_WARMUP, every_family
 
 
 class Custom(ScheduleFamily):
@@ -22,9 +24,9 @@ class Custom(ScheduleFamily):
     name = "custom"
     groups = frozenset()
 
-    def __init__(self, factor: Callable[[int, int], float], cycles: bool = False) -> None:
+    def __init__(self, factor: Callable[[int, int], float], rises_again: bool = False) -> None:
         self.factor = factor
-        self.cycles = cycles  # type: ignore[misc]
+        self.rises_again = rises_again  # type: ignore[misc]
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         return Recipe(LambdaLR, {"lr_lambda": lambda step: self.factor(step, total_steps)})
@@ -34,6 +36,47 @@ class Custom(ScheduleFamily):
 @pytest.mark.parametrize("horizon", [10, 97, 100_000])
 def test_every_family_passes(family: ScheduleFamily, horizon: int) -> None:
     check(family, horizon, PEAK)
+
+
+@every_family
+def test_every_family_passes_with_what_is_searched_beside_it(family: ScheduleFamily) -> None:
+    check(
+        family, 97, PEAK, {**WITH_WARMUP, "weight_decay": FloatDistribution(1e-5, 1e-2, log=True)}
+    )
+
+
+class Stepped(Custom):
+    """Its ranges have steps."""
+
+    space: ClassVar = {
+        "share": FloatDistribution(0, 1, step=0.25),
+        "drops": IntDistribution(2, 8, step=2),
+        "length": IntDistribution(1, 100, log=True),
+    }
+
+
+def test_the_steps_of_a_range_are_kept_to() -> None:
+    drawn = [*samples(Stepped(lambda t, n: 1.0), PEAK, 200)]
+    assert {one["share"] for one in drawn} == {0, 0.25, 0.5, 0.75, 1}
+    assert {one["drops"] for one in drawn} == {2, 4, 6, 8}
+    assert sum(int(one["length"]) <= 10 for one in drawn) > 60, "half of them, by the logarithm"
+
+
+class Otherwise(Stepped):
+    """It samples what its space does not say."""
+
+    def suggest(
+        self, trial: BaseTrial, peak_lr: PeakRange, extras: Extras = NO_EXTRAS
+    ) -> dict[str, Any]:
+        return {
+            **super().suggest(trial, peak_lr, extras),
+            "more": trial.suggest_float("more", 0, 1),
+        }
+
+
+def test_a_family_that_samples_from_other_ranges_than_it_says_is_named() -> None:
+    with pytest.raises(PreflightError, match=r"'custom' samples from other ranges than its space"):
+        check(Otherwise(lambda t, n: 1.0), 500, PEAK)
 
 
 @pytest.mark.parametrize(
@@ -52,8 +95,8 @@ def test_a_broken_law_is_named(factor: Callable[[int, int], float], message: str
         check(Custom(factor), 500, PEAK)
 
 
-def test_a_family_that_cycles_may_rise() -> None:
-    check(Custom(lambda t, n: max(1e-3, abs(1 - 2 * t / n)), cycles=True), 500, PEAK)
+def test_a_family_that_says_so_may_rise_again() -> None:
+    check(Custom(lambda t, n: max(1e-3, abs(1 - 2 * t / n)), rises_again=True), 500, PEAK)
 
 
 def test_a_drawn_curve_is_what_a_run_would_use() -> None:

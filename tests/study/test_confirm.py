@@ -21,6 +21,7 @@ from study.results.reader import read_finalists
 from study.results.study_record import StudyRecord
 from study.results.writer import FinalistTable
 from study.search.proposal import Proposal, seeds_of
+from study.stages import resuming
 from study.stages.confirming import open_test_split
 from study.stages.replicates import Planned, choose, replicate_seed, replicates_of
 from study.storage.storage_path import FINALISTS
@@ -31,9 +32,7 @@ from study.tasks.metric import ACCURACY, RMSE
 from study.training.history import EpochRecord, History, RunConfig, Status
 from study.training.training_run import TrainingRun
 from tests.records import store
-from tests.study.test_study import Study, command, study
-
-__all__ = ["study"]
+from tests.study.studies import Killed, Runs, Study, command
 
 
 def trial(
@@ -119,11 +118,11 @@ def test_a_replicate_that_did_not_complete_has_no_result(tmp_path: Path) -> None
 def test_finalists_are_what_the_training_loop_makes_of_them(study: Study, tmp_path: Path) -> None:
     """Bit for bit, on the test split too; the split is opened after the search, and counted."""
     os.environ["LR_STUDY_TEST_FOLDER"] = str(tmp_path / "s")
-    flags = ("--num-trials", 11, "--epochs", 4, "--finalists", 3, "--replicates", 2)
-    results = study(*flags, task="tests.tasks:watched")
+    search = ("--families", "constant,cosine,step", "--num-trials", 5, "--epochs", 2)
+    results = study(*search, "--finalists", 3, "--replicates", 2, task="tests.tasks:watched")
     (opened,) = tmp_path.glob("when-opened-*")
     ended = re.findall(r'"op_code": ?6.*"state": ?[123]', opened.read_text())
-    assert len(ended) == 11, "every trial had ended before the split was opened, once"
+    assert len(ended) == 5, "every trial had ended before the split was opened, once"
     rows = results.finalists.to_dict("records")
     assert len(rows) == 6
     assert "constant" in {row["family"] for row in rows}
@@ -140,7 +139,7 @@ def test_finalists_are_what_the_training_loop_makes_of_them(study: Study, tmp_pa
             for key, value in chosen.items()
             if str(key).startswith("params.") and pd.notna(value)
         } | {"peak_lr": chosen["peak_lr"]}
-        config = RunConfig(row["family"], parameters, row["seed"], 4, 50)
+        config = RunConfig(row["family"], parameters, row["seed"], 2, 50)
         here = TrainingRun(task, data, config, test=test)
         while not here.history.ended:
             here.run_epoch()
@@ -190,8 +189,14 @@ def test_a_study_without_finalists_is_confirmed_later_and_resumed(
     pd.testing.assert_frame_equal(analysis.load(folder).finalists, finalists)
 
 
-def test_nothing_is_confirmed_before_the_search_has_ended(study: Study, tmp_path: Path) -> None:
-    study("--num-trials", 2, "--epochs", 2, task="digits")
+def a_study(folder: Path, *flags: str) -> list[str]:
+    """Of the digits, two trials of one family."""
+    fixed = ["--task", "digits", "--families", "constant", "--num-trials", "2", "--epochs", "1"]
+    return [*fixed, "--batch-size", "50", "--out", str(folder), "--name", "s", *flags]
+
+
+def test_nothing_is_confirmed_before_the_search_has_ended(runs: Runs, tmp_path: Path) -> None:
+    run.main(a_study(tmp_path, "--finalists", "0"))
     folder = tmp_path / "s"
     description = json.loads((folder / "study.json").read_text())
     assert description["test_split"] == []
@@ -207,61 +212,6 @@ def test_nothing_is_confirmed_before_the_search_has_ended(study: Study, tmp_path
     (folder / "study.json").write_text(json.dumps(lost))
     with pytest.raises(InputError, match=r"study\.json is damaged: finalists"):
         confirm.main([str(folder)])
-
-
-class Killed(BaseException):
-    """Nothing that anybody answers."""
-
-
-class Runs:
-    """In the place of the machine: completes all runs at once, and counts them.
-
-    It is killed before the step with a number, of those that write study.json or run anything.
-    """
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.ended: list[int] = []
-        self.steps_left = 10**9
-        self.outcome = History("completed", [EpochRecord(1, 9, 0.1, 1, 1, 0.5, 1)])
-        monkeypatch.setattr("study.execution.trial_runner.TrialRunner.start", lambda _: None)
-        monkeypatch.setattr(
-            "study.execution.trial_runner.TrialRunner.run", lambda _, trial_set: self.run(trial_set)
-        )
-        monkeypatch.setattr("study.stages.ending.start_report", lambda _: None)
-        monkeypatch.setattr("study.stages.ending.finish_report", lambda *_: 0)
-        save = StudyRecord.save
-
-        def save_in_a_step(record: StudyRecord, folder: Path) -> None:
-            self.step()
-            save(record, folder)
-
-        monkeypatch.setattr(StudyRecord, "save", save_in_a_step)
-
-    def step(self) -> None:
-        self.steps_left -= 1
-        if self.steps_left < 0:
-            raise Killed
-
-    def run(self, trial_set: Any) -> None:
-        self.step()
-        runs = [*trial_set.source.unfinished()]
-        runs += [trial_set.source.propose() for _ in range(trial_set.total - len(runs))]
-        self.ended = [one.number for one in runs]
-        for one in runs:
-            trial_set.source.finish(one.number, self.outcome)
-            trial_set.observers[0].on_trial_end(one, self.outcome)
-        self.step()
-
-
-@pytest.fixture
-def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
-    return Runs(monkeypatch)
-
-
-def a_study(folder: Path, *flags: str) -> list[str]:
-    """Of the digits, two trials of one family."""
-    fixed = ["--task", "digits", "--families", "constant", "--num-trials", "2", "--epochs", "1"]
-    return [*fixed, "--batch-size", "50", "--out", str(folder), "--name", "s", *flags]
 
 
 def test_replicates_are_asked_for_once_whenever_it_is_killed(runs: Runs, tmp_path: Path) -> None:
@@ -294,14 +244,14 @@ def test_replicates_are_added_to_what_is_there_when_the_study_is_locked(
 ) -> None:
     """Another process has added some since the study.json was read."""
     run.main(a_study(tmp_path, "--replicates", "2"))
-    begun, ask = StudyRecord.begun_config, [str(tmp_path / "s"), "--replicates", "3"]
+    begun, ask = resuming.begun_config, [str(tmp_path / "s"), "--replicates", "3"]
 
     def meanwhile(record: StudyRecord, location: str) -> Any:
-        monkeypatch.setattr(StudyRecord, "begun_config", begun)
+        monkeypatch.setattr(confirm, "begun_config", begun)
         confirm.main(ask)
         return begun(record, location)
 
-    monkeypatch.setattr(StudyRecord, "begun_config", meanwhile)
+    monkeypatch.setattr(confirm, "begun_config", meanwhile)
     confirm.main(ask)
     assert list(analysis.load(tmp_path / "s").finalists["replicate"]) == list(range(8))
 
@@ -352,13 +302,13 @@ def make_task():
 """
 
 
-def test_a_bad_test_split_is_mended_and_confirmed_again(study: Study, tmp_path: Path) -> None:
+def test_a_bad_test_split_is_mended_and_confirmed_again(runs: Runs, tmp_path: Path) -> None:
     """It is tried when it is opened: no replicate is trained that could not be measured."""
     path, folder = tmp_path / "mine.py", tmp_path / "s"
     path.write_text(UNFIT.replace("WIDTH", "63"))
-    flags = ("--families", "constant,cosine", "--num-trials", 2, "--epochs", 2, "--finalists", 2)
+    flags = ("--task", f"{path}:make_task", "--families", "constant,cosine", "--replicates", "2")
     with pytest.raises(InputError, match=r"raised RuntimeError: .*; mend load_test_data alone, th"):
-        study(*flags, "--replicates", 2, task=f"{path}:make_task")
+        run.main(a_study(tmp_path, *flags))
     assert not (folder / FINALISTS).exists()
     path.write_text(UNFIT.replace("WIDTH", "64"))
     with pytest.raises(InputError, match="has changed since this study began"):

@@ -11,7 +11,8 @@ import torch
 
 from search_spaces import FAMILIES, Parameters, ScheduleFamily, SearchSpace
 from search_spaces.as_code import code
-from search_spaces.family import NO_EXTRAS, Extras, applied_rate
+from search_spaces.family import NO_EXTRAS, Extras
+from search_spaces.optimizers import applied_rate
 from search_spaces.preflight import draw, samples
 from study import export
 from study.results.writer import FinalistTable, ResultTables

@@ -5,7 +5,6 @@ import importlib
 import os
 import random
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
@@ -30,9 +29,8 @@ from study.system.errors import InputError, StudyError
 from study.system.interrupt import Interrupt
 from study.tasks.builtin import digits as digits_task
 from tests.conftest import as_nobody, run_command
-from tests.study.test_study import TIMINGS, Study, command, journal, study
+from tests.study.studies import TIMINGS, Study, command, journal, started
 
-__all__ = ["study"]
 pytestmark = pytest.mark.slow
 
 DIGITS = ("--task", "digits", "--batch-size", "8", "--epochs", "4")
@@ -88,23 +86,6 @@ def final_weights(folder: Path, number: int) -> dict[str, torch.Tensor]:
     last = StoragePath.of(last_checkpoint(folder, number))
     weights: dict[str, torch.Tensor] = read_checkpoint(last)[0]["model"]
     return weights
-
-
-@contextlib.contextmanager
-def started(arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
-    """A study in a session of its own, of which nothing is left at the end."""
-    with subprocess.Popen(
-        arguments,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_killed_at_ten_random_moments_it_ends_as_if_undisturbed(

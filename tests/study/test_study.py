@@ -3,19 +3,15 @@
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 import pandas as pd
 import pytest
-import ray
-import torch
+from filelock import FileLock
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
@@ -25,46 +21,16 @@ from study import confirm, run
 from study.search.proposal import Proposal
 from study.stages.display import Display
 from study.stages.session import LOCK
-from study.storage.checkpoint_files import read_checkpoint
 from study.storage.storage_path import CHECKPOINTS
 from study.system.errors import ChangedTaskError, InputError, StudyError
 from study.system.hardware import usable_cpus
-from study.task import SearchData
 from study.tasks.builtin.downloads import TRAIN_FILES
-from study.tasks.builtin.mnist import make_task
 from study.training.history import RunConfig
 from study.training.training_run import TrainingRun
-from tests.records import store
-from tests.tasks import SMALL, one_at_a_time
+from tests.study.studies import TIMINGS, Runs, Study, command, small_studies
+from tests.tasks import one_at_a_time
 
-TIMINGS = ["train_seconds", "wall_seconds"]
-Study = Callable[..., analysis.Results]
-
-
-@pytest.fixture
-def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Study]:
-    """Runs a study of a small task in this process."""
-    monkeypatch.setattr("study.stages.ending.start_report", lambda _: None)
-    monkeypatch.setattr("study.stages.ending.finish_report", lambda *_: 0)
-
-    def run_study(
-        *flags: object, name: str = "s", task: str = SMALL, model: str = ""
-    ) -> analysis.Results:
-        fixed = ["--task", task, "--name", name, "--out", str(tmp_path), "--batch-size", "50"]
-        if model:
-            fixed += ["--task-args", f"model={model}"]
-        if "--finalists" not in flags:
-            fixed += ["--finalists", "0"]
-        assert run.main([*fixed, *map(str, flags)]) == 0
-        return analysis.load(tmp_path / name)
-
-    yield run_study
-    assert not ray.is_initialized()
-
-
-def journal(folder: Path) -> optuna.Study:
-    storage = JournalStorage(JournalFileBackend(str(folder / "optuna.journal")))
-    return optuna.load_study(study_name=folder.name, storage=storage)
+THREE = ("--num-trials", 3, "--epochs", 3, "--max-concurrent", 1)
 
 
 @pytest.mark.slow
@@ -108,19 +74,44 @@ def test_trials_run_side_by_side_and_every_family_is_tried(
         assert len(checkpoints) == 1, "only the last checkpoint stays"
 
 
-def test_one_at_a_time_is_one_at_a_time(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    running = []
+class Finished(NamedTuple):
+    """A study of three trials, one at a time."""
+
+    folder: Path
+    results: analysis.Results
+    running: list[int]
+    """Trials, at the end of each epoch."""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    out, running = tmp_path_factory.mktemp("finished"), []
 
     def on_epoch(display: Display, *told: Any, original: Any = Display.on_epoch) -> None:
         original(display, *told)
         running.append(len(display._running))
 
-    monkeypatch.setattr(Display, "on_epoch", on_epoch)
-    study("--num-trials", 3, "--epochs", 2, "--max-concurrent", 1)
-    assert running == [1] * 6
+    with pytest.MonkeyPatch.context() as patch, small_studies(out) as study:
+        patch.setattr(Display, "on_epoch", on_epoch)
+        results = study(*THREE, model="SeesSharedTensors")
+    return Finished(out / "s", results, running)
 
 
-def test_what_is_searched_beside_the_shapes_is_recorded(study: Study) -> None:
+@pytest.fixture
+def copied(finished: Finished, tmp_path: Path) -> Path:
+    """The folder of a finished study, to be spoiled."""
+    return Path(shutil.copytree(finished.folder, tmp_path / "s"))
+
+
+def test_one_at_a_time_is_one_at_a_time(finished: Finished) -> None:
+    assert finished.running == [1] * 9
+
+
+def test_workers_share_the_tensors_of_their_node(finished: Finished) -> None:
+    assert list(finished.results.trials["error"]) == [""] * 3
+
+
+def test_what_is_searched_beside_the_shapes_is_recorded(runs: Runs, study: Study) -> None:
     flags = ("--warmup", "search", "--weight-decay", "search", "--momentum", 0.8)
     kind = ("--optimizer", "adamw", "--families", "cosine,one_cycle", "--num-trials", 6)
     trials = study("--epochs", 1, *flags, *kind).trials.set_index("family")
@@ -132,77 +123,29 @@ def test_what_is_searched_beside_the_shapes_is_recorded(study: Study) -> None:
     assert trials["peak_lr"].between(1e-4, 1e-2).all()
 
 
-def test_an_error_in_the_users_code_is_recorded_not_retried(study: Study, tmp_path: Path) -> None:
-    """And where it comes each time, not every trial is spent on it; a resume tries the others."""
-    flags = ("--num-trials", 4, "--epochs", 3, "--max-concurrent", 1)
-    with pytest.raises(StudyError) as stopped:
-        study(*flags, model="RaisesInSecondEpoch")
-    assert "first 3 failed alike, with: RuntimeError: this layer is broken" in str(stopped.value)
-    assert str(stopped.value).endswith(f"python -m study.run --resume {tmp_path / 's'}")
-    trials = analysis.load(tmp_path / "s").trials
-    assert list(trials["status"]) == ["failed"] * 3
-    assert list(trials["error"]) == ["RuntimeError: this layer is broken"] * 3
-    assert list(trials["epochs"]) == [1] * 3
-    for _ in range(2):
-        with pytest.raises(StudyError, match="all 4 trials failed, the last with: RuntimeError"):
-            run.main(["--resume", str(tmp_path / "s")])
-        results = analysis.load(tmp_path / "s")
-        assert list(results.trials["status"]) == ["failed"] * 4
-        assert results.study["ended"]
-    assert {trial.state for trial in journal(tmp_path / "s").trials} == {TrialState.FAIL}
-
-
 def test_a_worker_that_dies_costs_no_more_than_its_epoch(
-    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: Finished, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flags = ("--num-trials", 3, "--epochs", 3, "--max-concurrent", 1)
-    undisturbed = study(*flags, name="undisturbed")
     monkeypatch.setenv("LR_STUDY_TEST_MARKER", str(tmp_path / "died"))
-    killed = study(*flags, name="killed", model="DiesOnce")
+    killed = study(*THREE, name="killed", model="DiesOnce")
     assert (tmp_path / "died").exists()
     assert killed.trials["wall_seconds"].max() < 60, "seconds are not counted twice"
     columns = ["trial", "family", "status", "val_accuracy", "val_loss", "epochs"]
-    pd.testing.assert_frame_equal(undisturbed.trials[columns], killed.trials[columns])
+    pd.testing.assert_frame_equal(finished.results.trials[columns], killed.trials[columns])
 
 
-@pytest.mark.slow
-def test_a_worker_that_always_dies_is_a_failure_with_its_reason(
-    study: Study, tmp_path: Path
-) -> None:
-    with pytest.raises(StudyError, match=r"all 1 trials failed, the last with: .* died"):
-        study("--num-trials", 1, "--epochs", 2, model="AlwaysDies")
-    (row,) = analysis.load(tmp_path / "s").trials.to_dict("records")
-    assert row["status"] == "failed"
-    assert "died" in row["error"]
-    (trial,) = journal(tmp_path / "s").trials
-    assert trial.state == TrialState.FAIL
+def test_a_resume_needs_no_checkpoints_of_finished_trials(finished: Finished, copied: Path) -> None:
+    shutil.rmtree(copied / CHECKPOINTS)
+    assert run.main(["--resume", str(copied)]) == 0
+    after = analysis.load(copied)
+    pd.testing.assert_frame_equal(finished.results.trials, after.trials)
+    pd.testing.assert_frame_equal(finished.results.epochs, after.epochs)
 
 
-def test_a_resume_needs_no_checkpoints_of_finished_trials(study: Study, tmp_path: Path) -> None:
-    before = study("--num-trials", 2, "--epochs", 2)
-    shutil.rmtree(tmp_path / "s" / CHECKPOINTS)
-    assert run.main(["--resume", str(tmp_path / "s")]) == 0
-    after = analysis.load(tmp_path / "s")
-    pd.testing.assert_frame_equal(before.trials, after.trials)
-    pd.testing.assert_frame_equal(before.epochs, after.epochs)
-
-
-def test_a_renamed_study_goes_on(study: Study, tmp_path: Path) -> None:
-    before = study("--num-trials", 2, "--epochs", 1)
-    (tmp_path / "s").rename(tmp_path / "t")
-    assert run.main(["--resume", str(tmp_path / "t")]) == 0
-    pd.testing.assert_frame_equal(before.trials, analysis.load(tmp_path / "t").trials)
-
-
-def test_an_error_in_our_own_records_ends_the_study(
-    study: Study, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object) -> None:
-        raise ZeroDivisionError("a bug")
-
-    monkeypatch.setattr("study.search.optuna_trials.OptunaTrials.finish", fail)
-    with pytest.raises(ZeroDivisionError, match="a bug"):
-        study("--num-trials", 4, "--epochs", 1)
+def test_a_renamed_study_goes_on(finished: Finished, copied: Path) -> None:
+    renamed = copied.rename(copied.with_name("t"))
+    assert run.main(["--resume", str(renamed)]) == 0
+    pd.testing.assert_frame_equal(finished.results.trials, analysis.load(renamed).trials)
 
 
 @pytest.mark.slow
@@ -228,7 +171,7 @@ def make_task():
 
 
 def test_a_file_of_ones_own_is_recorded_and_must_not_change(
-    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runs: Runs, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, near, folder = tmp_path / "mine.py", tmp_path / "near_to_mine.py", tmp_path / "s"
     path.write_text(OF_ONES_OWN)
@@ -253,147 +196,6 @@ def test_a_file_of_ones_own_is_recorded_and_must_not_change(
     for command_line in again:
         with pytest.raises(InputError, match="line 9 was 'nothing' and is '# a remark'"):
             run.main(command_line)
-
-
-BY_A_SET = """
-from dataclasses import replace
-from torch.utils.data import TensorDataset
-from study.task import SearchData, Split
-from study.tasks.builtin import digits
-
-NAMES = list({"zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"})
-
-def make_task():
-    task = digits.make_task()
-
-    def load(data_dir):
-        data = task.load_search_data(data_dir)
-        number = __import__("torch").tensor([sorted(NAMES).index(name) for name in NAMES])
-        return SearchData(*(TensorDataset(x, number[y]) for x, y in data))
-
-    return replace(task, load_search_data=load)
-"""
-
-
-@pytest.mark.slow
-def test_a_worker_that_numbers_the_classes_otherwise_trains_nothing(tmp_path: Path) -> None:
-    """Each process hashes text by its own seed, and so has another order of a set."""
-    path = tmp_path / "mine.py"
-    path.write_text(BY_A_SET)
-    flags = ("--task", f"{path}:make_task", "--num-trials", 3, "--epochs", 2)
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONHASHSEED"}
-    done = subprocess.run(
-        command(tmp_path, *flags), env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert "began with: the first training targets: other values" in done.stderr
-    assert done.stderr.count("\n") == 1
-    trials = journal(tmp_path / "s").trials
-    assert {trial.state for trial in trials} == {TrialState.RUNNING}, "they have no end"
-    assert not list((tmp_path / "s" / CHECKPOINTS).glob("*/*/*/state.pt"))
-
-
-def test_workers_share_the_tensors_of_their_node(study: Study) -> None:
-    results = study("--num-trials", 2, "--epochs", 1, model="SeesSharedTensors")
-    assert list(results.trials["error"]) == ["", ""]
-
-
-# Through the command, as a user runs it
-
-
-def command(tmp_path: Path, *flags: object) -> list[str]:
-    fixed: list[object] = []
-    if "--resume" not in flags:
-        fixed += ["--out", tmp_path, "--name", "s"]
-    if not {"--resume", "--replay", "--finalists"} & set(flags):
-        fixed += ["--finalists", 0]
-    return [sys.executable, "-m", "study.run", *map(str, [*fixed, *flags])]
-
-
-@pytest.fixture(
-    scope="module", params=[signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
-)
-def interrupted(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, data_dir: Path
-) -> Path:
-    """A study of 5 trials, interrupted in the middle of a trial, then resumed."""
-    tmp_path = tmp_path_factory.mktemp("study")
-    folder = tmp_path / "s"
-    flags = ("--num-trials", 5, "--epochs", 3, "--max-concurrent", 2)
-    # Once its first checkpoint is there, trial 3 is in the second of its three epochs.
-    halfway = folder / CHECKPOINTS / "attempt-001" / "trial-00003" / "checkpoint_000000"
-    with subprocess.Popen(
-        command(tmp_path, *flags, "--data-dir", data_dir),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        while not (halfway / "manifest.json").exists():
-            assert process.poll() is None
-            time.sleep(0.02)
-        if request.param == signal.SIGINT:  # a terminal's Ctrl-C reaches the whole group
-            os.killpg(process.pid, signal.SIGINT)
-        else:
-            process.terminate()
-        output = process.communicate()[0]
-    assert process.returncode == 130, output
-    last = output.splitlines()[-1]
-    assert last == f"interrupted; resume with: python -m study.run --resume {folder}"
-    shutil.copy(folder / "trials.parquet", folder / "before.parquet")
-    done = subprocess.run(command(tmp_path, "--resume", folder), capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[-1] == f"report: {folder / 'report' / 'index.html'}"
-    return folder
-
-
-def test_an_interrupted_study_ends_with_every_trial_once(interrupted: Path) -> None:
-    trials = analysis.load(interrupted).trials
-    before = pd.read_parquet(interrupted / "before.parquet")
-    assert 2 <= len(before) < 5, "it was interrupted in the middle"
-    assert list(trials["trial"]) == list(range(5))
-    kept = trials[trials["trial"].isin(before["trial"])].reset_index(drop=True)
-    assert kept["wall_seconds"].tolist() == before["wall_seconds"].tolist(), "none is run twice"
-    states = [trial.state for trial in journal(interrupted).trials]
-    assert len(states) == 5
-    assert not {TrialState.RUNNING, TrialState.WAITING, TrialState.FAIL} & set(states)
-
-
-def test_trials_end_bit_for_bit_as_if_never_interrupted(
-    interrupted: Path, mnist: SearchData
-) -> None:
-    trials = analysis.load(interrupted).trials
-    assert 3 not in set(pd.read_parquet(interrupted / "before.parquet")["trial"])
-    for row in trials[trials["trial"] >= 3].to_dict("records"):
-        parameters = {
-            str(key).removeprefix("params."): value
-            for key, value in row.items()
-            if str(key).startswith("params.") and pd.notna(value)
-        } | {"peak_lr": row["peak_lr"]}
-        config = RunConfig(row["family"], parameters, row["seed"], epochs=3, batch_size=128)
-        whole = TrainingRun(make_task(), mnist, config)
-        while not whole.history.ended:
-            whole.run_epoch()
-        found, _ = store(interrupted / CHECKPOINTS).find(row["trial"], config.digest())
-        assert found is not None
-        state, history = read_checkpoint(found.folder)
-        for name, tensor in whole.model.state_dict().items():
-            assert torch.equal(tensor, state["model"][name]), name
-        assert history.curve == whole.history.curve
-        assert row["val_accuracy"] == whole.history.epochs[-1].val_metric
-
-
-def test_resuming_a_finished_study_changes_nothing(interrupted: Path) -> None:
-    before = analysis.load(interrupted)
-    for name in ("trials", "epochs", "schedules"):
-        (interrupted / f"{name}.parquet").unlink()
-    done = subprocess.run(
-        command(interrupted, "--resume", interrupted), capture_output=True, text=True
-    )
-    assert done.returncode == 0
-    after = analysis.load(interrupted)
-    for name in ("trials", "epochs", "schedules"):
-        pd.testing.assert_frame_equal(getattr(before, name), getattr(after, name))
 
 
 @pytest.mark.slow
@@ -454,13 +256,7 @@ def test_the_readmes_own_family_works_as_written(tmp_path: Path) -> None:
     assert "torch.optim.lr_scheduler.StepLR(optimizer, step_size=" in done.stdout
 
 
-def test_two_processes_cannot_run_one_study(tmp_path: Path) -> None:
-    from filelock import FileLock
-
+def test_two_processes_cannot_run_one_study(study: Study, tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
-    with FileLock(tmp_path / "s" / LOCK):
-        flags = ("--num-trials", 1, "--task", "digits", "--epochs", 2)
-        done = subprocess.run(command(tmp_path, *flags), capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "is in use by another process" in done.stderr
-    assert done.stderr.count("\n") == 1
+    with FileLock(tmp_path / "s" / LOCK), pytest.raises(StudyError, match="is in use by another p"):
+        study("--num-trials", 1)

@@ -7,11 +7,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from analysis.findings.studies import is_sweep, load_studies, rank_by_study, sweep_folders
 from analysis.report import write_report
-from analysis.studies import is_sweep, load_studies, rank_by_study, sweep_folders
 from study import sweep
 from study.system.errors import InputError
-from tests.analysis.test_figures import STUDY, Outcome, write_study
+from tests.analysis.figures.test_figures import STUDY, Outcome, write_study
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 from torch import nn
 
 from study.tasks.task import SearchData, Split, Task
@@ -15,6 +14,9 @@ TRAIN, VALIDATION = 1_200, 300
 
 
 def _splits() -> list[Split]:
+    # Here, not above: every worker makes the task, and none loads its data.
+    from sklearn.datasets import load_digits
+
     digits = load_digits()
     order = np.random.default_rng(0).permutation(len(digits.target))
     inputs = torch.from_numpy(digits.data[order]).float().div_(16).sub_(0.5)

@@ -1,5 +1,7 @@
 """The training loop as Ray calls it, without Ray."""
 
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -83,3 +85,27 @@ def test_a_worker_that_would_train_on_something_else_trains_nothing(tmp_path: Pa
     assert (result["epoch"], result["samples"], result["done"]) == (0, 0, True)
     history = read_history(StoragePath.of(saved(trial, tmp_path / "1")))
     assert (history.status, history.epochs) == ("running", [])
+
+
+def test_a_worker_imports_nothing_that_it_does_not_train_with() -> None:
+    """Each pays for what it imports, in seconds and in memory."""
+    source = (
+        "import pathlib, sys, study.execution.trainable\n"
+        "from study.tasks.builtin import cifar10, digits, fashion_mnist, mnist\n"
+        "from study.training.history import RunConfig\n"
+        "from study.training.training_run import TrainingRun\n"
+        "from tests.tasks import load_excerpt\n"
+        "[one.make_task() for one in (cifar10, digits, fashion_mnist)]\n"
+        "data = load_excerpt(pathlib.Path())\n"
+        "for optimizer in 'sgd', 'adamw':\n"
+        "    parameters = {'peak_lr': 0.01, 'optimizer': optimizer}\n"
+        "    config = RunConfig('constant', parameters, seed=1, epochs=2, batch_size=500)\n"
+        "    run, again = (TrainingRun(mnist.make_task(), data, config) for _ in range(2))\n"
+        "    run.run_epoch()\n"
+        "    again.load_state(run.state(), run.history)\n"
+        "    again.run_epoch()\n"
+        "heavy = {'sklearn', 'scipy', 'matplotlib', 'seaborn', 'sqlalchemy', 'torch._dynamo'}\n"
+        "print(heavy & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr

@@ -22,12 +22,12 @@ from study.storage.checkpoint_store import trial_folder
 from study.storage.mirror import Mirror
 from study.system.interrupt import Interrupt
 from study.tasks.check_data import load_for_search
-from study.tasks.metric import ACCURACY, RMSE, Ranking
+from study.tasks.metric import ACCURACY, RMSE
+from study.tasks.ranking import Ranking
 from study.training.history import EpochRecord, History
 from tests.records import store
-from tests.study.test_study import Study, journal, study
+from tests.study.studies import Study, journal
 
-__all__ = ["study"]
 EPOCHS = 9
 CONFIG = StudyConfig.of(epochs=EPOCHS)
 

@@ -19,20 +19,17 @@ from optuna.distributions import (
 )
 from torch.optim.lr_scheduler import ConstantLR
 
-from analysis.importance import importances
+from analysis.findings.importance import importances
 from analysis.scale import Scale
 from search_spaces import FAMILIES, Parameters, ScheduleFamily, SearchSpace, select
 from search_spaces.family import Recipe
 from search_spaces.preflight import PreflightError, check, samples
 from study import export
-from study.results.parameters import column_types, proposed
+from study.results.column_types import column_types
+from study.results.parameters import proposed
 from study.results.reader import read_tables
-from study.results.stored_space import (
-    read_space,
-    store_space,
-    stored_peak_range,
-    stored_ranges,
-)
+from study.results.stored_ranges import stored_peak_range, stored_ranges
+from study.results.stored_space import read_space, store_space
 from study.results.study_record import StudyRecord
 from study.results.writer import ResultTables
 from study.search.optuna_trials import OptunaTrials

@@ -37,6 +37,7 @@ from study.system.errors import InputError
 from study.tasks.metric import ACCURACY
 from tests.conftest import run_command
 from tests.records import store
+from tests.study import studies
 from tests.study.search import test_optuna_trials
 from tests.study.search.test_optuna_trials import (
     ended,
@@ -63,8 +64,7 @@ from tests.study.stages.test_recovery import (
     test_optuna_is_told_of_no_trial_twice,
     test_the_manifest_is_what_makes_a_checkpoint,
 )
-from tests.study.test_faults import started
-from tests.study.test_study import TIMINGS, command
+from tests.study.studies import TIMINGS, command, started
 
 __all__ = [  # the laws of a ledger, which hold here too
     "config",
@@ -194,10 +194,7 @@ def ledger_in(url: str, folder: Path, resuming: bool) -> OptunaTrials:
 
 
 def refusal(*flags: object) -> str:
-    with pytest.raises(InputError) as caught:
-        run.main([*map(str, ("--task", "digits", *flags))])
-    message = str(caught.value)
-    assert "\n" not in message
+    message = studies.refusal(*flags)
     assert PASSWORD not in message
     return message
 

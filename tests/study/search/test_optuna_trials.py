@@ -29,7 +29,8 @@ from study.search.sampler import GOOD, REMEMBERED, VisibleTrials
 from study.search.trial_plan import STARTUP_TRIALS, Plan, middle
 from study.settings.choices import Allocation, Sampler
 from study.system.errors import InputError
-from study.tasks.metric import ACCURACY, RMSE, Ranking
+from study.tasks.metric import ACCURACY, RMSE
+from study.tasks.ranking import Ranking
 from study.training.history import EpochRecord, History, Status
 
 PEAK = (1e-3, 1.0)

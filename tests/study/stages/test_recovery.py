@@ -9,10 +9,11 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.distributions import FloatDistribution
 
 from search_spaces import SearchSpace, select
-from study.results.stored_space import StoredSpace, read_space
-from study.results.study_record import STUDY_JSON, StudyRecord
+from study.results.stored_space import read_space
+from study.results.study_record import STUDY_JSON, StoredSpace, StudyRecord
 from study.results.writer import ResultTables
 from study.search.journal_file import JOURNAL
 from study.search.optuna_trials import OptunaTrials, recorded_proposals
@@ -22,6 +23,7 @@ from study.settings.study_config import StudyConfig
 from study.stages.recovery import finished_before, what_was_found
 from study.storage.checkpoint_files import MANIFEST, write_checkpoint
 from study.storage.checkpoint_store import trial_folder
+from study.storage.file_version import VERSION
 from study.storage.storage_path import CHECKPOINTS
 from study.system.errors import InputError
 from study.tasks.metric import ACCURACY
@@ -175,6 +177,31 @@ def test_a_half_proposed_trial_is_not_replayed(config: StudyConfig) -> None:
     optuna_trials._study.ask()
     assert len(recorded_proposals(config.location.folder, SPACE)) == 6
     assert optuna_trials.open_proposals()[6] is None
+
+
+def test_a_trial_that_waits_is_not_replayed_either(config: StudyConfig) -> None:
+    opened(config.location.folder)._study.enqueue_trial({"family": "cosine"})
+    assert len(recorded_proposals(config.location.folder, SPACE)) == 6
+
+
+def test_a_trial_without_all_of_its_parameters_is_refused_unless_it_is_the_last(
+    config: StudyConfig,
+) -> None:
+    optuna_trials = opened(config.location.folder)
+    optuna_trials._study.ask()
+    optuna_trials._study.ask()
+    with pytest.raises(InputError, match=r"trial 6 of .* lacks parameters .* cannot be replayed$"):
+        recorded_proposals(config.location.folder, SPACE)
+
+
+def test_a_replay_needs_what_is_searched_now_beside_the_shapes(config: StudyConfig) -> None:
+    more = SPACE._replace(extras={"weight_decay": FloatDistribution(1e-5, 1e-2, log=True)})
+    with pytest.raises(InputError, match=r"trial 0 of .* lacks parameters"):
+        recorded_proposals(config.location.folder, more)
+
+
+def test_a_journal_says_its_version(config: StudyConfig) -> None:
+    assert opened(config.location.folder)._study.user_attrs["version"] == VERSION
 
 
 def test_a_half_written_first_line_is_no_study(config: StudyConfig, tmp_path: Path) -> None:

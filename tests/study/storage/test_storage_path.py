@@ -26,6 +26,7 @@ from study.training.history import RunConfig
 from study.training.training_run import TrainingRun
 from tests.conftest import run_command
 from tests.s3 import BUCKET, KEYS, free_port, server
+from tests.study.studies import refusal
 from tests.tasks import small_task
 
 CONFIG = RunConfig("constant", {"peak_lr": 0.05}, seed=1, epochs=3, batch_size=50)
@@ -291,15 +292,6 @@ def test_a_damaged_state_in_a_storage_is_not_gone_on_from(
     with pytest.raises(CheckpointError, match=r"state\.pt"):
         read_checkpoint(folder)
     assert CheckpointStore(storage).find(7, CONFIG.digest(), to_resume=True)[0] is None
-
-
-def refusal(*arguments: object) -> str:
-    """The line with which a study is refused, before anything of it is there."""
-    done = run_command("study.run", *DIGITS, *arguments)
-    assert done.returncode == 2, done.stderr
-    assert done.stdout == ""
-    assert done.stderr.count("\n") == 1
-    return done.stderr
 
 
 def test_a_bucket_that_is_not_there(url: str) -> None:

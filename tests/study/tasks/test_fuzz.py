@@ -14,13 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from study.results.reader import read_tables
+from study.results.stored_space import read_space
 from study.results.study_record import StudyRecord
 from study.results.writer import ResultTables
 from study.search.optuna_trials import OptunaTrials
 from study.search.proposal import Proposal
 from study.search.trial_plan import Plan
 from study.settings.study_config import StudyConfig
-from study.stages.resuming import parse
+from study.stages.resuming import begun_config, parse
 from study.system.errors import InputError
 from study.tasks.check_data import load_search_data, load_test_split
 from study.tasks.metric import ACCURACY
@@ -80,7 +81,10 @@ DESCRIPTION = st.dictionaries(
 @given(DESCRIPTION, st.sampled_from([1, 2, 3, None, "2"]))
 def test_any_description(tmp_path: Path, content: dict[str, Any], version: object) -> None:
     (tmp_path / "study.json").write_text(json.dumps({**content, "version": version}))
-    for read in (StudyRecord.space, lambda record: record.begun_config(tmp_path)):
+    for read in (
+        lambda record: read_space(record.search_space),
+        lambda record: begun_config(record, tmp_path),
+    ):
         with only_clean_errors():
             read(StudyRecord.load(tmp_path))
 

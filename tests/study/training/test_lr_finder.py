@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterator
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Generator, Tensor, nn
@@ -15,7 +16,7 @@ from study.system.errors import InputError
 from study.task import RMSE, SearchData, Split, Task
 from study.training.batches import endless
 from study.training.history import RunConfig
-from study.training.lr_finder import RUNS, STEPS, range_test
+from study.training.lr_finder import HIGHEST, LOWEST, RUNS, SMOOTHING, STEPS, range_test
 
 
 def run(optimizer: str, seed: int) -> RunConfig:
@@ -52,6 +53,37 @@ def test_the_highest_rate_is_just_below_where_sgd_diverges(curvature: float) -> 
     assert edge / 10 < high < edge
     assert low == pytest.approx(high / 100, rel=0.05)
     assert len(tested.curves) == RUNS
+
+
+def test_the_curve_is_a_geometric_sweep_and_its_smoothed_loss() -> None:
+    """The mean is pandas' own; the highest rate is the median of the runs' best."""
+    raw: list[float] = []
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        found = functional.mse_loss(outputs, targets)
+        raw.append(found.item())
+        return found
+
+    task, data = least_squares(10.0, loss=loss)
+    tested = range_test(task, data, run("sgd", 0), "cpu")
+    for curve in tested.curves:
+        rates, losses = np.array(curve).T
+        own, raw = raw[: len(curve)], raw[len(curve) :]
+        if len(curve) < STEPS:
+            raw = raw[1:]  # the first that is no finite number
+        np.testing.assert_allclose(rates, np.geomspace(LOWEST, HIGHEST, STEPS)[: len(curve)])
+        mean = pd.Series(own).ewm(alpha=1 - SMOOTHING).mean()
+        np.testing.assert_allclose(losses, mean)
+    best = [min(curve, key=lambda point: point[1])[0] for curve in tested.curves]
+    assert tested.peak_lr[1] == pytest.approx(np.median(best), rel=0.05)
+
+
+def test_it_trains_on_what_the_transform_makes() -> None:
+    """Twice the inputs are four times the curvature."""
+    quarter, data = least_squares(1.0, transform=lambda inputs, targets: (2 * inputs, targets))
+    whole = SearchData(*(Split(2 * split[0], split[1]) for split in data))  # type: ignore[index]
+    tested = range_test(quarter, data, run("sgd", 0), "cpu")
+    assert tested == range_test(least_squares(1.0)[0], whole, run("sgd", 0), "cpu")
 
 
 def test_it_repeats_under_its_seed() -> None:

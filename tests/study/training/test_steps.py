@@ -386,11 +386,14 @@ def test_what_cannot_be_captured_takes_the_eager_step(
     assert record.train_loss < 2.4
 
 
+@pytest.mark.usefixtures("capturing")
 def test_an_unusual_sgd_takes_the_eager_step(small_mnist: SearchData) -> None:
     task, model = capturable(), LeNet()
     train = batches(small_mnist.train, 50, torch.Generator())
     weights = list(model.parameters())
     groups = [{"params": weights[:2]}, {"params": weights[2:]}]
+    usual = steps.training_steps(task, model, SGD(weights, 0.1), train)
+    assert isinstance(usual, CapturedSteps)
     for optimizer in (
         SGD(groups, 0.1),
         SGD(weights, 0.1, maximize=True),

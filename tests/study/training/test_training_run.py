@@ -19,11 +19,12 @@ from study.task import Data, SearchData, Split, Task
 from study.tasks.builtin.lenet import LeNet
 from study.tasks.metric import RMSE, Metric
 from study.training.history import History, RunConfig
-from study.training.training_run import TrainingRun
+from study.training.training_run import RECALIBRATION_BATCHES, TrainingRun
 from tests.search_spaces.test_families import WITH_WARMUP, curve, every_family, sampled
 from tests.tasks import Constant, Samples, WithDropout, small_task, tensors
 
 CONFIG = RunConfig("constant", {"peak_lr": 0.05}, seed=1, epochs=3, batch_size=50)
+FEW = replace(CONFIG, batch_size=10)
 
 
 def finish(run: TrainingRun) -> TrainingRun:
@@ -75,21 +76,27 @@ def test_the_loss_curve_is_that_of_the_plain_network(mnist: SearchData) -> None:
     torch.testing.assert_close(weights(run), list(plain.parameters()))
 
 
+@pytest.fixture(scope="module")
+def few(small_mnist: SearchData) -> SearchData:
+    """Samples for as many steps of a small batch as CONFIG has."""
+    return SearchData(*(Split(*(part[:200] for part in tensors(split))) for split in small_mnist))
+
+
 @every_family
 @pytest.mark.parametrize("stop", [1, 2])
-def test_a_resumed_run_ends_bit_for_bit(family: Any, stop: int, small_mnist: SearchData) -> None:
-    config = replace(CONFIG, family=family.name, parameters=sampled(family, 1)[0])
-    resumes_exactly(small_task(LeNet), small_mnist, config, stop)
+def test_a_resumed_run_ends_bit_for_bit(family: Any, stop: int, few: SearchData) -> None:
+    config = replace(FEW, family=family.name, parameters=sampled(family, 1)[0])
+    resumes_exactly(small_task(LeNet), few, config, stop)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @every_family
 def test_a_resumed_run_with_a_warm_up_ends_bit_for_bit(
-    family: Any, optimizer: str, small_mnist: SearchData
+    family: Any, optimizer: str, few: SearchData
 ) -> None:
     extras = {**WITH_WARMUP, "optimizer": CategoricalDistribution((optimizer,))}
-    config = replace(CONFIG, family=family.name, parameters=sampled(family, 1, extras)[0])
-    resumes_exactly(small_task(), small_mnist, config, 1)
+    config = replace(FEW, family=family.name, parameters=sampled(family, 1, extras)[0])
+    resumes_exactly(small_task(), few, config, 1)
 
 
 def test_dropout_goes_on_where_it_was(small_mnist: SearchData) -> None:
@@ -216,6 +223,27 @@ def test_batch_norms_measure_the_averaged_weights(small_mnist: SearchData) -> No
         hidden = linear(tensors(small_mnist.train).inputs.flatten(1))
     torch.testing.assert_close(norm.running_mean, hidden.mean(0))
     assert all(map(torch.equal, frozen, other.buffers()))
+
+
+@pytest.mark.parametrize("batch_size", [50, 10])
+def test_batch_norms_measure_what_is_trained_on(batch_size: int, small_mnist: SearchData) -> None:
+    """Transformed samples: of 20 batches all, of 100 no more than are needed."""
+    seen = []
+
+    def twice(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        seen.append(len(targets))
+        return 2 * inputs, targets
+
+    config = replace(SCHEDULE_FREE, batch_size=batch_size)
+    run = TrainingRun(replace(small_task(Normed), transform=twice), small_mnist, config)
+    run.run_epoch()
+    measured = min(run.steps_per_epoch, RECALIBRATION_BATCHES)
+    assert len(seen) == run.steps_per_epoch + measured
+    if measured == run.steps_per_epoch:
+        _, linear, norm, *_ = run.model.children()
+        with torch.no_grad():
+            hidden = linear(2 * tensors(small_mnist.train).inputs.flatten(1))
+        torch.testing.assert_close(norm.running_mean, hidden.mean(0))
 
 
 def test_batch_norms_of_averaged_weights_resume_exactly(small_mnist: SearchData) -> None:

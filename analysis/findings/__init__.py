@@ -1,0 +1,1 @@
+"""Tables from tables: what a study shows, before it is drawn or put into words."""

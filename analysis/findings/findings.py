@@ -1,0 +1,87 @@
+"""A study, and what follows from it: computed once where it is needed, drawn and written."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from analysis.findings.allocation import fairness
+from analysis.findings.early_stopping import wrongly_pruned
+from analysis.findings.finalists import Comparison, compare_finalists
+from analysis.findings.forgiveness import forgiveness
+from analysis.findings.importance import importances
+from analysis.findings.ranks import with_cost
+from analysis.findings.shapes import CurveMap, curve_map, log_rates, same_curves
+from analysis.findings.tuning import best_by_trials
+from analysis.load import Results
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that follows from a study, whose tables may be empty; described where it is made."""
+
+    results: Results
+
+    @cached_property
+    def comparison(self) -> Comparison | None:
+        """:func:`analysis.findings.finalists.compare_finalists`."""
+        return compare_finalists(self.results.finalists, self.results.scale)
+
+    @cached_property
+    def rates(self) -> pd.DataFrame:
+        """:func:`analysis.findings.shapes.log_rates`."""
+        return log_rates(self.results.schedules)
+
+    @cached_property
+    def map(self) -> CurveMap:
+        """:func:`analysis.findings.shapes.curve_map`."""
+        return curve_map(self.rates, self.results.trials, self.results.scale)
+
+    @cached_property
+    def alike(self) -> pd.DataFrame:
+        """:func:`analysis.findings.shapes.same_curves`."""
+        return same_curves(self.rates, self.results.trials, self.results.scale)
+
+    @cached_property
+    def tuning(self) -> pd.DataFrame:
+        """:func:`analysis.findings.tuning.best_by_trials`."""
+        return best_by_trials(self.results.trials, self.results.scale)
+
+    @cached_property
+    def ranges(self) -> pd.DataFrame:
+        """:func:`analysis.findings.forgiveness.forgiveness`; empty without finalists: no noise."""
+        noise = self.comparison.noise if self.comparison else float("nan")
+        trials = self.results.trials
+        return forgiveness(trials if noise >= 0 else trials[:0], noise, self.results.scale)
+
+    @cached_property
+    def importances(self) -> pd.DataFrame:
+        """:func:`analysis.findings.importance.importances`."""
+        space = self.results.study["search_space"]
+        return importances(self.results.trials, space, self.results.scale)
+
+    @cached_property
+    def ledger(self) -> pd.DataFrame:
+        """:func:`analysis.findings.allocation.fairness`."""
+        return fairness(self.results.trials, self.results.study["search_space"])
+
+    @cached_property
+    def pruned(self) -> pd.DataFrame:
+        """:func:`analysis.findings.early_stopping.wrongly_pruned`."""
+        return wrongly_pruned(self.results.trials, self.results.scale)
+
+    @property
+    def completed(self) -> bool:
+        """True if there is anything to draw."""
+        return bool((self.results.trials["status"] == "completed").any())
+
+    @cached_property
+    def best(self) -> dict[str, Any] | None:
+        """The row of the best trial: of the finalists on the test split, else in the search."""
+        trials, scale = self.results.trials, self.results.scale
+        if self.comparison:
+            chosen = trials[trials["trial"] == self.comparison.families["trial"].iloc[0]]
+        else:
+            chosen = with_cost(trials, scale).sort_values(["cost", "trial"])
+        return chosen.iloc[0].to_dict() if len(chosen) else None

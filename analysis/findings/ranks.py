@@ -1,0 +1,35 @@
+"""Ranks of what trials came to, by cost: lower is better whatever the metric."""
+
+import numpy as np
+import pandas as pd
+
+from analysis.scale import Scale
+
+ACCURACY = Scale()
+
+
+def with_cost(trials: pd.DataFrame, scale: Scale = ACCURACY) -> pd.DataFrame:
+    """Trials that completed, with ``cost``."""
+    completed = trials[trials["status"] == "completed"].copy()
+    completed["cost"] = scale.cost(completed[scale.column])
+    return completed
+
+
+def family_ranking(trials: pd.DataFrame, scale: Scale = ACCURACY) -> pd.DataFrame:
+    """A row a family, best first: ``family``, ``best_cost`` (NaN if none completed), ``trial``."""
+    completed = with_cost(trials, scale)
+    best = completed.loc[completed.groupby("family")["cost"].idxmin(), ["family", "cost", "trial"]]
+    ranking = best.rename(columns={"cost": "best_cost"}).sort_values(["best_cost", "trial"])
+    others = sorted(set(trials["family"]) - set(ranking["family"]))
+    return pd.concat([ranking, pd.DataFrame({"family": others})], ignore_index=True)
+
+
+def far_off(costs: "pd.Series[float]", families: "pd.Series[str]") -> "pd.Series[bool]":
+    """Which replicates came to far worse than the others of their family.
+
+    By more than ten times the median deviation from the family's median (over all families, in case
+    one has few replicates), and by more than twice that median itself: an error that tripled.
+    """
+    middle = costs.groupby(families).transform("median")
+    deviations = costs - middle
+    return deviations > np.maximum(10 * deviations.abs().median(), 2 * middle.abs())

@@ -1,0 +1,132 @@
+"""Several studies side by side: which family is best where, and with which curve."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from analysis.findings.findings import Findings
+from analysis.findings.shapes import realised_curves
+from analysis.load import load
+from analysis.statistics.conventions import LEVEL, RESAMPLES, SEED
+from study.results.study_record import STUDY_JSON
+from study.settings.run_options import MachineOptions
+
+
+class Study(NamedTuple):
+    """One of several."""
+
+    label: str
+    folder: Path
+    location: str
+    """Where the folder is a copy from, or the folder."""
+    found: Findings
+
+
+def is_sweep(folder: Path) -> bool:
+    """True if studies at several budgets lie in a folder, rather than one study."""
+    return not (folder / STUDY_JSON).exists() and bool(sweep_folders(folder))
+
+
+def sweep_folders(folder: Path) -> list[Path]:
+    """The studies of a sweep, by their epochs a trial."""
+    found = ((re.fullmatch(r"epochs-(\d+)", one.name), one) for one in folder.glob("epochs-*"))
+    studies = {int(name[1]): one for name, one in found if name and (one / STUDY_JSON).exists()}
+    return [studies[epochs] for epochs in sorted(studies)]
+
+
+def load_studies(folders: Sequence[Path], locations: Sequence[str] | None = None) -> list[Study]:
+    """Studies, each with a label that tells it from the others.
+
+    Their epochs a trial where nothing else differs, else the names of their folders.
+
+    Args:
+        folders: theirs.
+        locations: where the folders are copies from, if they are; commands name these.
+
+    Raises:
+        InputError: a folder holds no study, or a file is damaged.
+    """
+    found = [Findings(load(folder)) for folder in folders]
+    configs = [one.results.study["config"] for one in found]
+    epochs = [config["epochs"] for config in configs]
+    only_epochs = len(set(epochs)) == len(epochs) > 1 and all(
+        _essence(config) == _essence(configs[0]) for config in configs
+    )
+    locations = locations or [str(folder) for folder in folders]
+    names = _names([Path(location) for location in locations])
+    labels = [f"{count} epochs" for count in epochs] if only_epochs else names
+    return [Study(*one) for one in zip(labels, folders, locations, found, strict=True)]
+
+
+def rank_by_study(studies: Sequence[Study]) -> pd.DataFrame:
+    """The families' ranks in each study, by the best validation result of their trials.
+
+    Of the families that every study tried, since a rank among more says nothing of one among few.
+    Columns ``study`` (its label), ``family``, ``rank`` (1 is best; ties share the mean of theirs),
+    ``low``, ``high``: the 95% interval of the rank when every family's trials are drawn again from
+    those that it had (bootstrap), NaN of a family with a single trial. A family without a completed
+    trial comes last. Studies without a completed trial are left out.
+    """
+    ranked = [study for study in studies if study.found.completed]
+    tried = [set(study.found.results.trials["family"]) for study in ranked]
+    shared = set.intersection(*tried) if tried else set()
+    ranks = [_ranks(study.found, shared).assign(study=study.label) for study in ranked]
+    return _joined(ranks, ["study", "family", "rank", "low", "high"])
+
+
+def winning_curves(studies: Sequence[Study]) -> pd.DataFrame:
+    """The rates of each study's best trial, as :attr:`Findings.best` has it.
+
+    Columns ``study``, ``family``, ``fraction`` (of training, 0 to 1), ``lr``.
+    """
+    curves = []
+    for one in studies:
+        best, results = one.found.best, one.found.results
+        if best is not None:
+            curve = realised_curves(results.trials, results.schedules, results.scale)
+            curves.append(curve[curve["trial"] == best["trial"]].assign(study=one.label))
+    return _joined(curves, ["study", "family", "fraction", "lr"])
+
+
+def _ranks(found: Findings, shared: set[str]) -> pd.DataFrame:
+    trials, scale = found.results.trials, found.results.scale
+    trials = trials[trials["family"].isin(shared)]
+    costs = scale.cost(trials[scale.column]).where(trials["status"] == "completed", np.inf)
+    random = np.random.default_rng(SEED)
+    families, best, resampled, single = [], [], [], []
+    for family, own in costs.groupby(trials["family"]):
+        drawn = random.integers(len(own), size=(RESAMPLES, len(own)))
+        families.append(family)
+        best.append(own.min())
+        single.append(len(own) == 1)
+        resampled.append(own.to_numpy()[drawn].min(axis=1))
+    ranks = pd.DataFrame(np.array(resampled)).rank().to_numpy()
+    tail = (1 - LEVEL) / 2
+    ends = np.quantile(ranks, (tail, 1 - tail), axis=1)
+    low, high = np.where(single, np.nan, ends)  # drawn again, one trial is always the same
+    columns = {"family": families, "rank": pd.Series(best).rank(), "low": low, "high": high}
+    return pd.DataFrame(columns).sort_values(["rank", "family"], ignore_index=True)
+
+
+def _joined(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    rows: pd.DataFrame = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    return rows.reindex(columns=columns)
+
+
+def _essence(config: dict[str, Any]) -> dict[str, Any]:
+    """A study's settings, but its name, its epochs and the machine."""
+    others = {"name", "out", "epochs", *MachineOptions.__dataclass_fields__}
+    return {key: value for key, value in config.items() if key not in others}
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """The folders' names; with their parents' where two are called the same."""
+    resolved = [folder.resolve() for folder in folders]
+    names = [path.name for path in resolved]
+    if len(set(names)) < len(names):
+        names = [f"{path.parent.name}/{path.name}" for path in resolved]
+    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]

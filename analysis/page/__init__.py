@@ -1,0 +1,1 @@
+"""The pages: sections, the verdict in words, and HTML."""

@@ -1,0 +1,119 @@
+"""Shared by the pages: templates that escape everything, pictures inside the page, errors."""
+
+import base64
+import errno
+import gc
+import hashlib
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import matplotlib.pyplot as plt
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from analysis.figures.style import house_style, save
+from study.system.atomic_files import write_atomically
+from study.system.command_line import exit_status
+from study.system.errors import InputError, StudyError, failed
+
+Style = Literal["screen", "paper"]
+FORMATS: dict[Style, tuple[str, ...]] = {"screen": ("png", "svg"), "paper": ("png", "svg", "pdf")}
+CSS_PIXELS = 160
+"""An inch of a figure, on a page: its type is then that of the page's own text."""
+
+
+class Output:
+    """A page's folder: ``index.html`` and ``figures/``, in the house style.
+
+    Args:
+        folder: made if need be.
+        style: screen for PNG and SVG, paper for PDF as well.
+        command: what to type once a full disk is mended.
+
+    Raises:
+        InputError: nothing may be written there.
+        StudyError: the disk is full or broken. So do the methods.
+    """
+
+    def __init__(self, folder: Path, style: Style, command: str) -> None:
+        self.page = folder / "index.html"
+        self._folder, self._formats, self._command = folder, FORMATS[style], command
+        with self._errors():
+            (folder / "figures").mkdir(parents=True, exist_ok=True)
+
+    def draw(self, name: str, figure: Callable[[], Figure]) -> dict[str, Any]:
+        """Make and save a figure; returns what the page needs of it, base64 of it among that."""
+        with plt.rc_context(house_style()):
+            drawn = figure()
+            width, height = drawn.get_size_inches() * CSS_PIXELS
+            with self._errors():
+                png, *others = save(drawn, self._folder / "figures" / name, self._formats)
+                content = png.read_bytes()
+        return {
+            "png": base64.b64encode(content).decode(),
+            "width": round(width),
+            "height": round(height),
+            "files": [f"figures/{path.name}" for path in others],
+        }
+
+    def write(self, page: str) -> None:
+        """Write the page, whole or not at all."""
+        with self._errors():
+            write_atomically(self.page, page.encode())
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = f"{str(self._folder)!r} cannot be written: {failed(error)}"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG):
+                raise StudyError(f"{reason}, then type {self._command}") from error
+            raise InputError(reason) from error
+
+
+def render(template: str, **values: Any) -> str:
+    """A page, everything in it escaped.
+
+    Its one script is named by its sum in the page's own policy: a browser runs no other, and loads
+    nothing from anywhere.
+    """
+    loader = PackageLoader("analysis.page")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    script = loader.get_source(environment, "report.js")[0]
+    style = loader.get_source(environment, "style.css")[0]
+    sums = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template(template).render(
+        script=Markup(script), style=Markup(style), script_sum=sums, **values
+    )
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """All that the page needs of a table; columns that begin with a number are aligned as such."""
+    entries = (next((cell for cell in column if cell), "") for column in zip(*rows, strict=True))
+    numbers = [bool(re.match(r"-?\d", entry)) for entry in entries]
+    return {"head": head, "rows": rows, "numbers": numbers}
+
+
+def typed(command: str, *arguments: object) -> str:
+    """A command as it is typed."""
+    return " ".join([command, *(shlex.quote(str(one)) for one in arguments)])
+
+
+def tell(lines: Sequence[str], kind: str, page: str | Path) -> None:
+    """Print what a page says, and where it is."""
+    for line in lines:
+        print(line)
+    print(f"{kind}: {page}")
+
+
+def run_and_exit(main: Callable[[Sequence[str]], int]) -> NoReturn:
+    """Run the command that makes a page, and exit."""
+    gc.disable()  # a figure is a web of objects: to look for garbage in it took a fifth of the time
+    sys.exit(exit_status(main))

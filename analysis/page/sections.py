@@ -1,0 +1,270 @@
+"""The sections of a report, in its order: each one's figure, tables and remarks."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis import figures
+from analysis.findings.allocation import unfair
+from analysis.findings.finalists import Comparison
+from analysis.findings.findings import Findings
+from analysis.findings.importance import LEAST_TRIALS
+from analysis.findings.tuning import leaders
+from analysis.page.verdict import joined
+
+
+class Section(NamedTuple):
+    """A part of the report. Words in braces are the metric's."""
+
+    name: str
+    """Of its figure's files."""
+    title: str
+    caption: str
+    draw: Callable[[Findings], Figure] | None = None
+    tables: Callable[[Findings], list[pd.DataFrame]] = lambda found: []
+    remarks: Callable[[Findings], list[str]] = lambda found: []
+    shown: Callable[[Findings], bool] = lambda found: found.completed
+
+
+def _compared(found: Findings) -> Comparison:
+    assert found.comparison, "the section is not shown without"
+    return found.comparison
+
+
+def _finalist_tables(found: Findings) -> list[pd.DataFrame]:
+    comparison, scale = _compared(found), found.results.scale
+    text, difference = scale.ranking.text, scale.difference
+    families = pd.DataFrame(
+        {
+            "finalist": comparison.families["family"],
+            "trial": comparison.families["trial"].astype(str),
+            f"mean test {scale.name}": comparison.families["mean"].map(text),
+            "95% interval": intervals(comparison.families, text),
+        }
+    )
+    replicates, column = found.results.finalists, scale.ensemble_column
+    if column in replicates and replicates[column].notna().any():
+        means = replicates.groupby("family")[column].mean().reindex(families["finalist"])
+        families["its snapshots together"] = (
+            means.map(text, na_action="ignore").fillna("").to_numpy()
+        )
+    pairs = comparison.pairs
+    written = {
+        "better": pairs["better"],
+        "worse": pairs["worse"],
+        "difference": pairs["difference"].map(difference),
+        "95% interval": intervals(pairs, difference),
+    }
+    if comparison.in_reach:
+        written["p"] = pairs["p"].map("{:.3f}".format)
+        written["p, corrected"] = pairs["p_holm"].map("{:.3f}".format)
+    return [families, pd.DataFrame(written)] if len(pairs) else [families]
+
+
+def intervals(table: pd.DataFrame, text: Callable[[float], str]) -> "pd.Series[str]":
+    """``low to high`` of each row; a unit stands at the end only."""
+    return table["low"].map(text).str.removesuffix(" points") + " to " + table["high"].map(text)
+
+
+def _finalist_remarks(found: Findings) -> list[str]:
+    comparison, scale = _compared(found), found.results.scale
+    apart = "; ".join(joined(group) for group in comparison.groups)
+    openings = found.results.study.get("test_split", [])
+    times = ", ".join(f"{one['opened']} for {one['replicates']} seeds" for one in openings)
+    often = "once" if len(openings) == 1 else f"{len(openings)} times"
+    remarks = [f"The test split was opened {often}: {times}."]
+    if len(comparison.families) < 2:
+        return remarks
+    if not comparison.in_reach:
+        return [
+            *remarks,
+            f"Significance is out of reach: no p-value of {comparison.replicates} pairs, times "
+            f"{len(comparison.pairs)} comparisons, can fall to 5%. It takes {comparison.needed} "
+            "seeds.",
+        ]
+    return [
+        *remarks,
+        f"Groups within which nothing can be told apart: {apart}.",
+        "The smallest difference between the two best that would have been found with 80% chance "
+        "is about "
+        f"{scale.difference(comparison.detectable)}.",
+    ]
+
+
+def _leads(found: Findings) -> list[str]:
+    remarks = []
+    kinds = {"expected": "the expected best of draws", "best so far": "the best so far"}
+    for kind, name in kinds.items():
+        best = found.tuning[found.tuning["kind"] == kind]
+        changes = leaders(best)
+        if changes:
+            first, *others = changes
+            crossings = "".join(f", {family} from {k} on" for k, family in others)
+            plural = "s" * (first[0] > 1)
+            remarks.append(
+                f"By {name}, among the {best['family'].nunique()} families that have it, "
+                f"{first[1]} leads after {first[0]} trial{plural} of each{crossings}."
+            )
+    return remarks
+
+
+def _ledger_table(found: Findings) -> list[pd.DataFrame]:
+    table = found.ledger.assign(seconds=found.ledger["seconds"].map("{:.0f}".format))
+    return [table.rename(columns={"dimensions": "searched parameters"}).astype(str)]
+
+
+def _pruned_remarks(found: Findings) -> list[str]:
+    total = found.pruned[["spared", "wrong", "epochs_saved"]].sum()
+    epochs = int(found.results.trials["epochs"].sum())
+    return [
+        f"{total['epochs_saved']} epochs were saved, where {epochs} were trained. Of "
+        f"{total['spared']} pruned trials that went on all the same, {total['wrong']} ended in "
+        "the better half of their family: these were pruned wrongly."
+    ]
+
+
+def _alike_remarks(found: Findings) -> list[str]:
+    """Which families' best trials are the same schedule under two names."""
+    pairs = [
+        f"{row['family']} and {row['other']} ({10 ** row['decades'] - 1:.0%})"
+        for row in found.alike.to_dict("records")
+    ]
+    shown = [*pairs[:5], f"{len(pairs) - 5} more pairs"] if len(pairs) > 5 else pairs
+    if not pairs:
+        return []
+    return [
+        f"Nearly the same curve in the best trials of {joined(shown)}: so far are their rates "
+        "apart (root mean square)."
+    ]
+
+
+def _importance_remarks(found: Findings) -> list[str]:
+    trials = found.results.trials
+    families = trials.groupby("family").size()
+    few = sorted(set(families.index) - set(found.importances["family"]))
+    return [f"Not shown, with fewer than {LEAST_TRIALS} trials: {joined(few)}."] if few else []
+
+
+def _draw(figure: Callable[..., Figure], *tables: str) -> Callable[[Findings], Figure]:
+    """A figure of some of the study's tables."""
+
+    def draw(found: Findings) -> Figure:
+        arguments: list[Any] = [getattr(found.results, table) for table in tables]
+        return figure(*arguments, found.results.scale)
+
+    return draw
+
+
+SECTIONS = (
+    Section(
+        "schedules",
+        "Schedules and what they achieved",
+        "Every trial's learning rate as the optimizer used it, coloured by the {metric} it ended "
+        "with (darker is better). The strongest line is the best trial of all, the next strongest "
+        "the best of each family. Dotted grey lines diverged, failed or were stopped.",
+        _draw(figures.schedules_by_result, "trials", "schedules"),
+    ),
+    Section(
+        "curve_map",
+        "Map of the curves",
+        "Every dot is a trial, placed by its curve whatever its family is called: what lies far "
+        "apart trained with different rates; near dots may still differ in what these two axes do "
+        "not show. Some curves are drawn in their place (logarithm of the rate over the run); "
+        "named are the best of the families.",
+        lambda found: figures.curve_map(found.map, found.rates, found.results.scale),
+        remarks=_alike_remarks,
+        shown=lambda found: len(found.map.points) > 1,
+    ),
+    Section(
+        "finalists",
+        "Finalists on fresh seeds",
+        "The best trial of each of the best families, trained again under new seeds, the same ones "
+        "for all, and measured on the test split. Dots are seeds, bars the mean with its 95% "
+        "interval (BCa bootstrap). Pairs are compared seed by seed by sign-flip tests, corrected "
+        "for their number (Holm), which the intervals are not. A winner has to beat every other "
+        "finalist, each at 5%.",
+        lambda found: figures.finalists(
+            found.results.finalists, _compared(found).families, found.results.scale
+        ),
+        _finalist_tables,
+        _finalist_remarks,
+        lambda found: found.comparison is not None,
+    ),
+    Section(
+        "tuning",
+        "What tuning brings",
+        "The best validation {metric} of a family after so many of its trials; the other families "
+        "in grey. Lines with a band: expected of as many independent draws, and the central 80% of "
+        "outcomes. Dotted: the best so far, in the order in which trials were run. What TPE "
+        "proposes depends on what it saw before, and an estimate for independent draws would be "
+        "wrong for it. Families without a curve had a single random trial.",
+        lambda found: figures.tuning_budget(
+            found.results.trials, found.tuning, found.results.scale
+        ),
+        remarks=_leads,
+        shown=lambda found: found.completed and not found.tuning.empty,
+    ),
+    Section(
+        "forgiveness",
+        "Which family forgives a badly chosen peak rate",
+        "Bars: the peak rates between which good trials were found, within seed noise of their "
+        "family's best (twice the standard deviation over the finalists' seeds); others of "
+        "another shape may lie between. Ticks are the rates that were tried, crosses diverged.",
+        lambda found: figures.forgiveness(found.results.trials, found.ranges),
+        shown=lambda found: not found.ranges.empty,
+    ),
+    Section(
+        "peak_rates",
+        "Final {metric} against the peak rate",
+        "A family whose dots stay {good} over a wide range forgives a badly chosen rate.",
+        _draw(figures.result_by_peak_lr, "trials"),
+    ),
+    Section(
+        "learning_curves",
+        "Learning curves",
+        "Validation {metric} after each epoch, coloured by where it ended. A schedule that looks "
+        "poor in the middle may be the best at the end.",
+        _draw(figures.learning_curves, "trials", "epochs"),
+    ),
+    Section(
+        "importances",
+        "Which parameters decide",
+        "How far the values of the best quarter of a family's trials lie from those of its others "
+        "(Kolmogorov-Smirnov distance; of categories, the total variation). Ticks: what chance "
+        "stays below in 19 of 20 shufflings of the results. What comes no further is grey: it may "
+        "be nothing. Of twenty bars, one comes further by chance.",
+        lambda found: figures.importances(found.importances),
+        remarks=_importance_remarks,
+        shown=lambda found: not found.importances.empty,
+    ),
+    Section(
+        "fairness",
+        "What each family was given",
+        "A family that got more trials had more chances to be lucky.",
+        tables=_ledger_table,
+        remarks=lambda found: unfair(found.ledger),
+        shown=lambda found: True,
+    ),
+    Section(
+        "pruned",
+        "Early stopping",
+        "Trials that fell behind their own family were pruned, and one in ten let run.",
+        tables=lambda found: [
+            found.pruned.rename(columns=lambda name: name.replace("_", " ")).astype(str)
+        ],
+        remarks=_pruned_remarks,
+        shown=lambda found: not found.pruned.empty,
+    ),
+    Section(
+        "range_test",
+        "Which peak rates were searched",
+        "The range test: three short runs whose rate rises exponentially from step to step. The "
+        "shaded range ends where the training loss was lowest, and begins two decades below.",
+        lambda found: figures.range_test(
+            found.results.study["range_test"], found.results.study["search_space"]["peak_lr"]
+        ),
+        shown=lambda found: bool(found.results.study.get("range_test")),
+    ),
+)

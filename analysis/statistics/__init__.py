@@ -1,0 +1,1 @@
+"""Numbers from arrays: intervals, tests, power, and the best of draws."""
