@@ -1,4 +1,4 @@
-"""The same study at several budgets: ``python -m study.sweep --epochs 1,2,4,8``."""
+"""One study at several budgets: ``python -m study.sweep --epochs 1,2,4,8``."""
 
 import shlex
 import sys

@@ -46,7 +46,7 @@ class LocationOptions:
         return str(self.folder) if self.storage is None else below(self.storage, self.name)
 
     def open(self) -> StoragePath:
-        """The same, to be read and written, by a client of its own.
+        """The place, to be read and written, by a client of its own.
 
         Raises:
             InputError: no such storage, or it cannot be reached.

@@ -55,7 +55,7 @@ class StudyConfig:
         return cls(**groups)
 
     def but(self, **options: Any) -> Self:
-        """The same with other values of some options, by their names; errors as of :meth:`of`."""
+        """A config with other values of some options, by their names; errors as of :meth:`of`."""
         return self.of(**self.options() | options)
 
     def run_config(self, family: str, parameters: Parameters, seed: int) -> RunConfig:

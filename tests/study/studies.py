@@ -5,11 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import optuna
+import pandas as pd
 import pytest
 import ray
 from optuna.storages import JournalStorage
@@ -24,6 +25,12 @@ from tests.tasks import SMALL
 
 TIMINGS = ["train_seconds", "wall_seconds"]
 Study = Callable[..., analysis.Results]
+
+
+def without_reports(patch: pytest.MonkeyPatch) -> None:
+    """Let studies of this process end without one."""
+    patch.setattr("study.stages.ending.start_report", lambda _: None)
+    patch.setattr("study.stages.ending.finish_report", lambda *_: 0)
 
 
 @contextlib.contextmanager
@@ -42,8 +49,7 @@ def small_studies(out: Path) -> Iterator[Study]:
         return analysis.load(out / name)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("study.stages.ending.start_report", lambda _: None)
-        patch.setattr("study.stages.ending.finish_report", lambda *_: 0)
+        without_reports(patch)
         yield run_study
     assert not ray.is_initialized()
 
@@ -60,6 +66,15 @@ def refusal(*flags: object) -> str:
 def journal(folder: Path) -> optuna.Study:
     storage = JournalStorage(JournalFileBackend(str(folder / "optuna.journal")))
     return optuna.load_study(study_name=folder.name, storage=storage)
+
+
+def parameters_of(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """The schedule's parameters in a row of trials.parquet, as a run takes them."""
+    return {
+        str(key).removeprefix("params."): value
+        for key, value in row.items()
+        if str(key).startswith("params.") and pd.notna(value)
+    } | {"peak_lr": row["peak_lr"]}
 
 
 def command(tmp_path: Path, *flags: object) -> list[str]:
@@ -106,8 +121,7 @@ class Runs:
         monkeypatch.setattr(
             "study.execution.trial_runner.TrialRunner.run", lambda _, trial_set: self.run(trial_set)
         )
-        monkeypatch.setattr("study.stages.ending.start_report", lambda _: None)
-        monkeypatch.setattr("study.stages.ending.finish_report", lambda *_: 0)
+        without_reports(monkeypatch)
         save = StudyRecord.save
 
         def save_in_a_step(record: StudyRecord, folder: Path) -> None:

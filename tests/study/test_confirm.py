@@ -32,7 +32,7 @@ from study.tasks.metric import ACCURACY, RMSE
 from study.training.history import EpochRecord, History, RunConfig, Status
 from study.training.training_run import TrainingRun
 from tests.records import store
-from tests.study.studies import Killed, Runs, Study, command
+from tests.study.studies import Killed, Runs, Study, command, parameters_of
 
 
 def trial(
@@ -133,12 +133,7 @@ def test_finalists_are_what_the_training_loop_makes_of_them(study: Study, tmp_pa
     assert isinstance(test, Split)
     trials = results.trials.set_index("trial")
     for row in rows:
-        chosen = trials.loc[row["trial"]]
-        parameters = {
-            str(key).removeprefix("params."): value
-            for key, value in chosen.items()
-            if str(key).startswith("params.") and pd.notna(value)
-        } | {"peak_lr": chosen["peak_lr"]}
+        parameters = parameters_of(trials.loc[row["trial"]])
         config = RunConfig(row["family"], parameters, row["seed"], 2, 50)
         here = TrainingRun(task, data, config, test=test)
         while not here.history.ended:

@@ -29,7 +29,7 @@ from study.system.errors import InputError, StudyError
 from study.system.interrupt import Interrupt
 from study.tasks.builtin import digits as digits_task
 from tests.conftest import as_nobody, run_command
-from tests.study.studies import TIMINGS, Study, command, journal, started
+from tests.study.studies import TIMINGS, Study, command, journal, started, without_reports
 
 pytestmark = pytest.mark.slow
 
@@ -141,8 +141,7 @@ def test_any_one_file_spoiled_is_recovered_or_refused_by_name(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a finished study, each file in turn: cut in half, overwritten, emptied, deleted."""
-    monkeypatch.setattr("study.stages.ending.start_report", lambda _: None)
-    monkeypatch.setattr("study.stages.ending.finish_report", lambda *_: 0)
+    without_reports(monkeypatch)
     expected = analysis.load(undisturbed)
     names = [path.relative_to(undisturbed) for path in files_of(undisturbed)]
     assert len(names) > 3 * TRIALS

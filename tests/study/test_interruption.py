@@ -20,7 +20,7 @@ from study.task import SearchData
 from study.training.history import RunConfig
 from study.training.training_run import TrainingRun
 from tests.records import store
-from tests.study.studies import command, journal
+from tests.study.studies import command, journal, parameters_of
 from tests.tasks import SMALL, small
 
 EPOCHS, BATCH = 4, 5
@@ -80,12 +80,7 @@ def test_trials_end_bit_for_bit_as_if_never_interrupted(
     trials = analysis.load(interrupted).trials
     assert 3 not in set(pd.read_parquet(interrupted / "before.parquet")["trial"])
     for row in trials[trials["trial"] >= 3].to_dict("records"):
-        parameters = {
-            str(key).removeprefix("params."): value
-            for key, value in row.items()
-            if str(key).startswith("params.") and pd.notna(value)
-        } | {"peak_lr": row["peak_lr"]}
-        config = RunConfig(row["family"], parameters, row["seed"], EPOCHS, BATCH)
+        config = RunConfig(row["family"], parameters_of(row), row["seed"], EPOCHS, BATCH)
         whole = TrainingRun(small(), small_mnist, config)
         while not whole.history.ended:
             whole.run_epoch()

@@ -27,6 +27,7 @@ from study.settings.study_config import StudyConfig
 from study.stages.display import Display
 from study.system.errors import InputError
 from study.training.history import EpochRecord, History
+from tests.study.studies import without_reports
 
 NAMES = ["trial-00000-constant", "trial-00001-linear_to_zero", "trial-00002-constant"]
 PARAMETERS = ("family", "peak_lr", "seed", "epochs", "batch_size")
@@ -40,8 +41,7 @@ def logged(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> analysis.Results:
     """A study with a logger, resumed after the second of trial 1's three epochs."""
-    monkeypatch.setattr("study.stages.ending.start_report", lambda _: None)
-    monkeypatch.setattr("study.stages.ending.finish_report", lambda *_: 0)
+    without_reports(monkeypatch)
     for variable in ("MLFLOW_TRACKING_URI", "WANDB_PROJECT", "WANDB_DIR"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("WANDB_MODE", "offline")
