@@ -18,7 +18,7 @@ from benchmarks.peers import plain
 from benchmarks.stub import first_samples
 from benchmarks.throughput import FLOPS
 from search_spaces import FAMILIES
-from study.search.trial_plan import middle
+from search_spaces.family import middle
 from study.settings.study_config import StudyConfig
 from study.task import SearchData, Split
 from study.tasks.builtin import mnist

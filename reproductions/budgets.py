@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from analysis.figures.style import COLUMN, beside
 from reproductions.runs import Bench, Outcome, Run, percent
 from search_spaces import CONTROLS, FAMILIES
+from search_spaces.family import middle
 from study.search.proposal import seeds_of
-from study.search.trial_plan import middle
 from study.stages.replicates import replicate_seed
 from study.system.command_line import exit_status
 

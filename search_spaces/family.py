@@ -1,5 +1,6 @@
 """A schedule family: a named shape, the ranges of its parameters, and how to build it."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -218,3 +219,23 @@ def _suggest(trial: BaseTrial, name: str, range_: BaseDistribution) -> Parameter
     value = trial.suggest_categorical(name, range_.choices)
     assert isinstance(value, (float, int, str))
     return value
+
+
+def middle(range_: BaseDistribution) -> ParameterValue:
+    """The value around which a range is laid; of choices the first.
+
+    Raises:
+        TypeError: a kind of range that no family has.
+    """
+    match range_:
+        case FloatDistribution(low=low, high=high, step=float() as step):
+            return low + round((high - low) / step) // 2 * step
+        case FloatDistribution(low=low, high=high, log=log):
+            return math.sqrt(low * high) if log else (low + high) / 2
+        case IntDistribution(low=low, high=high, log=True):
+            return round(math.sqrt(low * high))
+        case IntDistribution(low=low, high=high, step=step):
+            return low + (high - low) // step // 2 * step
+        case CategoricalDistribution(choices=(str() | int() | float() as first, *_)):
+            return first
+    raise TypeError(f"a range is a Float-, Int- or CategoricalDistribution, not {range_!r}")

@@ -1,16 +1,9 @@
 """The part of a trial that is settled by its number, before the sampler is asked."""
 
-import math
 from dataclasses import dataclass
 
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
-
 from search_spaces import CONTROLS, FAMILIES, ParameterValue, SearchSpace
+from search_spaces.family import middle
 from study.settings.choices import Allocation, DrawnBy, Sampler
 
 STARTUP_TRIALS = 16
@@ -69,23 +62,3 @@ class Plan:
     @property
     def _others(self) -> list[str]:
         return [name for name in self.space.families if name not in CONTROLS]
-
-
-def middle(range_: BaseDistribution) -> ParameterValue:
-    """The value around which a range is laid; of choices the first.
-
-    Raises:
-        TypeError: a kind of range that no family has.
-    """
-    match range_:
-        case FloatDistribution(low=low, high=high, step=float() as step):
-            return low + round((high - low) / step) // 2 * step
-        case FloatDistribution(low=low, high=high, log=log):
-            return math.sqrt(low * high) if log else (low + high) / 2
-        case IntDistribution(low=low, high=high, log=True):
-            return round(math.sqrt(low * high))
-        case IntDistribution(low=low, high=high, step=step):
-            return low + (high - low) // step // 2 * step
-        case CategoricalDistribution(choices=(str() | int() | float() as first, *_)):
-            return first
-    raise TypeError(f"a range is a Float-, Int- or CategoricalDistribution, not {range_!r}")

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from search_spaces import FAMILIES, SearchSpace, preflight
-from search_spaces.family import MIN_STEPS
+from search_spaces.family import MIN_STEPS, middle
 from study.results.stored_space import read_space
 from study.results.study_record import StudyRecord
 from study.search.database import Database
 from study.search.optuna_trials import optuna_store, recorded_proposals
-from study.search.trial_plan import middle
 from study.settings.study_config import StudyConfig
 from study.stages.beginning import Prepared, begin, stored_task
 from study.stages.resuming import begun_config

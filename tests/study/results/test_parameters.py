@@ -22,7 +22,7 @@ from torch.optim.lr_scheduler import ConstantLR
 from analysis.findings.importance import importances
 from analysis.scale import Scale
 from search_spaces import FAMILIES, Parameters, ScheduleFamily, SearchSpace, select
-from search_spaces.family import Recipe
+from search_spaces.family import Recipe, middle
 from search_spaces.preflight import PreflightError, check, samples
 from study import export
 from study.results.column_types import column_types
@@ -34,7 +34,7 @@ from study.results.study_record import StudyRecord
 from study.results.writer import ResultTables
 from study.search.optuna_trials import OptunaTrials
 from study.search.proposal import Proposal
-from study.search.trial_plan import Plan, middle
+from study.search.trial_plan import Plan
 from study.settings.study_config import StudyConfig
 from study.system.errors import InputError
 from study.tasks.metric import ACCURACY

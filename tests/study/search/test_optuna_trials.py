@@ -20,13 +20,14 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from search_spaces import FAMILIES, GROUPS, SearchSpace, select
+from search_spaces.family import middle
 from search_spaces.preflight import draw
 from study.search.database import Database
 from study.search.journal_file import JOURNAL, OptunaStore
 from study.search.optuna_trials import OptunaTrials
 from study.search.proposal import Proposal
 from study.search.sampler import GOOD, REMEMBERED, VisibleTrials
-from study.search.trial_plan import STARTUP_TRIALS, Plan, middle
+from study.search.trial_plan import STARTUP_TRIALS, Plan
 from study.settings.choices import Allocation, Sampler
 from study.system.errors import InputError
 from study.tasks.metric import ACCURACY, RMSE
