@@ -59,6 +59,7 @@ class Plateau(ScheduleFamily):
         "factor": FloatDistribution(0.1, 0.7, log=True),
         "patience_fraction": FloatDistribution(0.05, 0.4),
     }
+    defaults: ClassVar = {"factor": 0.1, "patience_fraction": 0.1}
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         factor = float(parameters["factor"])
@@ -83,6 +84,7 @@ class ScheduleFree(ScheduleFamily):
     groups = frozenset({"adaptive"})
     warms_up = True
     space: ClassVar = {"warmup_fraction": FloatDistribution(0.01, 0.2, log=True)}
+    defaults: ClassVar = {"warmup_fraction": 0.05}
 
     def peak_range(self, peak_lr: PeakRange) -> PeakRange:
         low, high = peak_lr

@@ -49,6 +49,7 @@ class _Wsd(ScheduleFamily):
     space: ClassVar[dict[str, BaseDistribution]] = {
         "cooldown_fraction": FloatDistribution(0.05, 0.5, log=True)
     }
+    defaults: ClassVar = {"cooldown_fraction": 0.2}
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         shape = CooldownShape(
@@ -64,6 +65,7 @@ class WsdLinear(_Wsd):
     """WSD with a straight cooldown to zero."""
 
     name = "wsd_linear"
+    groups = frozenset({"classic", "cooldown"})
     curve = "linear"
 
 
@@ -83,6 +85,7 @@ class WsdExponential(_Wsd):
         **_Wsd.space,
         "half_lives": FloatDistribution(2.0, 10.0),
     }
+    defaults: ClassVar = {"cooldown_fraction": 0.2, "half_lives": 5.0}
 
 
 class Trapezoid(ScheduleFamily):
@@ -98,6 +101,7 @@ class Trapezoid(ScheduleFamily):
         "rise_fraction": FloatDistribution(0.02, 0.3, log=True),
         "fall_fraction": FloatDistribution(0.1, 0.5),
     }
+    defaults: ClassVar = {"rise_fraction": 0.2, "fall_fraction": 0.3}
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         rise, fall = (

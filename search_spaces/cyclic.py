@@ -37,6 +37,7 @@ class CosineWarmRestarts(ScheduleFamily):
         "growth": IntDistribution(1, 2),
         "end_ratio": FloatDistribution(1e-4, 0.1, log=True),
     }
+    defaults: ClassVar = {"cycles": 2, "growth": 2, "end_ratio": 1e-3}
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         cycles, growth = int(parameters["cycles"]), int(parameters["growth"])
@@ -62,6 +63,7 @@ class Snapshot(CosineWarmRestarts):
     name = "snapshot"
     groups = frozenset({"cyclic"})
     space: ClassVar = {"cycles": IntDistribution(2, 8)}
+    defaults: ClassVar = {"cycles": 4}
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         return super().recipe({**parameters, "growth": 1, "end_ratio": 0.0}, total_steps)
@@ -75,13 +77,14 @@ class _Cyclic(ScheduleFamily):
     """
 
     mode: ClassVar[Literal["triangular", "triangular2", "exp_range"]]
-    groups = frozenset({"classic", "cyclic"})
+    groups = frozenset({"cyclic"})
     warms_up = True
     rises_again = True
     space: ClassVar = {
         "base_ratio": FloatDistribution(1e-3, 0.3, log=True),
         "cycles": IntDistribution(1, 4),
     }
+    defaults: ClassVar = {"base_ratio": 0.1, "cycles": 2}
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         peak_lr = float(parameters["peak_lr"])
@@ -132,6 +135,7 @@ class ExpRange(_Cyclic):
     """
 
     name = "exp_range"
+    groups = frozenset({"classic", "cyclic"})
     mode = "exp_range"
     # With one cycle, or a steeper envelope, the rate would be highest before the apex.
     space: ClassVar[dict[str, BaseDistribution]] = {
@@ -165,6 +169,13 @@ class OneCycle(ScheduleFamily):
         "end_ratio": FloatDistribution(1e-5, 1e-2, log=True),
         "anneal": CategoricalDistribution(("cos", "linear")),
         "phases": IntDistribution(2, 3),
+    }
+    defaults: ClassVar = {
+        "rise_fraction": 0.3,
+        "start_ratio": 0.04,
+        "end_ratio": 1e-5,
+        "anneal": "cos",
+        "phases": 2,
     }
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
@@ -215,6 +226,7 @@ class Sine(ScheduleFamily):
         "base_ratio": FloatDistribution(1e-3, 0.3, log=True),
         "cycles": IntDistribution(1, 4),
     }
+    defaults: ClassVar = {"base_ratio": 0.1, "cycles": 2}
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         base_ratio, cycles = float(parameters["base_ratio"]), int(parameters["cycles"])

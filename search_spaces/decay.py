@@ -41,6 +41,7 @@ class Step(ScheduleFamily):
         "step_fraction": FloatDistribution(0.1, 0.5),
         "gamma": FloatDistribution(0.2, 0.7, log=True),
     }
+    defaults: ClassVar = {"step_fraction": 0.3, "gamma": 0.3}
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         step_size = steps(parameters["step_fraction"], total_steps)
@@ -62,6 +63,7 @@ class MultiStep(ScheduleFamily):
         "drops": IntDistribution(1, 3),
         "gamma": FloatDistribution(0.05, 0.5, log=True),
     }
+    defaults: ClassVar = {"first_drop": 0.5, "drops": 2, "gamma": 0.1}
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         first, drops = float(parameters["first_drop"]), int(parameters["drops"])
@@ -79,6 +81,7 @@ class Exponential(ScheduleFamily):
     name = "exponential"
     groups = frozenset({"decay"})
     space: ClassVar = {"end_ratio": FloatDistribution(1e-3, 0.3, log=True)}
+    defaults: ClassVar = {"end_ratio": 0.01}
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         return Recipe(ExponentialLR, {"gamma": float(parameters["end_ratio"]) ** (1 / total_steps)})
@@ -97,6 +100,7 @@ class Linear(ScheduleFamily):
         "end_ratio": FloatDistribution(1e-3, 0.3, log=True),
         "decay_fraction": FloatDistribution(0.5, 1.0),
     }
+    defaults: ClassVar = {"end_ratio": 0.1, "decay_fraction": 0.5}
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         return Recipe(
@@ -132,6 +136,7 @@ class Polynomial(ScheduleFamily):
     name = "polynomial"
     groups = frozenset({"decay"})
     space: ClassVar = {"power": FloatDistribution(0.5, 3.0, log=True)}
+    defaults: ClassVar = {"power": 2.0}
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         power = float(parameters["power"])
@@ -148,6 +153,7 @@ class Cosine(ScheduleFamily):
     name = "cosine"
     groups = frozenset({"classic", "decay"})
     space: ClassVar = {"end_ratio": FloatDistribution(1e-4, 0.1, log=True)}
+    defaults: ClassVar = {"end_ratio": 1e-3}
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         # The rate rises again past T_max, so T_max is the whole horizon.
@@ -207,6 +213,7 @@ class Inverse(ScheduleFamily):
         "horizon_gamma": FloatDistribution(0.5, 100.0, log=True),
         "power": FloatDistribution(0.5, 1.0),
     }
+    defaults: ClassVar = {"horizon_gamma": 1.0, "power": 0.75}
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         gamma, power = float(parameters["horizon_gamma"]), float(parameters["power"])
@@ -236,6 +243,7 @@ class InverseSquareRoot(ScheduleFamily):
     groups = frozenset({"decay"})
     warms_up = True
     space: ClassVar = {"rise_fraction": FloatDistribution(0.02, 0.3, log=True)}
+    defaults: ClassVar = {"rise_fraction": 0.2}
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         warmup_steps = steps(parameters["rise_fraction"], total_steps)

@@ -31,6 +31,11 @@ NO_EXTRAS: Extras = MappingProxyType({})
 PeakRange = tuple[float, float]
 """Lowest and highest peak learning rate that is searched, on a log scale."""
 
+UPPER = 2 / 3
+"""Place of a default peak rate within its range, by the logarithm."""
+WARMUP = 0.2
+"""Default warm-up, as a fraction of the horizon, of families that have none of their own."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -65,6 +70,8 @@ class ScheduleFamily(ABC):
     """The names under which the command line selects this family together with others."""
     space: ClassVar[Mapping[str, BaseDistribution]] = {}
     """The range of every parameter but the peak rate, which belongs to the task."""
+    defaults: ClassVar[Parameters] = {}
+    """Values of :attr:`space` that are in common use: a study's first trial of the family."""
     rises_again: ClassVar[bool] = False
     """Whether the rate may rise again after it has fallen."""
     warms_up: ClassVar[bool] = False
@@ -102,6 +109,24 @@ class ScheduleFamily(ABC):
         return {
             name.removeprefix(f"{self.name}."): _suggest(trial, name, range_)
             for name, range_ in self.ranges(peak_lr, extras).items()
+        }
+
+    def default(self, peak_lr: PeakRange, extras: Extras = NO_EXTRAS) -> dict[str, ParameterValue]:
+        """The configuration that needs no tuning, by the names of :meth:`searched`.
+
+        :attr:`defaults` and :data:`WARMUP`, as far as they are within what is searched; the peak
+        rate in the upper middle of its range, at :data:`UPPER` of its logarithm; and the middle of
+        every other range.
+        """
+        searched = self.searched(peak_lr, extras)
+        low, high = self.peak_range(peak_lr)
+        peak = low * (high / low) ** UPPER
+        given = {"peak_lr": peak, "warmup_fraction": WARMUP, **self.defaults}
+        return {
+            name: given[name]
+            if name in given and range_._contains(range_.to_internal_repr(given[name]))
+            else middle(range_)
+            for name, range_ in searched.items()
         }
 
     def takes(self, extra: str) -> bool:

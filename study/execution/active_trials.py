@@ -47,6 +47,7 @@ class ActiveTrials(NotPickled):
         self.resumed: list[tuple[Proposal, StoragePath | None]] = []
         self.proposals: dict[int, Proposal] = {}
         self.running: set[int] = set()
+        self.in_flight: set[int] = set()
         self.error: Exception | None = None
 
     @property
@@ -68,14 +69,17 @@ class ActiveTrials(NotPickled):
             else:
                 self.resumed.append((proposal, found.folder if found else None))
 
-    def next_trial(self) -> tuple[Proposal, StoragePath | None]:
-        """A proposal and the checkpoint to go on from; resumed ones go first."""
+    def next_trial(self) -> tuple[Proposal, StoragePath | None] | None:
+        """A proposal and the checkpoint to go on from, or None; resumed ones go first."""
         self.mirror.check()
         proposal, found = self.resumed.pop(0) if self.resumed else (self.source.propose(), None)
+        if proposal is None:
+            return None
         self.mirror.upload()
         if not self.proposals:
             self._worker_due = time.monotonic() + WORKER_SECONDS
         self.proposals[proposal.number] = proposal
+        self.in_flight.add(proposal.number)
         if found and not (found / MANIFEST).exists():
             # Whoever had the study before may have gone on with it until now.
             digest = self.digest(proposal)
@@ -128,6 +132,7 @@ class ActiveTrials(NotPickled):
 
     def finish(self, number: int, history: History) -> None:
         """Record the end of a trial."""
+        self.in_flight.discard(number)
         self._record(self.proposals[number], history)
         self._check_failures(history)
 

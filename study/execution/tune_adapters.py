@@ -28,11 +28,14 @@ class TuneSearcher(Searcher):
         self._active = active
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """The config of a ScheduleTrial, or that there is no more."""
+        """The config of a ScheduleTrial; none for now, or that there is no more."""
         if self._active.stopping:
             return _NO_MORE
         with self._active.first_error_ends_the_study():
-            proposal, checkpoint = self._active.next_trial()
+            found = self._active.next_trial()
+            if found is None:
+                return None if self._active.in_flight else _NO_MORE
+            proposal, checkpoint = found
             return {
                 "trial": proposal.number,
                 "run": asdict(proposal.run_config(self._active.config)),

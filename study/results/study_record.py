@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -19,7 +19,7 @@ from study.tasks.ranking import Ranking
 
 STUDY_JSON = "study.json"
 Phase = Literal["searching", "confirming", "ended"]
-PROGRESS = ("phase", "searched", "finalists", "replicates", "test_split", "ended")
+PROGRESS = ("phase", "searched", "finalists", "plans", "test_split", "ended")
 """The fields that change while a study runs."""
 
 
@@ -40,6 +40,50 @@ class Finalist:
 
     family: str
     trial: int
+    is_default: bool = False
+    """The family's default configuration, which nobody has tuned."""
+
+
+def names_of(finalists: Sequence[Finalist]) -> dict[int, str]:
+    """The name of each by its trial: its family's, and which is the default if there are two."""
+    families = [one.family for one in finalists]
+    return {
+        one.trial: f"{one.family} (default)"
+        if one.is_default and families.count(one.family) > 1
+        else one.family
+        for one in finalists
+    }
+
+
+@dataclass(frozen=True)
+class Look:
+    """Where the finalists, by their trials, stood after so many seeds of a plan."""
+
+    seeds: int
+    leader: int | None
+    """The best mean of those that no other has beaten; None if all have collapsed."""
+    second: int | None
+    """The next of them. None: the leader has beaten all that are left, and is the winner."""
+    p: float
+    """Of the leader against the second, for this look alone."""
+    beaten: list[tuple[int, int]]
+    """Pairs that have been told apart by now, the better first."""
+    ends: bool
+    """True if no more seeds are needed."""
+
+
+@dataclass
+class SeedPlan:
+    """Seeds for the finalists, and when to look at what they came to: declared before the first."""
+
+    first: int
+    """The first replicate: no seed of an earlier plan counts."""
+    replicates: int
+    """Seeds at most."""
+    looks_at: list[int]
+    """Numbers of seeds; none where there are too few to tell anything apart."""
+    looks: list[Look] = field(default_factory=list)
+    declared: str = field(default_factory=now)
 
 
 @dataclass
@@ -93,8 +137,8 @@ class StudyRecord:
     searched: str | None = None
     """When the search ended."""
     finalists: list[Finalist] = field(default_factory=list)
-    replicates: int | None = None
-    """Fresh seeds for each finalist; None before the test split is opened."""
+    plans: list[SeedPlan] = field(default_factory=list)
+    """The last one is what the verdict rests on; each may name a winner wrongly in 5 of 100."""
     test_split: list[Opening] = field(default_factory=list)
     ended: str | None = None
 
@@ -152,15 +196,20 @@ class StudyRecord:
         if not self.is_searched:
             self.phase, self.searched = "confirming", now()
 
-    def ask_for(self, replicates: int) -> None:
-        """Open the study again for more replicates of each finalist."""
-        self.replicates = (self.replicates or 0) + replicates
+    def declare(self, replicates: int, looks_at: Sequence[int]) -> None:
+        """Open the study for so many fresh seeds of each finalist at most."""
+        self.plans.append(SeedPlan(self.replicates, replicates, list(looks_at)))
         self.phase, self.ended = "confirming", None
 
-    def open_test_split(self, finalists: list[Finalist], replicates: int) -> None:
+    @property
+    def replicates(self) -> int:
+        """Seeds of all plans, at most."""
+        return sum(plan.replicates for plan in self.plans)
+
+    def open_test_split(self, finalists: list[Finalist]) -> None:
         """Note that the test split is about to be opened: an opening that was killed is one too."""
-        self.finalists, self.replicates = finalists, replicates
-        self.test_split.append(Opening(replicates))
+        self.finalists = finalists
+        self.test_split.append(Opening(self.plans[-1].replicates))
         self.phase, self.ended = "confirming", None
 
     def end(self) -> None:

@@ -15,13 +15,13 @@ class TrialSource(Protocol):
 
     @property
     def finished_count(self) -> int:
-        """Number of trials that have ended."""
+        """Number of trials that have ended, or that nobody needs any more."""
 
     def unfinished(self) -> Iterator[Proposal]:
         """Those that an earlier process may have begun."""
 
-    def propose(self) -> Proposal:
-        """A new one."""
+    def propose(self) -> Proposal | None:
+        """A new one; None where none is needed before one that runs has ended, or at all."""
 
     def finish(self, number: int, history: History) -> None:
         """Record how one ended."""

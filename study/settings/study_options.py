@@ -110,9 +110,10 @@ class ConfirmOptions:
     """Options of the finalists: the same when a study is resumed."""
 
     finalists: int = 4
-    """Families trained again when the search is done, the constant rate among them; 0 for none."""
-    replicates: int = 10
-    """Fresh seeds for each finalist."""
+    """Configurations trained again when the search is done, the constant rate among them; 0 for
+    none."""
+    replicates: int = 20
+    """Fresh seeds for each finalist, at most: it ends when they can be told apart."""
 
     def __post_init__(self) -> None:
         """Raise InputError, naming the first value that cannot be."""

@@ -9,17 +9,20 @@ import contextlib
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from study.execution.trial_runner import TrialRunner
 from study.execution.trial_set import TrialSet
 from study.results.reader import read_finalists
-from study.results.study_record import Finalist
+from study.results.sequential import looks_of
+from study.results.study_record import Finalist, names_of
 from study.results.writer import FinalistTable
-from study.search.interfaces import FinishedTrial
+from study.search.interfaces import FinishedTrial, TrialObserver
+from study.search.proposal import Proposal
 from study.stages.beginning import Prepared
 from study.stages.display import Display, Workload
-from study.stages.replicates import Planned, choose, replicates_of
-from study.stages.reporting import CONFIRM
+from study.stages.replicates import SeedRuns, choose
+from study.stages.reporting import CONFIRM, declared_line, standing_line
 from study.stages.session import StudySession
 from study.storage.checkpoint_store import CheckpointStore
 from study.storage.storage_path import FINALISTS
@@ -28,6 +31,7 @@ from study.tasks.check_data import load_search_data, load_test_split
 from study.tasks.ranking import Ranking
 from study.tasks.task import Data, SearchData, Task, TrialData
 from study.training.check_task import check_test_split
+from study.training.history import History
 
 
 def open_test_split(task: Task, data_dir: Path, data: SearchData | None = None) -> Data:
@@ -67,11 +71,11 @@ def confirm(
     confirmation = Confirmation(session, finished)
     if confirmation.left and not session.interrupt.stopping:
         confirmation.run(prepared, runner)
-    return f"with {confirmation.left} replicates left" if confirmation.left else ""
+    return f"with runs of its finalists left, {confirmation.left} or more" * bool(confirmation.left)
 
 
 class Confirmation:
-    """The finalists of a study: which they are, and how many of their runs are there.
+    """The finalists of a study: which they are, and what is left of the plan for their seeds.
 
     Args:
         session: in whose record it is noted when the test split was opened.
@@ -87,55 +91,45 @@ class Confirmation:
             self.finalists = [by_number[one.trial] for one in record.finalists] or chosen
         except KeyError as error:
             raise InputError(f"study.json is damaged: finalists: no trial {error}") from error
-        self.replicates = record.replicates or config.confirm.replicates
-        done = len(outcomes(config.location.folder, record.metric))
-        self.left = len(self.finalists) * self.replicates - done
+        if self.finalists and not record.plans:
+            most = config.confirm.replicates
+            record.declare(most, looks_of(most))
+        so_far = self._seed_runs()
+        so_far.recall(finalist_rows(config.location.folder, record.metric))
+        self.left = so_far.left
 
     def run(self, prepared: Prepared, runner: TrialRunner) -> None:
-        """Train what is left of the replicates; :attr:`left` is 0 if none was interrupted.
+        """Train what is left until the plan says that it is enough; :attr:`left` is 0 then.
 
         Raises:
             InputError: the test split cannot be used.
             StudyError: it cannot be fetched.
         """
-        session, config, data = self._session, self._session.config, prepared.data
-        names = ", ".join(finalist.family for finalist in self.finalists)
-        session.console.print(
-            f"finalists: {names}; {self.replicates} fresh seeds each, then measured on the test "
-            "split"
-        )
-        session.record.open_test_split(
-            [Finalist(finalist.family, finalist.number) for finalist in self.finalists],
-            self.replicates,
-        )
+        session, config, record = self._session, self._session.config, self._session.record
+        finalists = [
+            Finalist(one.family, one.number, one.drawn_by == "fixed") for one in self.finalists
+        ]
+        session.console.print(declared_line(finalists, record.plans))
+        record.open_test_split(finalists)
         session.save()
-        try:
-            test = open_test_split(prepared.task, config.machine.data_dir, data)
-            device = config.machine.device_here
-            check_test_split(prepared.task, test, config.training.batch_size, device)
-        except InputError as error:  # which nobody could know before
-            where = shlex.quote(config.location.where)
-            raise InputError(
-                f"{error}; mend load_test_data alone, then {CONFIRM} {where}; the search is "
-                f"complete, its report: python -m analysis.report {where}"
-            ) from error
+        test = self._usable_test_split(prepared)
         # Before anything is measured on it: from now on, what loads it must not change.
-        session.record.test_split[-1].checked = True
+        record.test_split[-1].checked = True
         session.save()
-        runs, numbers = replicates_of(self.finalists, self.replicates, config.search.seed)
         checkpoints = CheckpointStore(session.where / FINALISTS)
-        source, total = Planned(runs, checkpoints), len(runs)
-        folder, metric = config.location.folder, session.record.metric
-        table = FinalistTable(folder, metric, numbers, session.mirror.push)
-        workload = Workload(total, config.training.epochs, kind="run")
+        source = self._seed_runs()
+        source.begun(checkpoints.trials())
+        folder, metric = config.location.folder, record.metric
+        table = FinalistTable(folder, metric, source.identities, session.mirror.push)
+        workload = Workload(source.total, config.training.epochs, kind="run")
         display = Display(workload, metric, session.console)
         trials = TrialSet(
             source=source,
-            total=total,
+            total=source.total,
             checkpoints=checkpoints,
-            data=TrialData(data, test),
+            data=TrialData(prepared.data, test),
             load=load_all_data,
-            observers=(table, display),
+            observers=(table, display, Looks(session, display)),
             mirror=session.mirror,
         )
         with display:
@@ -143,16 +137,57 @@ class Confirmation:
                 runner.run(trials)
             finally:
                 table.flush()
-        self.left = total - source.finished_count
+        self.left = source.left
+
+    def _seed_runs(self) -> SeedRuns:
+        record = self._session.record
+        plans = record.plans if self.finalists else []
+        return SeedRuns(self.finalists, plans, record.seed, record.metric)
+
+    def _usable_test_split(self, prepared: Prepared) -> Data:
+        config, task = self._session.config, prepared.task
+        try:
+            test = open_test_split(task, config.machine.data_dir, prepared.data)
+            device = config.machine.device_here
+            check_test_split(task, test, config.training.batch_size, device)
+        except InputError as error:  # which nobody could know before
+            where = shlex.quote(config.location.where)
+            raise InputError(
+                f"{error}; mend load_test_data alone, then {CONFIRM} {where}; the search is "
+                f"complete, its report: python -m analysis.report {where}"
+            ) from error
+        return test
 
 
-def outcomes(folder: Path, ranking: Ranking) -> list[tuple[str, str]]:
-    """Status and error of the replicates in a study's table.
+class Looks(TrialObserver):
+    """Writes each look into the record as it comes, and says how the finalists stand.
+
+    Args:
+        session: whose record has the plan.
+        display: which says it.
+    """
+
+    def __init__(self, session: StudySession, display: Display) -> None:
+        self._session, self._display = session, display
+        self._saved = len(session.record.plans[-1].looks)
+
+    def on_trial_end(self, proposal: Proposal, history: History) -> None:
+        """Record and say a look that has become possible."""
+        record = self._session.record
+        plan = record.plans[-1]
+        if len(plan.looks) > self._saved:
+            self._saved = len(plan.looks)
+            self._session.save()
+            self._display.stand(standing_line(plan, names_of(record.finalists)))
+
+
+def finalist_rows(folder: Path, ranking: Ranking) -> list[dict[str, Any]]:
+    """The rows of the finalists' table.
 
     None where it is damaged: the checkpoints write it again.
     """
     with contextlib.suppress(InputError):
         if table := read_finalists(folder, ranking):
-            columns = (table[name].to_pylist() for name in ("status", "error"))
-            return list(zip(*columns, strict=True))
+            rows: list[dict[str, Any]] = table.to_pylist()
+            return rows
     return []

@@ -49,6 +49,7 @@ class Display(TrialObserver):
         self._epochs_left = (self._num_trials - self._done) * self._epochs
         self._began: float | None = None
         self._best: tuple[float, str] | None = None
+        self._standing = ""
         for one in workload.before:
             self._compare(*one)
         self._live = Live(
@@ -90,6 +91,12 @@ class Display(TrialObserver):
         if not self._console.is_terminal:
             self.on_message(self._line(proposal, history))
 
+    def stand(self, line: str) -> None:
+        """Say how the runs stand, from now on where there is a live display."""
+        self._standing = line
+        if not self._console.is_terminal:
+            self.on_message(line)
+
     def _compare(self, proposal: Proposal, history: History) -> None:
         if history.status == "completed":
             result = (history.epochs[-1].val_metric, proposal.family)
@@ -120,7 +127,8 @@ class Display(TrialObserver):
             speed = f" · {self._samples / elapsed:,.0f} samples/s"
         top = Table.grid(padding=(0, 1))
         top.add_row(ProgressBar(self._num_trials, self._done, width=30), Text(counts, style="bold"))
-        return Group(top, Text((self._best_text("") + speed).removeprefix(" · ")))
+        below = self._best_text("") if self._kind == "trial" else self._standing
+        return Group(top, Text((below + speed).removeprefix(" · ")))
 
     def _best_text(self, gap: str) -> str:
         return f"{gap}best {self.best()}" if self._kind == "trial" else ""

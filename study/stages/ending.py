@@ -1,7 +1,7 @@
 """The end of a study's command: what is said of it, and the report."""
 
 from study.execution.trial_runner import TrialRunner
-from study.stages.confirming import outcomes
+from study.stages.confirming import finalist_rows
 from study.stages.reporting import finish_report, resume_command, start_report
 from study.stages.searching import Search
 from study.stages.session import StudySession
@@ -50,7 +50,8 @@ def _conclude(session: StudySession, left: str) -> int:
 
 def _refuse_failures(session: StudySession, searched: Search) -> None:
     trials = [(history.status, history.error) for _, history in searched.finished]
-    replicates = outcomes(session.config.location.folder, session.record.metric)
+    rows = finalist_rows(session.config.location.folder, session.record.metric)
+    replicates = [(row["status"], row["error"]) for row in rows]
     for kind, found, again in (
         ("trials", trials, "begin another study, by another --name"),
         ("replicates", replicates, "add fresh seeds by study.confirm"),

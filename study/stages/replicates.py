@@ -1,12 +1,17 @@
 """The finalists of a study and their replicates: which they are, and their seeds."""
 
+import math
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from search_spaces import CONTROLS
+from study.results import sequential
+from study.results.sequential import Race
+from study.results.study_record import Look, SeedPlan
 from study.search.interfaces import FinishedTrial
 from study.search.proposal import Proposal
 from study.storage.checkpoint_store import CheckpointStore
@@ -61,26 +66,109 @@ class Planned:
         self.finished_count += 1
 
 
-def replicates_of(
-    finalists: Sequence[Proposal], replicates: int, seed: int
-) -> tuple[list[Proposal], dict[int, tuple[int, int]]]:
-    """Every finalist under every seed, a replicate of all before the next.
+class SeedRuns:
+    """Runs of the finalists under fresh seeds, as far as they are wanted: a :class:`TrialSource`.
+
+    Run ``replicate * finalists + position`` is that finalist under the seed of that replicate,
+    whenever it is trained. The looks of the plans follow from what the runs came to.
 
     Args:
         finalists: their trials.
-        replicates: of each.
+        plans: theirs, whose looks are kept up to date.
         seed: the study's.
-
-    Returns: the runs, and the trial and replicate of each by its number.
+        ranking: of the test metric.
     """
-    runs: list[Proposal] = []
-    replicate_of: dict[int, tuple[int, int]] = {}
-    for replicate in range(replicates):
-        fresh = replicate_seed(seed, replicate)
-        for finalist in finalists:
-            replicate_of[len(runs)] = finalist.number, replicate
-            runs.append(replace(finalist, number=len(runs), seed=fresh))
-    return runs, replicate_of
+
+    def __init__(
+        self, finalists: Sequence[Proposal], plans: Sequence[SeedPlan], seed: int, ranking: Ranking
+    ) -> None:
+        self.finalists, self.plans = finalists, plans
+        self._seed, self._ranking = seed, ranking
+        self._races = [Race.of(len(finalists), plan.replicates) for plan in plans]
+        self._begun: set[int] = set()
+        self._look()
+
+    @property
+    def total(self) -> int:
+        """Runs of all plans, those included that nobody may need."""
+        return len(self.finalists) * sum(plan.replicates for plan in self.plans)
+
+    @property
+    def identities(self) -> dict[int, tuple[int, int]]:
+        """Trial and replicate of each run, by its number."""
+        replicates = range(self.total // len(self.finalists))
+        every = ((one.number, replicate) for replicate in replicates for one in self.finalists)
+        return dict(enumerate(every))
+
+    @property
+    def left(self) -> int:
+        """Runs that are wanted before the next look; none after a decision."""
+        return len(self._wanted)
+
+    @property
+    def finished_count(self) -> int:
+        """Runs that have ended, or are not wanted any more."""
+        return sum(int(race.is_there.sum()) for race in self._races) if self.left else self.total
+
+    def unfinished(self) -> Iterator[Proposal]:
+        """Those that an earlier process has begun, by :meth:`begun`."""
+        yield from map(self._run, sorted(self._begun))
+
+    def propose(self) -> Proposal | None:
+        """The first that is wanted and has not begun."""
+        for number in self._wanted:
+            if number not in self._begun:
+                self._begun.add(number)
+                return self._run(number)
+        return None
+
+    def finish(self, number: int, history: History) -> None:
+        """Take in what a run came to; a look may be due."""
+        self._enter(number, history.status, history.test_metric)
+        self._look()
+
+    def begun(self, numbers: Iterable[int]) -> None:
+        """Runs of which an earlier process has left checkpoints."""
+        self._begun = set(numbers)
+
+    def recall(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Take in the rows of the finalists' table, without their checkpoints."""
+        positions = {one.number: position for position, one in enumerate(self.finalists)}
+        for row in rows:
+            if row["trial"] in positions:
+                number = row["replicate"] * len(self.finalists) + positions[row["trial"]]
+                self._enter(number, row["status"], row[f"test_{self._ranking.column}"])
+        self._look()
+
+    def _run(self, number: int) -> Proposal:
+        replicate, position = divmod(number, len(self.finalists))
+        fresh = replicate_seed(self._seed, replicate)
+        return replace(self.finalists[position], number=number, seed=fresh)
+
+    def _enter(self, number: int, status: str, metric: float | None) -> None:
+        """A run that failed says nothing of its finalist; one without a finite metric collapsed."""
+        replicate, position = divmod(number, len(self.finalists))
+        value = math.nan if status == "failed" else -math.inf
+        if status == "completed" and metric is not None and math.isfinite(metric):
+            value = -self._ranking.cost(metric)
+        for plan, race in zip(self.plans, self._races, strict=True):
+            if plan.first <= replicate < plan.first + plan.replicates:
+                race.enter(position, replicate - plan.first, value)
+
+    def _look(self) -> None:
+        self._wanted: list[int] = []
+        for plan, race in zip(self.plans, self._races, strict=True):
+            looks, wanted = race.standing()
+            for look in looks[len(plan.looks) :]:
+                plan.looks.append(self._recorded(look))
+            count = len(self.finalists)
+            self._wanted += [(plan.first + seed) * count + position for position, seed in wanted]
+
+    def _recorded(self, look: sequential.Look) -> Look:
+        numbers = [one.number for one in self.finalists]
+        leader, second = (None if one is None else numbers[one] for one in look[1:3])
+        beaten = [(numbers[better], numbers[worse]) for better, worse in look.beaten]
+        return Look(look.seeds, leader, second, look.p, beaten, look.ends)
 
 
 def replicate_seed(study_seed: int, replicate: int) -> int:

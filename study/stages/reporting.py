@@ -4,9 +4,10 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 
 from search_spaces import FAMILIES, SearchSpace
-from study.results.study_record import STUDY_JSON, StudyRecord
+from study.results.study_record import STUDY_JSON, Finalist, SeedPlan, StudyRecord, names_of
 from study.settings.run_options import LocationOptions
 from study.settings.study_config import StudyConfig
 from study.system import module
@@ -20,13 +21,41 @@ def plan_line(config: StudyConfig, space: SearchSpace, record: StudyRecord, done
     rates = [rate for one in space.families for rate in FAMILIES[one].peak_range(space.peak_lr)]
     trials = f"{config.search.num_trials - done}{' more' * bool(done)} trials"
     finalists = min(config.confirm.finalists, len(space.families))
-    seeds = record.replicates or config.confirm.replicates
+    seeds = record.plans[-1].replicates if record.plans else config.confirm.replicates
     return (
         f"{trials} of {config.training.epochs} epochs on {record.task.name}, "
         f"{len(space.families)} schedule families, peak rates {min(rates):g} to {max(rates):g}"
-        + (f", then {finalists} finalists x {seeds} seeds" if finalists else "")
+        + (f", then {finalists} finalists under {seeds} seeds at most" if finalists else "")
         + f" -> {config.location.where}"
     )
+
+
+def declared_line(finalists: Sequence[Finalist], plans: Sequence[SeedPlan]) -> str:
+    """A line that says what the finalists are and when their seeds are enough."""
+    plan, names = plans[-1], names_of(finalists)
+    looks = ", ".join(map(str, plan.looks_at))
+    seeds = (
+        f"at most {plan.replicates} fresh seeds each, with looks after {looks}"
+        if looks
+        else f"{plan.replicates} fresh seeds each, too few to tell any apart"
+    )
+    again = f"plan {len(plans)}, of which earlier seeds are no part; " * (len(plans) > 1)
+    return f"{again}finalists: {', '.join(names.values())}; {seeds}; measured on the test split"
+
+
+def standing_line(plan: SeedPlan, names: Mapping[int, str]) -> str:
+    """A line that says how the finalists stand at the newest look."""
+    look = plan.looks[-1]
+    if look.leader is None:
+        return f"every finalist has collapsed under one of {look.seeds} seeds"
+    leader = names[look.leader]
+    if look.second is None:
+        return f"{leader} is better than all others, after {look.seeds} seeds"
+    line = f"{leader} ahead of {names[look.second]}, {look.seeds} seeds"
+    if look.ends:
+        return f"{line}, which cannot tell them apart"
+    following = min(seeds for seeds in plan.looks_at if seeds > look.seeds)
+    return f"{line}, next look at {following}"
 
 
 def start_report(location: str) -> subprocess.Popen[bytes]:

@@ -11,6 +11,7 @@ from filelock import Timeout
 from rich.console import Console
 
 from search_spaces import SearchSpace
+from study.results.sequential import looks_of
 from study.results.study_record import StudyRecord
 from study.search.database import StorageInternalError, reason
 from study.settings.run_options import LocationOptions
@@ -91,19 +92,16 @@ class StudySession:
         self.mirror.push()
 
     def _add_replicates(self) -> None:
-        """Take in what was asked for, unless there are some to go on with.
+        """Declare a plan for what was asked for, unless there is one to go on with.
 
-        The next time that study.json is written, the replicates have been asked for and the study
-        is open again, at once: killed before that, nothing was asked, and after it, they go on.
+        The next time that study.json is written, the plan is declared and the study is open again,
+        at once: killed before that, nothing was asked, and after it, it goes on.
         """
         record, more = self.record, self.more_replicates
-        if more and record.replicates and record.phase != "ended":
-            print(
-                f"going on with what was interrupted: {record.replicates} replicates; to add some, "
-                "ask again then"
-            )
+        if more and record.plans and record.phase != "ended":
+            print("going on with what was interrupted; for more seeds, ask again then")
         elif more:
-            record.ask_for(more)
+            record.declare(more, looks_of(more))
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from study.system.errors import InputError
 
-VERSION = 3
+VERSION = 4
 
 
 def check_version(where: object, version: object) -> None:

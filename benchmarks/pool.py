@@ -1,0 +1,126 @@
+"""A pool of real runs, of which :mod:`benchmarks.allocation` makes its studies.
+
+``python -m benchmarks.pool`` trains what the table lacks, three epochs of the LeNet each (an hour
+on two cores), and writes ``benchmarks/pool.csv``, a row a run.
+"""
+
+import csv
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import optuna
+import torch
+from optuna.distributions import FloatDistribution
+from optuna.samplers import RandomSampler
+
+from search_spaces import FAMILIES, PeakRange, select
+from search_spaces.family import Extras, Parameters
+from study.settings.study_config import StudyConfig
+from study.system.command_line import exit_status
+from study.tasks.builtin import mnist
+from study.tasks.task import Data, SearchData, Task
+from study.training.history import RunConfig
+from study.training.training_run import TrainingRun
+
+POOL = Path(__file__).with_name("pool.csv")
+EPOCHS, BATCH, CORES = 3, 128, 2
+PEAK = 0.1
+"""Of the families' defaults."""
+UNTUNED = 8
+"""Seeds of each family's default."""
+DRAWN = 112
+"""Random configurations of each family, a seed each."""
+
+
+class Range(NamedTuple):
+    """What random configurations are drawn from."""
+
+    peak_lr: PeakRange
+    extras: Extras
+
+
+WARM = Range((0.01, 0.4), {"warmup_fraction": FloatDistribution(0.0, 0.3)})
+COLD = Range((0.003, 0.3), {})
+"""Every fourth: what a study without warm-ups draws from."""
+
+
+class Run(NamedTuple):
+    """One run of the pool."""
+
+    number: int
+    family: str
+    kind: str
+    """untuned or drawn."""
+    parameters: Parameters
+    seed: int
+
+
+def planned() -> Iterator[Run]:
+    """All runs, the families in turn, so that a part of them is a pool as well."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    families = select("classic")
+    drawn = optuna.create_study(sampler=RandomSampler(seed=0))
+    for turn in range(UNTUNED + DRAWN):
+        for place, family in enumerate(families):
+            number = turn * len(families) + place
+            if turn < UNTUNED:
+                untuned = FAMILIES[family].default(WARM.peak_lr, WARM.extras)
+                parameters = {**untuned, "peak_lr": PEAK}
+            else:
+                peak_lr, extras = COLD if turn % 4 == 0 else WARM
+                parameters = FAMILIES[family].suggest(drawn.ask(), peak_lr, extras)
+            kind = "untuned" if turn < UNTUNED else "drawn"
+            yield Run(number, family, kind, parameters, number)
+
+
+def row(run: Run) -> dict[str, Any]:
+    """What a run came to: accuracies after the last epoch, 0 where it diverged."""
+    task, data, test = _loaded()
+    config = RunConfig(run.family, run.parameters, run.seed, EPOCHS, BATCH)
+    training = TrainingRun(task, data, config, test=test)
+    while not training.history.ended:
+        training.run_epoch()
+    history = training.history
+    completed = history.status == "completed"
+    return {
+        **run._asdict(),
+        "parameters": json.dumps(run.parameters),
+        "status": history.status,
+        "val_accuracy": round(history.epochs[-1].val_metric, 6) if completed else 0.0,
+        "test_accuracy": history.test_metric if completed else 0.0,
+    }
+
+
+@cache
+def _loaded() -> tuple[Task, SearchData, Data]:
+    torch.set_num_threads(1)
+    task, where = mnist.make_task(), StudyConfig().machine.data_dir
+    return task, task.load_search_data(where), task.load_test_data(where)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Train what the table lacks."""
+    there = {int(one["number"]) for one in csv.DictReader(POOL.open())} if POOL.exists() else set()
+    missing = [run for run in planned() if run.number not in there]
+    with (
+        POOL.open("a", newline="") as file,
+        ProcessPoolExecutor(CORES, get_context("spawn")) as workers,
+    ):
+        columns = [*Run._fields, "status", "val_accuracy", "test_accuracy"]
+        table = csv.DictWriter(file, columns)
+        if not there:
+            table.writeheader()
+        for one in workers.map(row, missing):
+            table.writerow(one)
+            file.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main))
