@@ -26,7 +26,7 @@ class Findings:
     @cached_property
     def comparison(self) -> Comparison | None:
         """:func:`analysis.findings.finalists.compare_finalists`."""
-        return compare_finalists(self.results.finalists, self.results.scale)
+        return compare_finalists(self.results)
 
     @cached_property
     def rates(self) -> pd.DataFrame:

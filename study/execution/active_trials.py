@@ -69,12 +69,14 @@ class ActiveTrials(NotPickled):
             else:
                 self.resumed.append((proposal, found.folder if found else None))
 
-    def next_trial(self) -> tuple[Proposal, StoragePath | None] | None:
-        """A proposal and the checkpoint to go on from, or None; resumed ones go first."""
+    def next_trial(self) -> tuple[Proposal, StoragePath | None]:
+        """A proposal and the checkpoint to go on from; resumed ones go first.
+
+        Raises:
+            NothingYetError: as the source has it.
+        """
         self.mirror.check()
         proposal, found = self.resumed.pop(0) if self.resumed else (self.source.propose(), None)
-        if proposal is None:
-            return None
         self.mirror.upload()
         if not self.proposals:
             self._worker_due = time.monotonic() + WORKER_SECONDS

@@ -11,6 +11,7 @@ from ray.tune.stopper import Stopper
 
 from study.execution.active_trials import ActiveTrials
 from study.execution.trial_schedulers import trial_number
+from study.search.interfaces import NothingYetError
 from study.storage.checkpoint_files import CheckpointError, read_history
 from study.storage.storage_path import StoragePath
 from study.system.errors import ChangedTaskError
@@ -32,10 +33,10 @@ class TuneSearcher(Searcher):
         if self._active.stopping:
             return _NO_MORE
         with self._active.first_error_ends_the_study():
-            found = self._active.next_trial()
-            if found is None:
+            try:
+                proposal, checkpoint = self._active.next_trial()
+            except NothingYetError:
                 return None if self._active.in_flight else _NO_MORE
-            proposal, checkpoint = found
             return {
                 "trial": proposal.number,
                 "run": asdict(proposal.run_config(self._active.config)),

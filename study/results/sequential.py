@@ -75,6 +75,15 @@ def p_value(differences: Array, exact: int = EXACT) -> float:
     return float((ranks @ sign_flips(len(differences), exact).T >= ranks.sum()).mean())
 
 
+def paired_differences(values: Array, others: Array) -> Array:
+    """By how much the values are higher, (seeds,); equal ones where only rounding differs."""
+    pair = np.array([values, others])
+    scale = np.abs(pair[np.isfinite(pair)]).max(initial=0) or 1.0
+    with np.errstate(invalid="ignore"):  # where both are infinite
+        apart: Array = np.round((pair[0] - pair[1]) / scale, DIGITS) * scale
+    return apart
+
+
 def signed_ranks(differences: Array) -> Array:
     """The rank of each difference by its size, with its sign; ties share the mean of theirs."""
     sizes = np.nan_to_num(np.abs(differences), posinf=np.inf)
@@ -180,11 +189,7 @@ class Race:
         return p_value(self._differences(one, other, seeds))
 
     def _differences(self, one: int, other: int, seeds: int) -> Array:
-        pair = self.values[[one, other], :seeds]
-        scale = np.abs(pair[np.isfinite(pair)]).max(initial=0) or 1.0
-        with np.errstate(invalid="ignore"):  # where both collapsed
-            apart: Array = np.round((pair[0] - pair[1]) / scale, DIGITS)
-        return apart
+        return paired_differences(self.values[one, :seeds], self.values[other, :seeds])
 
     def _rivals(self, beaten: Set[tuple[int, int]], seeds: int) -> list[int]:
         """Finalists that the next look is about, the best first.

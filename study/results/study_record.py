@@ -86,6 +86,13 @@ class SeedPlan:
     declared: str = field(default_factory=now)
 
 
+def last_plan(study: Mapping[str, Any]) -> SeedPlan | None:
+    """The plan that the verdict rests on, of a study.json that has been read."""
+    for stored in study["plans"][-1:]:
+        return SeedPlan(**{**stored, "looks": [Look(**one) for one in stored["looks"]]})
+    return None
+
+
 @dataclass
 class Opening:
     """An opening of the test split: when, for how many replicates, and whether it could be used."""

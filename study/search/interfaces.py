@@ -10,6 +10,10 @@ FinishedTrial = tuple[Proposal, History]
 """A trial that has ended, and what it came to."""
 
 
+class NothingYetError(Exception):
+    """The next trial depends on what one that runs will come to."""
+
+
 class TrialSource(Protocol):
     """Gives trials, and is told how they ended: the Optuna study, or the finalists' replicates."""
 
@@ -20,8 +24,12 @@ class TrialSource(Protocol):
     def unfinished(self) -> Iterator[Proposal]:
         """Those that an earlier process may have begun."""
 
-    def propose(self) -> Proposal | None:
-        """A new one; None where none is needed before one that runs has ended, or at all."""
+    def propose(self) -> Proposal:
+        """A new one.
+
+        Raises:
+            NothingYetError: there is none before one that runs has ended; or none at all.
+        """
 
     def finish(self, number: int, history: History) -> None:
         """Record how one ended."""

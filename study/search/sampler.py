@@ -61,7 +61,7 @@ class ResumableTPE(TPESampler):
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """The family, where it is not given, and the parameters of those that it may be."""
-        given, space = self._plan.family(trial.number), self._plan.space
+        given, space = given_family(trial), self._plan.space
         families = (given,) if given else space.families
         ranges: dict[str, BaseDistribution] = {"family": CategoricalDistribution(space.families)}
         for family in families:
@@ -75,7 +75,7 @@ class ResumableTPE(TPESampler):
         if self._plan.drawn_by(trial.number) != "tpe":
             return {}
         drawn: dict[str, Any] = {}
-        if not (family := self._plan.family(trial.number)):
+        if not (family := given_family(trial)):
             which = {name: one for name, one in search_space.items() if name == "family"}
             drawn = self._sample_relative(study, trial, which)
             # A trial that was cut short has its family already.
@@ -88,7 +88,7 @@ class ResumableTPE(TPESampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """From the trials of one family where it is given; Optuna would rank it among all."""
-        self._view = self._view or VisibleTrials(study, self._plan.family(trial.number))
+        self._view = self._view or VisibleTrials(study, given_family(trial))
         return super()._sample(self._view, trial, search_space)
 
     def sample_independent(
@@ -106,6 +106,12 @@ class ResumableTPE(TPESampler):
         by_tpe = self._plan.drawn_by(trial.number) == "tpe"
         sample = super().sample_independent if by_tpe else self._random_sampler.sample_independent
         return sample(study, trial, param_name, param_distribution)
+
+
+def given_family(trial: FrozenTrial) -> str | None:
+    """The family that a trial was queued with, if the sampler is not to choose one."""
+    fixed: dict[str, Any] = trial.system_attrs.get("fixed_params", {})
+    return fixed.get("family")
 
 
 class VisibleTrials(Study):

@@ -4,7 +4,11 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+)
 
 from search_spaces import PeakRange, select
 from study.settings.choices import (
@@ -47,13 +51,14 @@ class SearchOptions:
     num_trials: int = 40
     """Trials in all, a resumed study's earlier ones included."""
     families: Annotated[str, tyro.conf.arg(help=families_help())] = "classic"
-    allocation: Allocation = "joint"
-    """Who gets the trials: the families that the sampler likes, or all the same number."""
+    allocation: Allocation = "rounds"
+    """Who gets the trials, after a first one for each family: fewer families in each of a few
+    rounds, all the same number, or those that the sampler likes."""
     sampler: Sampler = "tpe"
     """Optuna's TPE, or random draws."""
     trial_scheduler: TrialScheduler = "fifo"
     """Let every trial end, or stop those that fall behind their own family's."""
-    warmup: str = "none"
+    warmup: str = "search"
     """Warm-up before families that have none: search, none, or a fraction of the run."""
     optimizer: Optimizer = "sgd"
     """SGD with Nesterov momentum, or AdamW."""
@@ -87,10 +92,18 @@ class SearchOptions:
             InputError: a value that is neither a word nor a number within its bounds.
         """
         ranges: dict[str, BaseDistribution | None] = {
-            "warmup_fraction": ranged("--warmup", self.warmup, "none", (0.01, 0.2), (1e-6, 0.9)),
-            "momentum": ranged("--momentum", self.momentum, "0.9", (0.8, 0.99), (0.0, 0.9999)),
+            "warmup_fraction": ranged(
+                "--warmup", self.warmup, "none", FloatDistribution(0.0, 0.3), (1e-6, 0.9)
+            ),
+            "momentum": ranged(
+                "--momentum", self.momentum, "0.9", FloatDistribution(0.8, 0.99), (0.0, 0.9999)
+            ),
             "weight_decay": ranged(
-                "--weight-decay", self.weight_decay, "default", (1e-5, 1e-1), (0.0, 1.0)
+                "--weight-decay",
+                self.weight_decay,
+                "default",
+                FloatDistribution(1e-5, 1e-1, log=True),
+                (0.0, 1.0),
             ),
             "optimizer": CategoricalDistribution(("adamw",)) if self.optimizer != "sgd" else None,
         }

@@ -12,7 +12,7 @@ def ranged(
     flag: str,
     text: str,
     default: str,
-    searched: tuple[float, float],
+    searched: FloatDistribution,
     bounds: tuple[float, float],
 ) -> FloatDistribution | None:
     """A range to search, one value to fix, or None for the default.
@@ -21,7 +21,7 @@ def ranged(
         flag: as it is typed.
         text: search, the default, or a number.
         default: a word or a number.
-        searched: ends of the range that is searched.
+        searched: the range where it is.
         bounds: those of the number.
 
     Raises:
@@ -30,7 +30,7 @@ def ranged(
     if text == default:
         return None
     if text == "search":
-        return FloatDistribution(*searched, log=flag != "--momentum")
+        return searched
     try:
         value = float(text)
     except ValueError:

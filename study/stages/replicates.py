@@ -12,8 +12,9 @@ from search_spaces import CONTROLS
 from study.results import sequential
 from study.results.sequential import Race
 from study.results.study_record import Look, SeedPlan
-from study.search.interfaces import FinishedTrial
+from study.search.interfaces import FinishedTrial, NothingYetError
 from study.search.proposal import Proposal
+from study.search.trial_plan import Plan
 from study.storage.checkpoint_store import CheckpointStore
 from study.tasks.ranking import Ranking
 from study.training.history import History
@@ -21,22 +22,31 @@ from study.training.history import History
 CONTROL = CONTROLS[0]
 
 
-def choose(finished: Iterable[FinishedTrial], ranking: Ranking, count: int) -> list[Proposal]:
-    """The best trial of each of the best families, best first.
+def choose(
+    finished: Iterable[FinishedTrial], ranking: Ranking, plan: Plan, count: int
+) -> list[Proposal]:
+    """The finalists: the best trial of each of the best families, best first.
 
-    Where the constant rate was searched it is one of them, whatever its place: the control.
+    Where the constant rate was searched it is one of them, whatever its place: the control. So is
+    the default of the best family that is better tuned, so that the answer is no worse than what
+    needs no tuning. In rounds, all are of the last one's families, with equally many trials.
     """
-    best: dict[str, tuple[float, int, Proposal]] = {}
-    for proposal, history in finished:
-        if history.status == "completed":
-            cost = ranking.cost(history.epochs[-1].val_metric)
-            entry = (cost, proposal.number, proposal)
-            best[proposal.family] = min(best.get(proposal.family, entry), entry)
-    order = [proposal for _, _, proposal in sorted(best.values(), key=lambda entry: entry[:2])]
-    if CONTROL in best:
-        others = [proposal for proposal in order if proposal.family != CONTROL][: count - 1]
-        return [one for one in order if one in others or one.family == CONTROL]
-    return order[:count]
+    costs = {
+        proposal.number: (ranking.cost(history.epochs[-1].val_metric), proposal)
+        for proposal, history in finished
+        if history.status == "completed"
+    }
+    results = {number: (one.family, cost) for number, (cost, one) in costs.items()}
+    alive = plan.survivors(plan.rounds[-1], results)
+    order = [one for _, one in sorted(costs.values(), key=lambda pair: (pair[0], pair[1].number))]
+    order = [one for one in order if one.family in alive]
+    best = {one.family: one for one in reversed(order)}
+    control = [best.pop(CONTROL)] if CONTROL in best else []
+    others = [one for one in order if best.get(one.family) is one]
+    tuned = [one.family for one in others if one.drawn_by != "fixed"]
+    defaults = [one for one in order if one.drawn_by == "fixed" and one.family in tuned[:1]]
+    chosen = [*others[:1], *control, *defaults, *others[1:]][:count]
+    return [one for one in order if any(one is each for each in chosen)]
 
 
 class Planned:
@@ -114,13 +124,17 @@ class SeedRuns:
         """Those that an earlier process has begun, by :meth:`begun`."""
         yield from map(self._run, sorted(self._begun))
 
-    def propose(self) -> Proposal | None:
-        """The first that is wanted and has not begun."""
+    def propose(self) -> Proposal:
+        """The first that is wanted and has not begun.
+
+        Raises:
+            NothingYetError: a look comes first, or has ended it.
+        """
         for number in self._wanted:
             if number not in self._begun:
                 self._begun.add(number)
                 return self._run(number)
-        return None
+        raise NothingYetError
 
     def finish(self, number: int, history: History) -> None:
         """Take in what a run came to; a look may be due."""

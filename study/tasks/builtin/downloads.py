@@ -175,7 +175,7 @@ def lenet_task(
         load_search_data=load_search_data,
         load_test_data=load_test_data,
         make_model=make_model,
-        peak_lr=(3e-3, 0.3),
+        peak_lr=(0.02, 0.3),
         chance_loss=math.log(10),
         capturable=True,
     )
