@@ -182,9 +182,9 @@ SECTIONS = (
         "Finalists on fresh seeds",
         "The best trial of each of the best families, trained again under new seeds, the same ones "
         "for all, and measured on the test split. Dots are seeds, bars the mean with its 95% "
-        "interval (BCa bootstrap). Pairs are compared seed by seed by sign-flip tests, corrected "
-        "for their number (Holm), which the intervals are not. A winner has to beat every other "
-        "finalist, each at 5%.",
+        "interval (t, which assumes normal noise). Pairs are compared seed by seed by sign-flip "
+        "tests, corrected for their number (Holm), which the intervals are not. A winner has to "
+        "beat every other finalist, each at 5%.",
         lambda found: figures.finalists(
             found.results.finalists, _compared(found).families, found.results.scale
         ),

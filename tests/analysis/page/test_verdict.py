@@ -250,7 +250,7 @@ def test_a_winner_is_named_with_margin_error_and_code(tmp_path: Path) -> None:
     assert lines == [
         "one_cycle wins: its test accuracy is 0.40 points better (95% interval 0.40 to 0.40) than "
         "that of cosine, the next, and it beats every other finalist too.",
-        "Test error of one_cycle: 1.30% (95% interval 1.19% to 1.40%), mean of 10 seeds; 1.50 "
+        "Test error of one_cycle: 1.30% (95% interval 1.19% to 1.41%), mean of 10 seeds; 1.50 "
         "points better (95% interval 1.50 to 1.50) than the constant rate.",
         "Forgiving: trials of one_cycle came within seed noise of its best only at peak rate 0.02, "
         "of those that were tried.",
