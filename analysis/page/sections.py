@@ -41,7 +41,7 @@ def _finalist_tables(found: Findings) -> list[pd.DataFrame]:
             "finalist": comparison.families["family"],
             "trial": comparison.families["trial"].astype(str),
             f"mean test {scale.name}": comparison.families["mean"].map(text),
-            "95% interval": intervals(comparison.families, text),
+            "95% interval, this test split": intervals(comparison.families, text),
         }
     )
     replicates, column = found.results.finalists, scale.ensemble_column
@@ -55,7 +55,7 @@ def _finalist_tables(found: Findings) -> list[pd.DataFrame]:
         "better": pairs["better"],
         "worse": pairs["worse"],
         "difference": pairs["difference"].map(difference),
-        "95% interval": intervals(pairs, difference),
+        "95% interval, this test split": intervals(pairs, difference),
     }
     if comparison.in_reach:
         written["p"] = pairs["p"].map("{:.3f}".format)
@@ -182,9 +182,10 @@ SECTIONS = (
         "Finalists on fresh seeds",
         "The best trial of each of the best families, trained again under new seeds, the same ones "
         "for all, and measured on the test split. Dots are seeds, bars the mean with its 95% "
-        "interval (t, which assumes normal noise). Pairs are compared seed by seed by sign-flip "
-        "tests, corrected for their number (Holm), which the intervals are not. A winner has to "
-        "beat every other finalist, each at 5%.",
+        "interval (t, which assumes normal noise), which holds for other seeds on this test split "
+        "and not for other test samples. Pairs are compared seed by seed by sign-flip tests, "
+        "corrected for their number (Holm), which the intervals are not. A winner has to beat "
+        "every other finalist, each at 5%.",
         lambda found: figures.finalists(
             found.results.finalists, _compared(found).families, found.results.scale
         ),

@@ -250,8 +250,8 @@ def test_a_winner_is_named_with_margin_error_and_code(tmp_path: Path) -> None:
     assert lines == [
         "one_cycle wins: its test accuracy is 0.40 points better (95% interval 0.40 to 0.40) than "
         "that of cosine, the next, and it beats every other finalist too.",
-        "Test error of one_cycle: 1.30% (95% interval 1.19% to 1.41%), mean of 10 seeds; 1.50 "
-        "points better (95% interval 1.50 to 1.50) than the constant rate.",
+        "Test error of one_cycle: 1.30% (95% interval 1.19% to 1.41%), mean of 10 seeds on this "
+        "test split; 1.50 points better (95% interval 1.50 to 1.50) than the constant rate.",
         "Forgiving: trials of one_cycle came within seed noise of its best only at peak rate 0.02, "
         "of those that were tried.",
         "Code: python -m study.export 'results/a b' --trial 1",
@@ -449,6 +449,8 @@ def test_the_page_shows_the_finalists(ranking: Ranking, tmp_path: Path) -> None:
     text = re.sub(r"data:image[^\"]*", "", page)
     assert "The test split was opened once: 2026 for 10 seeds." in text
     assert '<th scope="col" class="number">p, corrected</th>' in text
+    assert text.count('<th scope="col" class="number">95% interval, this test split</th>') == 2
+    assert "holds for other seeds on this test split and not for other test samples" in text
     assert "Groups within which nothing can be told apart" in text
     assert "nan" not in text
     assert ("accuracy" in text) == (ranking is ACCURACY)
