@@ -236,10 +236,13 @@ SECTIONS = (
         "How far the values of the best quarter of a family's trials lie from those of its others "
         "(Kolmogorov-Smirnov distance; of categories, the total variation). Ticks: what chance "
         "stays below in 19 of 20 shufflings of the results. What comes no further is grey: it may "
-        "be nothing. Of twenty bars, one comes further by chance.",
+        "be nothing, or narrowed by TPE too soon to be seen. Of twenty bars, one comes further by "
+        "chance.",
         lambda found: figures.importances(found.importances),
         remarks=_importance_remarks,
-        shown=lambda found: not found.importances.empty,
+        shown=lambda found: bool(
+            (found.importances["distance"] > found.importances["chance"]).any()
+        ),
     ),
     Section(
         "fairness",
