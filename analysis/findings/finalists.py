@@ -132,7 +132,7 @@ def _ensemble(finalists: pd.DataFrame, values: pd.DataFrame, scale: Scale) -> En
 
 def _paired(finalists: pd.DataFrame, scale: Scale) -> tuple[pd.DataFrame, dict[str, str]]:
     """A row a replicate, a column a finalist, best first; and those that are left out."""
-    lost = {}
+    finalists, lost = _diverged_unless_finite(finalists, scale), {}
     for family, statuses in finalists.groupby("family")["status"]:
         if count := int((statuses == "diverged").sum()):
             lost[str(family)] = f"diverged under {count} of its seeds"
@@ -144,6 +144,16 @@ def _paired(finalists: pd.DataFrame, scale: Scale) -> tuple[pd.DataFrame, dict[s
     values = values[[name for name in dict.fromkeys(kept["family"]) if name in values]]
     order = values.mean().sort_values(ascending=not scale.higher_is_better, kind="stable").index
     return values[order], lost
+
+
+def _diverged_unless_finite(finalists: pd.DataFrame, scale: Scale) -> pd.DataFrame:
+    """The finalists, of which none completed with a test metric that is no finite number.
+
+    Training here ends no run so, but a table from elsewhere may hold one. It says of its schedule
+    what a diverged run says: as a missing value it would cost all others their replicate.
+    """
+    odd = (finalists["status"] == "completed") & ~np.isfinite(finalists[scale.test_column])
+    return finalists.assign(status=finalists["status"].mask(odd, "diverged"))
 
 
 def _pairs(values: pd.DataFrame, scale: Scale) -> tuple[pd.DataFrame, float]:

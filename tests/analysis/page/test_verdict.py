@@ -209,6 +209,26 @@ def test_what_diverged_is_out_and_what_failed_is_left_out_for_all(tmp_path: Path
     assert comparison.replicates == 2, "replicate 1 failed for one_cycle"
 
 
+@pytest.mark.parametrize("metric", [math.nan, math.inf, -math.inf])
+def test_a_run_that_completed_with_no_finite_test_metric_has_diverged(
+    metric: float, tmp_path: Path
+) -> None:
+    values = {"cosine": shifted(0.01), "step": shifted(0.02), "constant": shifted(0)}
+    results = results_with(tmp_path, values)
+    finalists = results.finalists
+    odd = (finalists["family"] == "step") & (finalists["replicate"] == 3)
+    told = compared(finalists.assign(status=finalists["status"].mask(odd, "diverged")))
+    finalists = finalists.assign(test_accuracy=finalists["test_accuracy"].mask(odd, metric))
+    found = compared(finalists)
+    assert found.lost == told.lost == {"step": "diverged under 1 of its seeds"}
+    assert found.replicates == 10, "no other loses a replicate by it"
+    pd.testing.assert_frame_equal(found.families, told.families)
+    pd.testing.assert_frame_equal(found.pairs, told.pairs)
+    lines = said(results._replace(finalists=finalists), tmp_path)
+    assert "Beware: step diverged under 1 of its seeds and is out." in lines
+    plt.close(figures.finalists(finalists, found.families, results.scale))
+
+
 def test_with_too_few_replicates_there_is_nothing_to_compare(tmp_path: Path) -> None:
     assert compare_finalists(pd.DataFrame(), Scale()) is None
     assert compare_finalists(table_of(tmp_path, {"cosine": [0.9], "step": [0.8]}), Scale()) is None
