@@ -36,4 +36,5 @@ def dependable_best(costs: Array, chance: float) -> Array:
     most = (1 - chance) * (1 + ROUNDING)
     behind = (np.cumprod(left / (left + new)) for new in left[::-1])
     ranks = (np.count_nonzero(one > most) for one in behind)
-    return ranked[np.fromiter(ranks, dtype=int, count=len(costs))]
+    reached: Array = ranked[np.fromiter(ranks, dtype=int, count=len(costs))]
+    return reached

@@ -222,7 +222,7 @@ def test_far_off_is_a_seed_and_not_a_family(
 @pytest.mark.parametrize("error", [0.0, 10.0], ids=["nought", "ten times the noise"])
 def test_noise_is_hardly_ever_far_off(error: float) -> None:
     random, shape = np.random.default_rng(0), (3_000, 10)
-    families = pd.Series(np.repeat(np.arange(3_000), 10))
+    families = pd.Series(np.repeat(np.arange(3_000), 10).astype(str))
     shares = [
         far_off(pd.Series((error + noise).ravel()), families).mean()
         for noise in (random.normal(size=shape), random.standard_t(3, size=shape))
