@@ -49,6 +49,7 @@ def write_comparison(
         StudyError: the disk is full or broken.
     """
     ranks, curves = rank_by_study(studies), winning_curves(studies)
+    written = ranks.assign(text=ranks["rank"].map("{:g}".format))
     answers = [verdict(study.found, study.location)[0] for study in studies]
     drawn = {
         "ranks": output.draw("ranks", lambda: figures.rank_by_study(ranks)) if len(ranks) else None,
@@ -61,7 +62,7 @@ def write_comparison(
             _described(study, output.page.parent) | {"verdict": answer}
             for study, answer in zip(studies, answers, strict=True)
         ],
-        rank_table=_pivoted(ranks.assign(text=_written(ranks))) if len(ranks) else None,
+        rank_table=_pivoted(written) if len(ranks) else None,
         test_table=_tested(studies),
         command=command,
         **drawn,
@@ -79,12 +80,6 @@ def _described(study: Study, beside: Path) -> dict[str, str]:
         "made": f"{len(results.trials)} trials of {results.study['config']['epochs']} epochs on "
         f"{results.study['task']['name']}",
     }
-
-
-def _written(ranks: pd.DataFrame) -> "pd.Series[str]":
-    number = "{:g}".format
-    interval = intervals(ranks, number).where(ranks["low"].notna(), "one trial")
-    return ranks["rank"].map(number) + " (" + interval + ")"
 
 
 def _tested(studies: Sequence[Study]) -> dict[str, object] | None:

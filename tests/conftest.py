@@ -83,7 +83,7 @@ def as_nobody(call: Callable[..., str], *arguments: object) -> str:
 
 @pytest.fixture(scope="session")
 def real_study(tmp_path_factory: pytest.TempPathFactory, ray_folder: None) -> Path:
-    """A finished study on real data, with a report: three families, each with enough trials.
+    """A finished study on real data, with a report: three families of ten trials each.
 
     It is made once for all processes of the tests, and so must not be written to.
     """

@@ -14,7 +14,7 @@ from analysis.figures.style import (
 
 
 def rank_by_study(ranks: pd.DataFrame) -> Figure:
-    """Each family's rank in each study, with its interval; the best of the last on top.
+    """Each family's rank in each study; the best of the last on top.
 
     ``ranks`` as :func:`~analysis.studies.rank_by_study` makes them.
     """
@@ -25,10 +25,8 @@ def rank_by_study(ranks: pd.DataFrame) -> Figure:
     colours = sns.color_palette(COLORMAP, len(order))
     for k, (family, colour) in enumerate(zip(order, colours, strict=True)):
         own = ranks[ranks["family"] == family]
-        # Beside each other, so that no interval hides another.
-        places = [studies.index(one) + 0.3 * (k / len(order) - 0.5) for one in own["study"]]
+        places = list(map(studies.index, own["study"]))
         axes.plot(places, own["rank"], "o-", color=colour, lw=1.2, ms=3.5)
-        axes.vlines(places, own["low"], own["high"], color=colour, lw=0.9, alpha=0.6)
         # At whole ranks, since those that tie would be written over each other.
         axes.annotate(short(family), (len(studies) - 0.7, k + 1), va="center", color=colour)
     axes.set_xticks(range(len(studies)), studies)

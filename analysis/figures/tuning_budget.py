@@ -21,7 +21,8 @@ def tuning_budget(trials: pd.DataFrame, best: pd.DataFrame, scale: Scale = ACCUR
     """The best of each family after so many of its trials, a panel a family, others in grey.
 
     ``best`` as :func:`~analysis.findings.tuning.best_by_trials` makes them; what is expected
-    of independent draws is a line with its band, the best so far of others is dotted.
+    of independent draws is a line, what can be depended on of them is dashed, and the best so far
+    of others is dotted.
     """
     ranking = family_ranking(trials, scale)
     ranking = ranking[ranking["family"].isin(best["family"])]
@@ -30,8 +31,7 @@ def tuning_budget(trials: pd.DataFrame, best: pd.DataFrame, scale: Scale = ACCUR
     for family, axes in panels.items():
         axes.add_collection(LineCollection(every, colors="0.9", linewidths=0.7, zorder=1))
         for kind, own in best[best["family"] == family].groupby("kind"):
-            if kind == "expected":
-                axes.fill_between(own["k"], own["low"], own["high"], color=INK, alpha=0.2, lw=0)
+            axes.plot(own["k"], own["dependable"], "--", color=INK, lw=0.9)
             style = "-" if kind == "expected" else ":"
             marker = "o" if len(own) < CROWDED else ""
             axes.plot(own["k"], own["cost"], style, color=INK, lw=1.3, marker=marker, ms=2)

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from analysis.findings.findings import Findings
+from analysis.findings.ranks import family_ranking
 from analysis.findings.shapes import realised_curves
 from analysis.load import load
-from analysis.statistics.conventions import LEVEL, RESAMPLES, SEED
 from study.results.study_record import STUDY_JSON
 from study.settings.run_options import MachineOptions
 
@@ -66,16 +65,16 @@ def rank_by_study(studies: Sequence[Study]) -> pd.DataFrame:
     """The families' ranks in each study, by the best validation result of their trials.
 
     Of the families that every study tried, since a rank among more says nothing of one among few.
-    Columns ``study`` (its label), ``family``, ``rank`` (1 is best; ties share the mean of theirs),
-    ``low``, ``high``: the 95% interval of the rank when every family's trials are drawn again from
-    those that it had (bootstrap), NaN of a family with a single trial. A family without a completed
-    trial comes last. Studies without a completed trial are left out.
+    Columns ``study`` (its label), ``family``, ``rank`` (1 is best; ties share the mean of theirs).
+    A family without a completed trial comes last. Studies without a completed trial are left out.
+    A rank hangs on one trial of each family, and has no interval: trials drawn again from those
+    that a sampler proposed are no other search.
     """
     ranked = [study for study in studies if study.found.completed]
     tried = [set(study.found.results.trials["family"]) for study in ranked]
     shared = set.intersection(*tried) if tried else set()
     ranks = [_ranks(study.found, shared).assign(study=study.label) for study in ranked]
-    return _joined(ranks, ["study", "family", "rank", "low", "high"])
+    return _joined(ranks, ["study", "family", "rank"])
 
 
 def winning_curves(studies: Sequence[Study]) -> pd.DataFrame:
@@ -93,23 +92,9 @@ def winning_curves(studies: Sequence[Study]) -> pd.DataFrame:
 
 
 def _ranks(found: Findings, shared: set[str]) -> pd.DataFrame:
-    trials, scale = found.results.trials, found.results.scale
-    trials = trials[trials["family"].isin(shared)]
-    costs = scale.cost(trials[scale.column]).where(trials["status"] == "completed", np.inf)
-    random = np.random.default_rng(SEED)
-    families, best, resampled, single = [], [], [], []
-    for family, own in costs.groupby(trials["family"]):
-        drawn = random.integers(len(own), size=(RESAMPLES, len(own)))
-        families.append(family)
-        best.append(own.min())
-        single.append(len(own) == 1)
-        resampled.append(own.to_numpy()[drawn].min(axis=1))
-    ranks = pd.DataFrame(np.array(resampled)).rank().to_numpy()
-    tail = (1 - LEVEL) / 2
-    ends = np.quantile(ranks, (tail, 1 - tail), axis=1)
-    low, high = np.where(single, np.nan, ends)  # drawn again, one trial is always the same
-    columns = {"family": families, "rank": pd.Series(best).rank(), "low": low, "high": high}
-    return pd.DataFrame(columns).sort_values(["rank", "family"], ignore_index=True)
+    trials = found.results.trials
+    ranking = family_ranking(trials[trials["family"].isin(shared)], found.results.scale)
+    return ranking.assign(rank=ranking["best_cost"].rank(na_option="bottom"))
 
 
 def _joined(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:

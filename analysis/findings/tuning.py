@@ -6,23 +6,25 @@ from typing import Any
 import pandas as pd
 
 from analysis.scale import Scale
-from analysis.statistics.best_of_draws import best_quantiles, expected_best
+from analysis.statistics.best_of_draws import dependable_best, expected_best
 
-CENTRAL = (0.1, 0.9)  # quantiles
+CHANCE = 0.8
+"""At least so many of new searches come to what is called dependable."""
 
 
 def best_by_trials(trials: pd.DataFrame, scale: Scale) -> pd.DataFrame:
     """The best of a family after so many trials.
 
-    Columns ``family``, ``k`` (trials from 1, failed ones aside), ``cost``, ``low``, ``high``, and
+    Columns ``family``, ``k`` (trials from 1, failed ones aside), ``cost``, ``dependable``, and
     ``kind``, of which there are two:
 
-    - ``expected``: the best of k independent draws on average, and the central 80% of outcomes. For
-      families with two or more random draws, none of them stopped early, since nobody knows what it
-      would have come to. A draw that diverged counts as the worst: accuracy 0, or the worst that
-      any trial of the study completed with.
-    - ``best so far``: what the search had found after the family's k-th trial; ``low`` and ``high``
-      are NaN. For families with trials that were no random draws, a control's first aside.
+    - ``expected``: the best of k independent draws on average, and what the best of k new ones
+      comes to in at least four cases of five (NaN where nothing seen is that sure). For families
+      with two or more random draws, none of them stopped early, since nobody knows what it would
+      have come to. A draw that diverged counts as the worst: accuracy 0, or the worst that any
+      trial of the study completed with.
+    - ``best so far``: what the search had found after the family's k-th trial; ``dependable`` is
+      NaN. For families with trials that were no random draws, a control's first aside.
     """
     ended = trials[trials["status"].isin(("completed", "diverged", "stopped"))].sort_values("trial")
     ended = ended.assign(cost=scale.cost(ended[scale.column]).where(ended["status"] == "completed"))
@@ -34,13 +36,13 @@ def best_by_trials(trials: pd.DataFrame, scale: Scale) -> pd.DataFrame:
         draws = of_family[of_family["sampler"] == "random"]
         if len(draws) > 1 and not (draws["status"] == "stopped").any() and not math.isnan(worst):
             costs = draws["cost"].fillna(worst).to_numpy()
-            low, high = best_quantiles(costs, CENTRAL)
-            tables.append(_rows(family, "expected", expected_best(costs), low, high))
+            dependable = dependable_best(costs, CHANCE)
+            tables.append(_rows(family, "expected", expected_best(costs), dependable))
         if not of_family["sampler"].isin(("random", "fixed")).all():
             best = of_family["cost"].cummin().ffill()
-            tables.append(_rows(family, "best so far", best, math.nan, math.nan))
+            tables.append(_rows(family, "best so far", best, math.nan))
     if not tables:
-        return pd.DataFrame(columns=["family", "k", "cost", "low", "high", "kind"])
+        return pd.DataFrame(columns=["family", "k", "cost", "dependable", "kind"])
     return pd.concat(tables, ignore_index=True)
 
 
@@ -69,7 +71,7 @@ def _worst(costs: "pd.Series[float]", scale: Scale) -> float:
     return float(costs.max())
 
 
-def _rows(family: object, kind: str, cost: Any, low: Any, high: Any) -> pd.DataFrame:
+def _rows(family: object, kind: str, cost: Any, dependable: Any) -> pd.DataFrame:
     """A row for each number of trials at which there is a cost."""
-    columns = {"family": family, "k": range(1, len(cost) + 1), "cost": cost, "low": low}
-    return pd.DataFrame(columns | {"high": high, "kind": kind}).dropna(subset="cost")
+    columns = {"family": family, "k": range(1, len(cost) + 1), "cost": cost}
+    return pd.DataFrame(columns | {"dependable": dependable, "kind": kind}).dropna(subset="cost")

@@ -41,7 +41,7 @@ def _finalist_tables(found: Findings) -> list[pd.DataFrame]:
             "finalist": comparison.families["family"],
             "trial": comparison.families["trial"].astype(str),
             f"mean test {scale.name}": comparison.families["mean"].map(text),
-            "95% interval": intervals(comparison.families, text),
+            "95% interval, this test split": intervals(comparison.families, text),
         }
     )
     replicates, column = found.results.finalists, scale.ensemble_column
@@ -55,7 +55,7 @@ def _finalist_tables(found: Findings) -> list[pd.DataFrame]:
         "better": pairs["better"],
         "worse": pairs["worse"],
         "difference": pairs["difference"].map(difference),
-        "95% interval": intervals(pairs, difference),
+        "95% interval, this test split": intervals(pairs, difference),
     }
     if comparison.in_reach:
         written["p"] = pairs["p"].map("{:.3f}".format)
@@ -182,9 +182,10 @@ SECTIONS = (
         "Finalists on fresh seeds",
         "The best trial of each of the best families, trained again under new seeds, the same ones "
         "for all, and measured on the test split. Dots are seeds, bars the mean with its 95% "
-        "interval (BCa bootstrap). Pairs are compared seed by seed by sign-flip tests, corrected "
-        "for their number (Holm), which the intervals are not. A winner has to beat every other "
-        "finalist, each at 5%.",
+        "interval (t, which assumes normal noise), which holds for other seeds on this test split "
+        "and not for other test samples. Pairs are compared seed by seed by sign-flip tests, "
+        "corrected for their number (Holm), which the intervals are not. A winner has to beat "
+        "every other finalist, each at 5%.",
         lambda found: figures.finalists(
             found.results.finalists, _compared(found).families, found.results.scale
         ),
@@ -196,10 +197,11 @@ SECTIONS = (
         "tuning",
         "What tuning brings",
         "The best validation {metric} of a family after so many of its trials; the other families "
-        "in grey. Lines with a band: expected of as many independent draws, and the central 80% of "
-        "outcomes. Dotted: the best so far, in the order in which trials were run. What TPE "
-        "proposes depends on what it saw before, and an estimate for independent draws would be "
-        "wrong for it. Families without a curve had a single random trial.",
+        "in grey. Lines: expected of as many independent draws. Dashed: what the best of as many "
+        "new ones comes to in four cases of five or more (80 to 93%, by the number of trials), "
+        "whatever the distribution. Dotted: the best so far, in the order in which trials were "
+        "run. What TPE proposes depends on what it saw before, and an estimate for independent "
+        "draws would be wrong for it. Families without a curve had a single random trial.",
         lambda found: figures.tuning_budget(
             found.results.trials, found.tuning, found.results.scale
         ),
@@ -234,10 +236,13 @@ SECTIONS = (
         "How far the values of the best quarter of a family's trials lie from those of its others "
         "(Kolmogorov-Smirnov distance; of categories, the total variation). Ticks: what chance "
         "stays below in 19 of 20 shufflings of the results. What comes no further is grey: it may "
-        "be nothing. Of twenty bars, one comes further by chance.",
+        "be nothing, or narrowed by TPE too soon to be seen. Of twenty bars, one comes further by "
+        "chance.",
         lambda found: figures.importances(found.importances),
         remarks=_importance_remarks,
-        shown=lambda found: not found.importances.empty,
+        shown=lambda found: bool(
+            (found.importances["distance"] > found.importances["chance"]).any()
+        ),
     ),
     Section(
         "fairness",

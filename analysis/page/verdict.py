@@ -103,7 +103,7 @@ def _how_good(comparison: Comparison, results: Results) -> str:
     mean, low, high = (_metric(value, results) for value in (values[0], *sorted(values[1:])))
     line = (
         f"Test {'error' if error else scale.name} of {best['family']}: {mean} (95% interval {low} "
-        f"to {high}), mean of {comparison.replicates} seeds"
+        f"to {high}), mean of {comparison.replicates} seeds on this test split"
     )
     against = comparison.pairs[
         (comparison.pairs["better"] == best["family"]) & (comparison.pairs["worse"] == CONTROL)

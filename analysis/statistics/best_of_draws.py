@@ -1,6 +1,4 @@
-"""The best of k draws, as expected and in quantiles."""
-
-from collections.abc import Iterator
+"""The best of k draws: what is expected, and what can be depended on."""
 
 import numpy as np
 
@@ -16,29 +14,27 @@ def expected_best(costs: Array) -> Array:
     ranked = np.sort(finite(costs))
     # The same sum by parts: no two large numbers cancel, and it can only fall with k.
     steps = np.diff(ranked)
-    return np.array([ranked[0] + steps @ worse[:-1] for worse in _all_worse(len(ranked))])
+    behind = np.arange(len(ranked) - 1, -1, -1)
+    worse = np.ones(len(ranked))  # the chance that all k rank behind the i-th best
+    expected = np.empty(len(ranked))
+    for drawn in range(len(ranked)):
+        # C(n - i, k) / C(n, k), of that for k - 1 so that nothing overflows; once 0, always 0.
+        worse = worse * (behind - drawn) / (len(ranked) - drawn)
+        expected[drawn] = ranked[0] + steps @ worse[:-1]
+    return expected
 
 
-def best_quantiles(costs: Array, probabilities: tuple[float, ...]) -> Array:
-    """Quantiles of the lowest cost of k of the n draws, for k = 1..n: shape (probabilities, n).
+def dependable_best(costs: Array, chance: float) -> Array:
+    """The lowest of n costs that the best of k new draws comes to with a chance, k = 1..n: (n,).
 
-    Each the lowest cost seen that the best of k does not exceed with at least that probability.
+    With at least that chance, whatever the distribution: all k new draws lie behind the j-th lowest
+    of the n in C(n, j) / C(n + k, j) of the orders of all n + k, each of which is as likely (Hahn &
+    Meeker, Statistical Intervals, 1991). NaN where not even the highest of the n is so sure.
     """
-    ranked = np.sort(finite(costs))
-    most = (1 - np.array(probabilities)[:, np.newaxis]) * (1 + ROUNDING)
-    quantiles = np.empty((len(probabilities), len(ranked)))
-    for column, worse in enumerate(_all_worse(len(ranked))):
-        quantiles[:, column] = ranked[np.count_nonzero(worse > most, axis=1)]
-    return quantiles
-
-
-def _all_worse(draws: int) -> Iterator[Array]:
-    """For k = 1..n: the chances that k of n draws all rank behind the i-th best, shape (n,).
-
-    They are C(n - i, k) / C(n, k), each made of that for k - 1 so that nothing overflows.
-    """
-    behind = np.arange(draws - 1, -1, -1)
-    worse = np.ones(draws)
-    for drawn in range(draws):
-        worse = worse * (behind - drawn) / (draws - drawn)  # once 0, always 0
-        yield worse
+    ranked = np.append(np.sort(finite(costs)), np.nan)
+    left = np.arange(len(costs), 0, -1)
+    most = (1 - chance) * (1 + ROUNDING)
+    behind = (np.cumprod(left / (left + new)) for new in left[::-1])
+    ranks = (np.count_nonzero(one > most) for one in behind)
+    reached: Array = ranked[np.fromiter(ranks, dtype=int, count=len(costs))]
+    return reached

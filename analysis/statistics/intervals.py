@@ -4,9 +4,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
-from analysis.statistics.conventions import LEVEL, RESAMPLES, ROUNDING, SEED, Array, finite
+from analysis.statistics.conventions import LEVEL, ROUNDING, Array, finite
 
 
 class Interval(NamedTuple):
@@ -18,30 +18,23 @@ class Interval(NamedTuple):
 
 
 def mean_interval(values: Array) -> Interval:
-    """The mean and its 95% BCa bootstrap interval (Efron, JASA 82, 1987).
+    """The mean and its 95% t interval (Student, Biometrika 6, 1908).
 
-    The level is expanded for small samples, which otherwise cover too little (Hesterberg, arXiv
-    1411.5279). As many values are always resampled alike: the intervals of two families and of
-    their paired differences rest on the same draws of replicates. Values that are all equal give a
-    point; a single one has ends of NaN; none are a ``ValueError``.
+    Assumes independent draws of a normal distribution, of which it then holds the mean in 95% of
+    cases however few they are. Of skewed ones it holds it in fewer: of two to ten exponential draws
+    in 88-91%. It may reach beyond the values, and beyond what a metric can come to. Values that are
+    all equal give a point; a single one has ends of NaN; none are a ``ValueError``.
     """
     values = finite(values)
-    if not len(values):
+    number = len(values)
+    if not number:
         raise ValueError("a mean needs at least one value")
     mean = float(np.mean(values))
-    if len(values) == 1:
+    if number == 1:
         return Interval(mean, math.nan, math.nan)
     if np.ptp(values) <= ROUNDING * np.abs(values).max():
         return Interval(mean, mean, mean)
-    level = _expanded_level(len(values))
-    low, high = stats.bootstrap(
-        (values,), np.mean, n_resamples=RESAMPLES, confidence_level=level, method="BCa", rng=SEED
-    ).confidence_interval
-    return Interval(mean, float(low), float(high))
-
-
-def _expanded_level(number: int) -> float:
-    """The level whose normal quantile is the t quantile of LEVEL times sqrt(n / (n - 1))."""
-    quantile = stats.t.isf((1 - LEVEL) / 2, number - 1) * math.sqrt(number / (number - 1))
-    # That of 2 values rounds to 1, of which BCa makes NaN.
-    return min(1 - 2 * float(stats.norm.sf(quantile)), 1 - 1e-12)
+    # SciPy's quantile itself: its distributions and tests take forty times as long to call.
+    quantile = special.stdtrit(number - 1, (1 + LEVEL) / 2)
+    half = float(quantile * np.std(values, ddof=1)) / math.sqrt(number)
+    return Interval(mean, mean - half, mean + half)

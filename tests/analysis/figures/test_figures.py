@@ -204,7 +204,9 @@ def test_the_same_curve_under_two_names_is_found() -> None:
         ({"a": [0.010, 0.011, 0.012, 0.85], "b": [0.012] * 4}, [0.85]),
         ({"a": [0.01] * 9 + [0.9], "b": [0.01] * 10}, [0.9]),  # ties, as small splits give
         ({"a": [0.010, 0.011, 0.012], "weak": [0.05, 0.052, 0.054]}, []),  # in all, and no wonder
-        ({"a": [0.1, 0.2, 0.3, 0.4], "b": [0.15, 0.25, 0.2, 0.8]}, []),  # amid such noise
+        ({"a": [0.1, 0.3, 0.2, 0.8]}, []),  # amid such noise
+        ({"a": [0.39, 0.42, 0.38, 0.4, 0.9], "b": [0.1, 0.9, 0.2, 0.8]}, [0.9]),  # amid its own
+        ({"a": [0.010, 0.011, 0.009, 0.012, 0.029]}, [0.029]),
         ({"a": [0.01] * 9 + [0.011]}, []),
         ({"a": [-0.9, -0.91, -0.92, 0.95]}, [0.95]),  # of a metric without a bound
     ],
@@ -215,6 +217,17 @@ def test_far_off_is_a_seed_and_not_a_family(
     rows = [(family, cost) for family, costs in families.items() for cost in costs]
     table = pd.DataFrame(rows, columns=["family", "cost"])
     assert table.loc[far_off(table["cost"], table["family"]), "cost"].tolist() == off
+
+
+@pytest.mark.parametrize("error", [0.0, 10.0], ids=["nought", "ten times the noise"])
+def test_noise_is_hardly_ever_far_off(error: float) -> None:
+    random, shape = np.random.default_rng(0), (3_000, 10)
+    families = pd.Series(np.repeat(np.arange(3_000), 10).astype(str))
+    shares = [
+        far_off(pd.Series((error + noise).ravel()), families).mean()
+        for noise in (random.normal(size=shape), random.standard_t(3, size=shape))
+    ]
+    assert shares == pytest.approx([0, 0.0008] if error else [0.0007, 0.0045], abs=5e-4), shares
 
 
 def test_labels_of_an_axis_keep_apart() -> None:

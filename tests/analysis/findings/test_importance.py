@@ -13,7 +13,10 @@ from optuna.distributions import (
 )
 from scipy.stats import ks_2samp
 
+from analysis.findings.findings import Findings
 from analysis.findings.importance import LEAST_TRIALS, importances
+from analysis.load import Results
+from analysis.page.sections import SECTIONS
 from analysis.scale import Scale
 
 UNIT = json.loads(distribution_to_json(FloatDistribution(0.0, 1.0)))
@@ -98,6 +101,25 @@ def test_few_trials_say_nothing() -> None:
     assert len(importances(trials_of(0, LEAST_TRIALS), SPACE, Scale())) == 3
     for status in ("stopped", "diverged"):
         assert importances(trials_of(0).assign(status=status), SPACE, Scale()).empty
+
+
+def test_the_section_is_shown_where_something_exceeds_chance() -> None:
+    (section,) = (one for one in SECTIONS if one.name == "importances")
+    none = pd.DataFrame()
+    study = {"search_space": SPACE}
+    for matters in (0, 1):
+        trials = trials_of(0, LEAST_TRIALS, matters)
+        results = Results(trials, none, none, study, Scale(), none)
+        assert section.shown(Findings(results)) == bool(matters)
+        assert not section.shown(Findings(results._replace(trials=trials[1:])))
+
+
+def test_the_fewest_trials_are_enough_to_find_what_decides() -> None:
+    tables = [importances(trials_of(seed, LEAST_TRIALS), SPACE, Scale()) for seed in range(40)]
+    table = pd.concat(tables)
+    beyond = table["distance"] > table["chance"]
+    assert beyond[table["parameter"] == "shape"].mean() > 0.9
+    assert beyond[table["parameter"] != "shape"].mean() < 0.12
 
 
 def test_ties_are_no_reason_for_a_sampler_that_narrows() -> None:

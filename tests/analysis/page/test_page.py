@@ -86,7 +86,6 @@ def test_the_page_asks_for_nothing_and_complains_of_nothing(
             "Which family forgives a badly chosen peak rate",
             "Final accuracy against the peak rate",
             "Learning curves",
-            "Which parameters decide",
             "What each family was given",
             "All trials",
             "The winner as code",

@@ -209,6 +209,26 @@ def test_what_diverged_is_out_and_what_failed_is_left_out_for_all(tmp_path: Path
     assert comparison.replicates == 2, "replicate 1 failed for one_cycle"
 
 
+@pytest.mark.parametrize("metric", [math.nan, math.inf, -math.inf])
+def test_a_run_that_completed_with_no_finite_test_metric_has_diverged(
+    metric: float, tmp_path: Path
+) -> None:
+    values = {"cosine": shifted(0.01), "step": shifted(0.02), "constant": shifted(0)}
+    results = results_with(tmp_path, values)
+    finalists = results.finalists
+    odd = (finalists["family"] == "step") & (finalists["replicate"] == 3)
+    told = compared(finalists.assign(status=finalists["status"].mask(odd, "diverged")))
+    finalists = finalists.assign(test_accuracy=finalists["test_accuracy"].mask(odd, metric))
+    found = compared(finalists)
+    assert found.lost == told.lost == {"step": "diverged under 1 of its seeds"}
+    assert found.replicates == 10, "no other loses a replicate by it"
+    pd.testing.assert_frame_equal(found.families, told.families)
+    pd.testing.assert_frame_equal(found.pairs, told.pairs)
+    lines = said(results._replace(finalists=finalists), tmp_path)
+    assert "Beware: step diverged under 1 of its seeds and is out." in lines
+    plt.close(figures.finalists(finalists, found.families, results.scale))
+
+
 def test_with_too_few_replicates_there_is_nothing_to_compare(tmp_path: Path) -> None:
     assert compare_finalists(pd.DataFrame(), Scale()) is None
     assert compare_finalists(table_of(tmp_path, {"cosine": [0.9], "step": [0.8]}), Scale()) is None
@@ -250,8 +270,8 @@ def test_a_winner_is_named_with_margin_error_and_code(tmp_path: Path) -> None:
     assert lines == [
         "one_cycle wins: its test accuracy is 0.40 points better (95% interval 0.40 to 0.40) than "
         "that of cosine, the next, and it beats every other finalist too.",
-        "Test error of one_cycle: 1.30% (95% interval 1.19% to 1.40%), mean of 10 seeds; 1.50 "
-        "points better (95% interval 1.50 to 1.50) than the constant rate.",
+        "Test error of one_cycle: 1.30% (95% interval 1.19% to 1.41%), mean of 10 seeds on this "
+        "test split; 1.50 points better (95% interval 1.50 to 1.50) than the constant rate.",
         "Forgiving: trials of one_cycle came within seed noise of its best only at peak rate 0.02, "
         "of those that were tried.",
         "Code: python -m study.export 'results/a b' --trial 1",
@@ -449,6 +469,8 @@ def test_the_page_shows_the_finalists(ranking: Ranking, tmp_path: Path) -> None:
     text = re.sub(r"data:image[^\"]*", "", page)
     assert "The test split was opened once: 2026 for 10 seeds." in text
     assert '<th scope="col" class="number">p, corrected</th>' in text
+    assert text.count('<th scope="col" class="number">95% interval, this test split</th>') == 2
+    assert "holds for other seeds on this test split and not for other test samples" in text
     assert "Groups within which nothing can be told apart" in text
     assert "nan" not in text
     assert ("accuracy" in text) == (ranking is ACCURACY)

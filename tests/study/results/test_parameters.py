@@ -19,7 +19,7 @@ from optuna.distributions import (
 )
 from torch.optim.lr_scheduler import ConstantLR
 
-from analysis.findings.importance import importances
+from analysis.findings.importance import LEAST_TRIALS, importances
 from analysis.scale import Scale
 from search_spaces import FAMILIES, Parameters, ScheduleFamily, SearchSpace, select
 from search_spaces.family import Recipe, middle
@@ -182,7 +182,7 @@ def test_importances_know_every_kind_of_parameter(tmp_path: Path) -> None:
     described(tmp_path, space)
     tables = ResultTables(tmp_path, space)
     for family in space.families:
-        for k, parameters in enumerate(samples(FAMILIES[family], PEAK, 12)):
+        for k, parameters in enumerate(samples(FAMILIES[family], PEAK, LEAST_TRIALS)):
             record = EpochRecord(1, 100, 0.1, 1.0, 1.0, 0.9 + k / 1000, 1.0)
             number = len(tables.finished)
             proposal = Proposal(number, family, parameters, 0)
