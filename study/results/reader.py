@@ -46,15 +46,14 @@ def read_finalists(folder: Path, ranking: Ranking) -> pa.Table | None:
     return _read_table(path, _empty(FINALISTS, ranking)) if path.exists() else None
 
 
-def read_forgiveness(folder: Path, ranking: Ranking) -> pa.Table | None:
-    """The runs at other peak rates, or None where nobody has measured them.
+def read_forgiveness(folder: Path, ranking: Ranking) -> pa.Table:
+    """The runs at other peak rates, without rows where nobody has measured any.
 
     Raises:
         InputError: the table cannot be read.
     """
-    path = folder / "forgiveness.parquet"
-    empty = _empty(FORGIVENESS, ranking)
-    return _read_table(path, empty, "python -m study.forgiveness") if path.exists() else None
+    path, empty = folder / "forgiveness.parquet", _empty(FORGIVENESS, ranking)
+    return _read_table(path, empty, "python -m study.forgiveness") if path.exists() else empty
 
 
 def read_tables(folder: Path) -> Tables:
