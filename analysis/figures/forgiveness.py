@@ -1,4 +1,4 @@
-"""What a badly chosen peak rate costs."""
+"""The cost of a badly chosen peak rate."""
 
 from fractions import Fraction
 

@@ -146,7 +146,7 @@ def test_every_way_it_is_cut_short_names_the_command_that_goes_on(
 def test_a_measurement_that_is_interrupted_and_killed_ends_as_if_undisturbed(
     tmp_path: Path,
 ) -> None:
-    flags = ("--task", "digits", "--families", "constant", "--num-trials", 2, "--epochs", 40)
+    flags = ("--task", "digits", "--families", "constant", "--num-trials", 2, "--epochs", 20)
     subprocess.run(command(tmp_path, *flags, "--batch-size", 8), check=True, capture_output=True)
     folder, whole = tmp_path / "s", tmp_path / "whole"
     shutil.copytree(folder, whole)

@@ -28,7 +28,7 @@ from study.tasks.metric import ACCURACY, RMSE
 from study.tasks.ranking import Ranking
 from study.training.history import EpochRecord, History, Status
 from tests.analysis.figures.test_figures import STUDY, page_of, write_study
-from tests.analysis.findings.test_forgiveness import measured
+from tests.analysis.findings.test_cost_of_rates import measured
 from tests.records import a_space
 
 FAMILIES = ("one_cycle", "cosine", "step", "constant")
