@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from analysis.scale import Scale
-from study.results.reader import read_finalists, read_tables
+from study.results.reader import read_finalists, read_forgiveness, read_tables
 from study.results.study_record import StudyRecord
 from study.storage.mirror import local_copy
 
@@ -26,6 +26,8 @@ class Results(NamedTuple):
     """Of the metric by which trials are ranked."""
     finalists: pd.DataFrame
     """A row a replicate of a finalist; none where there are no finalists yet."""
+    forgiveness: pd.DataFrame
+    """A row a run at a multiple of its own peak rate; none where nobody has measured any."""
 
 
 def load(location: str | Path) -> Results:
@@ -45,4 +47,6 @@ def _load(folder: Path) -> Results:
     trials, epochs, schedules = (table.to_pandas() for table in read_tables(folder))
     replicates = read_finalists(folder, record.metric)
     finalists = replicates.to_pandas() if replicates else pd.DataFrame()
-    return Results(trials, epochs, schedules, record.to_json(), Scale(record.metric), finalists)
+    forgiveness = read_forgiveness(folder, record.metric).to_pandas()
+    study, scale = record.to_json(), Scale(record.metric)
+    return Results(trials, epochs, schedules, study, scale, finalists, forgiveness)

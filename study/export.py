@@ -2,10 +2,9 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
 from typing import Any, Literal, NamedTuple
 
 import tyro
@@ -13,9 +12,8 @@ import tyro
 from search_spaces import FAMILIES, select
 from search_spaces.as_code import code
 from search_spaces.family import MIN_STEPS
-from study.results.parameters import PREFIX, proposed
-from study.results.reader import read_finalists, read_tables
-from study.results.stored_ranges import stored_ranges
+from study.results.best_trials import Row, best_trial, parameters_of
+from study.results.reader import read_tables
 from study.results.study_record import StudyRecord
 from study.settings.values import at_least
 from study.storage.mirror import local_copy
@@ -53,57 +51,23 @@ class Exported(NamedTuple):
     code: str
 
 
-def _chosen(
-    rows: Sequence[dict[str, Any]], config: ExportConfig, folder: Path, ranking: Ranking
-) -> dict[str, Any]:
-    trial = _best_finalist(folder, ranking) if config.trial is None else config.trial
-    if trial is not None:
-        for row in rows:
-            if row["trial"] == trial:
-                return row
-        raise InputError(f"--trial must be one of the {len(rows)} finished, not {config.trial}")
-    completed = [row for row in rows if row["status"] == "completed"]
-    if not completed:
-        raise InputError(f"{config.folder!r} has no completed trial; name another by --trial")
-    column = f"val_{ranking.column}"
-    return min(completed, key=lambda row: (ranking.cost(row[column]), row["trial"]))
-
-
-def _best_finalist(folder: Path, ranking: Ranking) -> int | None:
-    """The trial with the best mean on the test split, as the verdict finds it.
-
-    Without those that diverged under some seed, over the replicates that all others completed.
-    """
-    table = read_finalists(folder, ranking)
-    rows = table.to_pylist() if table else []
-    diverged = {row["trial"] for row in rows if row["status"] == "diverged"}
-    costs: dict[int, dict[int, float]] = {}
-    for row in rows:
-        if row["status"] == "completed" and row["trial"] not in diverged:
-            cost = ranking.cost(row[f"test_{ranking.column}"])
-            costs.setdefault(row["trial"], {})[row["replicate"]] = cost
-    shared = set.intersection(*map(set, costs.values())) if costs else set()
-    if not shared:
-        return None
-    return min(costs, key=lambda trial: mean(costs[trial][one] for one in shared))
+def _chosen(config: ExportConfig, folder: Path, ranking: Ranking) -> Row:
+    if config.trial is None:
+        best = best_trial(folder, ranking)
+        if not best:
+            raise InputError(f"{config.folder!r} has no completed trial; name another by --trial")
+        return best
+    trials: list[Row] = read_tables(folder).trials.to_pylist()
+    for row in trials:
+        if row["trial"] == config.trial:
+            return row
+    raise InputError(f"--trial must be one of the {len(trials)} finished, not {config.trial}")
 
 
 def _horizon(config: ExportConfig, record: StudyRecord) -> int:
     """Steps as typed, else those of the study's runs."""
     at_least("total_steps", config.total_steps, MIN_STEPS)
     return record.total_steps if config.total_steps is None else config.total_steps
-
-
-def _parameters(row: Mapping[str, Any], record: StudyRecord) -> dict[str, Any]:
-    """A trial's parameters, the very values that were proposed."""
-    ranges = stored_ranges(record.search_space.parameters, row["family"])
-    values = {
-        name.removeprefix(PREFIX): value
-        for name, value in row.items()
-        if name.startswith(PREFIX) and value is not None
-    }
-    values = {name: proposed(value, ranges.get(name)) for name, value in values.items()}
-    return values | {"peak_lr": row["peak_lr"]}
 
 
 def export(config: ExportConfig) -> Exported:
@@ -114,13 +78,13 @@ def export(config: ExportConfig) -> Exported:
     """
     with local_copy(config.folder) as folder:
         record = StudyRecord.load(folder)
-        row = _chosen(read_tables(folder).trials.to_pylist(), config, folder, record.metric)
+        row = _chosen(config, folder, record.metric)
     family = row["family"]
     try:
         select(family)
     except ValueError as error:
         raise InputError(str(error)) from error
-    parameters = _parameters(row, record)
+    parameters = parameters_of(row, record)
     if missing := FAMILIES[family].space.keys() - parameters.keys():
         raise InputError(
             f"trial {row['trial']} has no value of {min(missing)!r}, which {family} takes: the "

@@ -1,34 +1,43 @@
-"""The ranges of peak rates that are good enough."""
+"""The cost of a badly chosen peak rate."""
 
+from fractions import Fraction
+
+import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures.style import (
-    INK,
-    beside,
-    rows_figure,
-    scale_rates,
-    short,
-)
+from analysis.figures import cost_axis
+from analysis.figures.style import COLUMN, INK, QUIET, short
+from analysis.findings.ranks import ACCURACY
+from analysis.scale import Scale
 
 
-def forgiveness(trials: pd.DataFrame, ranges: pd.DataFrame) -> Figure:
-    """The peak rates at which a family stays within seed noise of its best, the widest on top.
+def forgiveness(runs: pd.DataFrame, means: pd.DataFrame, scale: Scale = ACCURACY) -> Figure:
+    """The metric against multiples of a configuration's own peak rate; the control is grey.
 
-    ``ranges`` as :func:`~analysis.findings.forgiveness.forgiveness` makes them; ticks are all
-    rates tried, crosses those that diverged.
+    Dots are seeds, lines their means, crosses diverged. ``means`` as
+    :func:`~analysis.findings.forgiveness.forgiveness` makes them of the ``runs``.
     """
-    figure, axes = rows_figure(len(ranges))
-    for position, row in enumerate(ranges.to_dict("records")):
-        of_family = trials[trials["family"] == row["family"]]
-        for status, marker in (("completed", "|"), ("diverged", "x")):
-            rates = of_family.loc[of_family["status"] == status, "peak_lr"]
-            axes.plot(rates, [position] * len(rates), marker, color="0.3", ms=4.5, mew=0.7)
-        ends = [row["low"], row["high"]]
-        axes.plot(ends, [position] * 2, "o-", color=INK, lw=3, ms=3, mew=0, alpha=0.7)
-        known = row["good"] > 1
-        beside(axes, position, f"{row['decades']:.1f} decades" if known else "one rate")
-    axes.set(xlabel="peak learning rate")
-    axes.set_yticks(range(len(ranges)), list(map(short, ranges["family"])))
-    scale_rates(axes.xaxis, (1, 3))
+    figure, axes = plt.subplots(figsize=(COLUMN, 2.2))
+    by_trial = means.groupby(["family", "trial"], sort=False)
+    for ((family, trial), line), colour in zip(by_trial, (INK, QUIET), strict=False):
+        own = runs[runs["trial"] == trial]
+        costs = scale.cost(own[scale.column])
+        axes.plot(own["factor"], costs, "o", color=colour, ms=3, mew=0, alpha=0.5)
+        axes.plot(line["factor"], scale.cost(line["mean"]), color=colour, label=short(str(family)))
+        lost = own.loc[own["status"] == "diverged", "factor"]
+        axes.plot(
+            lost,
+            [0.05 if scale.higher_is_better else 0.95] * len(lost),
+            "x",
+            color=colour,
+            ms=3.5,
+            transform=axes.get_xaxis_transform(),
+        )
+    factors = sorted(set(means["factor"]))
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(factors, [str(Fraction(factor)) for factor in factors])
+    cost_axis.label(scale, axes.yaxis, scale.cost(runs[scale.column]))
+    axes.set(xlabel="peak learning rate, times its own", ylabel=f"validation {scale.name}")
+    axes.legend()
     return figure

@@ -49,11 +49,9 @@ class Findings:
         return best_by_trials(self.results.trials, self.results.scale)
 
     @cached_property
-    def ranges(self) -> pd.DataFrame:
-        """:func:`analysis.findings.forgiveness.forgiveness`; empty without finalists: no noise."""
-        noise = self.comparison.noise if self.comparison else float("nan")
-        trials = self.results.trials
-        return forgiveness(trials if noise >= 0 else trials[:0], noise, self.results.scale)
+    def forgiveness(self) -> pd.DataFrame:
+        """:func:`analysis.findings.forgiveness.forgiveness`."""
+        return forgiveness(self.results.forgiveness, self.results.scale)
 
     @cached_property
     def importances(self) -> pd.DataFrame:

@@ -1,39 +1,46 @@
-"""Forgiveness: how far the peak rate may be off."""
+"""Forgiveness: what a badly chosen peak rate costs, as it was measured."""
 
 import math
 
+import numpy as np
 import pandas as pd
 
 from analysis.scale import Scale
+from analysis.statistics.intervals import Interval, mean_interval
+
+CONTROL = "constant"
 
 
-def forgiveness(trials: pd.DataFrame, noise: float, scale: Scale) -> pd.DataFrame:
-    """A row a family, the widest first: how wide a range of peak rates is good.
+def forgiveness(runs: pd.DataFrame, scale: Scale) -> pd.DataFrame:
+    """A row a configuration and peak rate: the control last, the rates ascending.
 
-    Columns ``family``, ``low``, ``high`` (peak rates), ``decades`` (between them), ``good`` (trials
-    from low to high that are), ``trials`` (completed or diverged). A trial is good if its metric is
-    no more than twice the ``noise`` (standard deviation over seeds, in the metric's own units)
-    worse than that of its family's best. The range reaches from the best trial's rate to good ones
-    on either side, but never across a rate that diverged. It may span a trial that was worse, since
-    that may have been for its shape. Only rates that were tried count, and a better best may narrow
-    it. Families that completed no trial are left out.
+    Columns ``family``, ``trial``, ``factor`` (of its own peak rate), ``peak_lr``; the ``mean`` of
+    the validation metric with the ends of its 95% interval, ``low`` and ``high``; ``worse``: by how
+    much than at its own rate, the mean of differences within a seed, in the metric's own units; and
+    how many of its ``seeds`` ``diverged``, which are in no mean. NaN: it cannot be known, or is the
+    own rate against itself. A run that failed says nothing of its rate and is left out.
+
+    Args:
+        runs: :attr:`analysis.load.Results.forgiveness`.
+        scale: of the metric.
     """
-    rows = []
-    for family, of_family in trials.groupby("family"):
-        completed = of_family[of_family["status"] == "completed"]
-        diverged = of_family.loc[of_family["status"] == "diverged", "peak_lr"]
-        if completed.empty:
-            continue
-        rates, values = completed["peak_lr"], completed[scale.column]
-        worse = values.max() - values if scale.higher_is_better else values - values.min()
-        best = float(rates[worse.idxmin()])
-        below = max(diverged[diverged <= best], default=0.0)
-        above = min(diverged[diverged >= best], default=math.inf)
-        # The best is good even where another trial of the same rate diverged.
-        safe = ((rates > below) & (rates < above)) | (rates == best)
-        good = rates[safe & (worse <= 2 * noise)]
-        low, high = float(good.min()), float(good.max())
-        count = len(completed) + len(diverged)
-        rows.append((family, low, high, math.log10(high / low), len(good), count))
-    ranges = pd.DataFrame(rows, columns=["family", "low", "high", "decades", "good", "trials"])
-    return ranges.sort_values(["decades", "family"], ascending=[False, True], ignore_index=True)
+    rows, sign = [], 1 if scale.higher_is_better else -1
+    told = runs[runs["status"] != "failed"].set_index("seed")
+    for name, of_one in told.groupby(["family", "trial"]):
+        own = of_one.loc[of_one["factor"] == 1, scale.column]
+        for (factor, peak_lr), at_rate in of_one.groupby(["factor", "peak_lr"]):
+            values = at_rate[scale.column]
+            worse = (sign * (own - values)).mean() if factor != 1 else math.nan
+            diverged = (at_rate["status"] == "diverged").sum()
+            outcome = (*_interval(values), worse, len(values), diverged)
+            rows.append((*name, factor, peak_lr, *outcome))
+    columns = ["family", "trial", "factor", "peak_lr", "mean", "low", "high"]
+    table = pd.DataFrame(rows, columns=[*columns, "worse", "seeds", "diverged"])
+    return table.sort_values(
+        "family", key=lambda names: names == CONTROL, kind="stable", ignore_index=True
+    )
+
+
+def _interval(values: "pd.Series[float]") -> Interval:
+    completed = np.array(values.dropna())
+    return mean_interval(completed) if len(completed) else Interval(math.nan, math.nan, math.nan)

@@ -1,6 +1,7 @@
 """The sections of a report, in its order: each one's figure, tables and remarks."""
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -110,6 +111,33 @@ def _leads(found: Findings) -> list[str]:
     return remarks
 
 
+def _forgiveness_table(found: Findings) -> list[pd.DataFrame]:
+    table, scale = found.forgiveness, found.results.scale
+    known = table["low"].notna()
+    return [
+        pd.DataFrame(
+            {
+                "configuration": table["family"],
+                "trial": table["trial"].astype(str),
+                "times its own": table["factor"].map(Fraction).astype(str),
+                "peak rate": table["peak_lr"].map("{:.3g}".format),
+                f"mean validation {scale.name}": _written(table["mean"], scale.ranking.text),
+                "95% interval": intervals(table, scale.ranking.text).where(known, ""),
+                "worse than at its own": _written(table["worse"], scale.difference),
+                "diverged": [
+                    f"{diverged} of {seeds}"
+                    for diverged, seeds in zip(table["diverged"], table["seeds"], strict=True)
+                ],
+            }
+        )
+    ]
+
+
+def _written(values: "pd.Series[float]", text: Callable[[float], str]) -> "pd.Series[str]":
+    """Nothing where a value is not known."""
+    return values.map(text, na_action="ignore").fillna("")
+
+
 def _ledger_table(found: Findings) -> list[pd.DataFrame]:
     table = found.ledger.assign(seconds=found.ledger["seconds"].map("{:.0f}".format))
     return [table.rename(columns={"dimensions": "searched parameters"}).astype(str)]
@@ -210,12 +238,16 @@ SECTIONS = (
     ),
     Section(
         "forgiveness",
-        "Which family forgives a badly chosen peak rate",
-        "Bars: the peak rates between which good trials were found, within seed noise of their "
-        "family's best (twice the standard deviation over the finalists' seeds); others of "
-        "another shape may lie between. Ticks are the rates that were tried, crosses diverged.",
-        lambda found: figures.forgiveness(found.results.trials, found.ranges),
-        shown=lambda found: not found.ranges.empty,
+        "What a badly chosen peak rate costs",
+        "The best trial and the constant rate, its control (grey), trained again at a quarter to "
+        "four times their own peak rates, all else equal, under a few fresh seeds, the same for "
+        "all; validation {metric}. Dots are seeds, lines their means, crosses diverged. So few "
+        "seeds show what a factor of two or four costs, and prove no small difference.",
+        lambda found: figures.forgiveness(
+            found.results.forgiveness, found.forgiveness, found.results.scale
+        ),
+        _forgiveness_table,
+        shown=lambda found: not found.forgiveness.empty,
     ),
     Section(
         "peak_rates",

@@ -10,13 +10,16 @@ import pandas as pd
 
 from analysis.findings.finalists import Comparison
 from analysis.findings.findings import Findings
+from analysis.findings.forgiveness import CONTROL
 from analysis.findings.ranks import far_off
 from analysis.load import Results
+from analysis.scale import Scale
 from study.results.stored_ranges import stored_peak_range
 
-CONTROL = "constant"
 EDGE = 0.05
 """Share of the searched peak rates, by their logarithm, that is their edge."""
+NEIGHBOURS = {1.0: "its own", 2.0: "twice its", 0.5: "half its"}
+"""Factors of a peak rate that somebody may choose instead."""
 
 
 def verdict(found: Findings, location: str | Path) -> list[str]:
@@ -30,12 +33,12 @@ def verdict(found: Findings, location: str | Path) -> list[str]:
     where = shlex.quote(str(location))
     if best is None:
         return ["No trial has completed yet."]
-    lines = _without_finalists(found, best, where)
+    lines = [*_without_finalists(found, best, where), _how_forgiving(found, best)]
     if comparison:
         lines = [
             _who(comparison, results, where),
             _how_good(comparison, results),
-            _how_forgiving(comparison, found.ranges),
+            _how_forgiving(found, best),
             _beware(comparison, found),
         ]
     code = f"Code: python -m study.export {where} --trial {best['trial']}"
@@ -126,19 +129,30 @@ def _ensemble(comparison: Comparison, results: Results) -> str:
     )
 
 
-def _how_forgiving(comparison: Comparison, ranges: pd.DataFrame) -> str:
-    ranges = ranges.set_index("family")
-    best = comparison.families["family"].iloc[0]
-    if best not in ranges.index:
+def _how_forgiving(found: Findings, best: Mapping[str, Any]) -> str:
+    """The cost of a peak rate that is off by a factor of two, where that was measured."""
+    table, scale = found.forgiveness, found.results.scale
+    rates = table[table["trial"] == best["trial"]].set_index("factor")
+    costs = [
+        f"{cost} at {words} peak rate"
+        for factor, words in NEIGHBOURS.items()
+        if factor in rates.index and (cost := _cost(rates.loc[factor], scale))
+    ]
+    if not costs:
         return ""
-    row, widest = ranges.loc[best], ranges.index[0]
-    rates = f"from peak rate {row['low']:.2g} to {row['high']:.2g} ({row['decades']:.1f} decades)"
-    if not row["decades"]:
-        rates = f"only at peak rate {row['low']:.2g}, of those that were tried"
-    line = f"Forgiving: trials of {best} came within seed noise of its best {rates}"
-    if ranges["decades"].iloc[0] > row["decades"]:
-        line += f"; the most forgiving is {widest} ({ranges['decades'].iloc[0]:.1f})"
-    return f"{line}."
+    return (
+        f"Forgiveness: {best['family']} {joined(costs)} (validation {scale.name}, means of "
+        f"{rates['seeds'].max()} seeds)."
+    )
+
+
+def _cost(rate: "pd.Series[Any]", scale: Scale) -> str:
+    """Empty where it is not known."""
+    if rate["diverged"]:
+        return f"diverges under {rate['diverged']} of {rate['seeds']} seeds"
+    if pd.isna(rate["worse"]):
+        return ""
+    return f"{'loses' if rate['worse'] >= 0 else 'gains'} {scale.difference(abs(rate['worse']))}"
 
 
 def _beware(comparison: Comparison, found: Findings) -> str:

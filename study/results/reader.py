@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from study.results.schema import (
     EPOCHS,
     FINALISTS,
+    FORGIVENESS,
     SCHEDULES,
     TRIALS_HEAD,
     TRIALS_TAIL,
@@ -45,6 +46,16 @@ def read_finalists(folder: Path, ranking: Ranking) -> pa.Table | None:
     return _read_table(path, _empty(FINALISTS, ranking)) if path.exists() else None
 
 
+def read_forgiveness(folder: Path, ranking: Ranking) -> pa.Table:
+    """The runs at other peak rates, without rows where nobody has measured any.
+
+    Raises:
+        InputError: the table cannot be read.
+    """
+    path, empty = folder / "forgiveness.parquet", _empty(FORGIVENESS, ranking)
+    return _read_table(path, empty, "python -m study.forgiveness") if path.exists() else empty
+
+
 def read_tables(folder: Path) -> Tables:
     """The tables of a study, without rows before its first trial has ended.
 
@@ -70,8 +81,10 @@ def read_curves(folder: Path) -> dict[int, list[tuple[int, float, float]]]:
     return curves
 
 
-def _read_table(path: Path, empty: pa.Table) -> pa.Table:
-    again = f"python -m study.run --resume {shlex.quote(str(path.parent))} writes it anew"
+def _read_table(
+    path: Path, empty: pa.Table, command: str = "python -m study.run --resume"
+) -> pa.Table:
+    again = f"{command} {shlex.quote(str(path.parent))} writes it anew"
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:

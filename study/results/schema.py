@@ -57,6 +57,21 @@ FINALISTS = {
     "device": pa.string(),
     "error": pa.string(),
 }
+FORGIVENESS = {
+    "family": pa.string(),
+    "trial": pa.int64(),
+    "peak_lr": pa.float64(),
+    "factor": pa.float64(),
+    "replicate": pa.int64(),
+    "seed": pa.int64(),
+    "status": pa.string(),
+    "val_metric": pa.float64(),
+    "val_loss": pa.float64(),
+    "wall_seconds": pa.float64(),
+    "node": pa.string(),
+    "device": pa.string(),
+    "error": pa.string(),
+}
 METRIC_COLUMNS = ("val_metric", "best_val_metric", "test_metric", "ensemble_metric")
 
 

@@ -178,17 +178,23 @@ class FinalistTable(TableWriter):
 
     def _row(self, proposal: Proposal, history: History) -> dict[str, Any]:
         trial, replicate = self._replicates[proposal.number]
-        row = {"family": proposal.family, "trial": trial, "replicate": replicate}
-        row |= {"seed": proposal.seed, "status": history.status, "error": history.error}
-        row |= {"wall_seconds": history.wall_seconds, "node": history.node}
-        row |= {"device": history.device}
+        row = {"trial": trial, "replicate": replicate, **rerun_row(proposal, history)}
         if history.status == "completed":
-            last = history.epochs[-1]
-            row |= {"val_metric": last.val_metric, "val_loss": last.val_loss}
             row |= {"test_metric": history.test_metric, "test_loss": history.test_loss}
         if history.ensembles:
             row |= {"ensemble_metric": history.ensembles[-1], "snapshots": len(history.ensembles)}
         return row
+
+
+def rerun_row(proposal: Proposal, history: History) -> dict[str, Any]:
+    """The columns of a run of a trial that is trained again, for whatever reason."""
+    row = {"family": proposal.family, "seed": proposal.seed, "status": history.status}
+    row |= {"wall_seconds": history.wall_seconds, "node": history.node}
+    row |= {"device": history.device, "error": history.error}
+    if history.status == "completed":
+        last = history.epochs[-1]
+        row |= {"val_metric": last.val_metric, "val_loss": last.val_loss}
+    return row
 
 
 def _write_table(folder: Path, name: str, table: pa.Table) -> None:

@@ -79,14 +79,16 @@ class StudySession:
         return Plan(self.space, search.allocation, search.sampler, search.num_trials)
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self, command: str = "") -> Iterator[None]:
         """Nobody else writes the study's folder, which is made if need be, or its storage.
+
+        ``command``: goes on with what an error cuts short. Default: a resume of the study.
 
         Raises:
             InputError: it cannot be written.
             StudyError: another process has it, or an error of the disk or database ended this one.
         """
-        with locked_folder(self.config.location):
+        with locked_folder(self.config.location, command):
             self.mirror.pull(to_write=not self.config.invocation.dry_run)
             if self.resumed:
                 self.record.catch_up(StudyRecord.load(self.config.location.folder))
@@ -112,8 +114,11 @@ class StudySession:
 
 
 @contextmanager
-def locked_folder(location: LocationOptions) -> Iterator[None]:
-    """Alone with the study's folder, which is made if need be; errors of the disk in one line."""
+def locked_folder(location: LocationOptions, command: str = "") -> Iterator[None]:
+    """Alone with the study's folder, which is made if need be; errors of the disk in one line.
+
+    ``command``: as of :meth:`StudySession.alone`.
+    """
     try:
         location.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -131,9 +136,11 @@ def locked_folder(location: LocationOptions) -> Iterator[None]:
     except StorageInternalError as error:
         raise StudyError(
             f"--optuna-storage {location.optuna_storage!r}: {reason(error)}; when it is there "
-            f"again, {again(location)}"
+            f"again, {command or again(location)}"
         ) from error
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise StudyError(f"{failed(error, location.where)}, then {again(location)}") from error
+        raise StudyError(
+            f"{failed(error, location.where)}, then {command or again(location)}"
+        ) from error

@@ -25,8 +25,9 @@ from pyarrow.fs import (
 from study.storage.urls import OPTIONS, below, is_url
 from study.system.errors import InputError, summary
 
-CHECKPOINTS, FINALISTS = "checkpoints", "finalists"
-"""The folders of a study in which workers keep its trials and its finalists' replicates."""
+CHECKPOINTS, FINALISTS, FORGIVENESS = "checkpoints", "finalists", "forgiveness"
+"""The folders of a study in which workers keep its trials, its finalists' replicates, and the runs
+at other peak rates."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class StoragePath:
             here = self / info.base_name
             if info.type == FileType.File:
                 yield here
-            elif info.base_name not in (CHECKPOINTS, FINALISTS, *without):
+            elif info.base_name not in (CHECKPOINTS, FINALISTS, FORGIVENESS, *without):
                 yield from here.files(without)
 
     def unlink(self) -> None:

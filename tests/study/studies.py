@@ -29,8 +29,9 @@ Study = Callable[..., analysis.Results]
 
 def without_reports(patch: pytest.MonkeyPatch) -> None:
     """Let studies of this process end without one."""
-    patch.setattr("study.stages.ending.start_report", lambda _: None)
-    patch.setattr("study.stages.ending.finish_report", lambda *_: 0)
+    for stage in ("ending", "forgiving"):
+        patch.setattr(f"study.stages.{stage}.start_report", lambda _: None)
+        patch.setattr(f"study.stages.{stage}.finish_report", lambda *_: 0)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from analysis.findings.allocation import fairness, unfair
 from analysis.findings.early_stopping import wrongly_pruned
-from analysis.findings.forgiveness import forgiveness
 from analysis.findings.tuning import best_by_trials, leaders
 from analysis.scale import Scale
 from study.tasks.metric import RMSE
@@ -148,57 +147,6 @@ def test_the_lead_is_not_lost_by_having_fewer_trials() -> None:
         (1, "a"),
         (3, "b"),
     ]
-
-
-# Forgiveness
-
-
-def test_the_range_holds_what_is_within_the_noise_of_the_best() -> None:
-    rates = [0.001, 0.01, 0.1, 1.0]
-    trials = made_up(*completed(0.9, 0.965, 0.99, 0.975), peak_lr=rates)
-    found = forgiveness(trials, 0.01, ACCURACY)
-    assert found.to_dict("records") == [
-        {"family": "step", "low": 0.1, "high": 1.0, "decades": 1.0, "good": 2, "trials": 4}
-    ]
-    assert forgiveness(trials, 0.02, ACCURACY)[["low", "good"]].values.tolist() == [[0.01, 3]]
-    assert forgiveness(trials, 0.0, ACCURACY)["decades"].tolist() == [0]
-
-
-def test_of_a_metric_that_is_to_be_low() -> None:
-    rates = [0.001, 0.01, 0.1]
-    trials = made_up(*completed(5.0, 2.0, 2.3), peak_lr=rates, scale=ERROR)
-    found = forgiveness(trials, 0.2, ERROR)
-    assert found[["low", "high"]].values.tolist() == [[0.01, 0.1]]
-
-
-@pytest.mark.parametrize(
-    ("diverged", "low", "high", "good"),
-    [
-        (0.003, 0.01, 1.0, 3),  # between good ones, below the best
-        (0.3, 0.001, 0.1, 3),
-        (0.01, 0.1, 1.0, 2),  # a good one's own
-        (0.1, 0.1, 0.1, 1),  # the best's own
-        (1.0, 0.001, 0.1, 3),
-        (9.0, 0.001, 1.0, 4),
-    ],
-)
-def test_the_range_never_crosses_a_rate_that_diverged(
-    diverged: float, low: float, high: float, good: int
-) -> None:
-    lost = [("step", "diverged", 0.0), ("step", "failed", NOTHING), ("step", "stopped", 0.5)]
-    rates = [0.001, 0.01, 0.1, 1.0, diverged, 0.05, 0.05]
-    trials = made_up(*completed(0.98, 0.98, 0.99, 0.98), *lost, peak_lr=rates)
-    (found,) = forgiveness(trials, 0.01, ACCURACY).to_dict("records")
-    assert (found["low"], found["high"], found["good"]) == (low, high, good)
-    assert found["trials"] == 5
-    assert found["decades"] == pytest.approx(math.log10(high / low))
-
-
-def test_the_most_forgiving_comes_first() -> None:
-    narrow, wide = completed(0.9, 0.5, family="a"), completed(0.8, 0.8, family="b")
-    trials = made_up(*narrow, *wide, ("c", "diverged", 0.0), peak_lr=[0.01, 0.1, 0.01, 0.1, 0.1])
-    assert forgiveness(trials, 0.01, ACCURACY)["family"].tolist() == ["b", "a"]
-    assert forgiveness(trials.tail(1), 0.01, ACCURACY).empty
 
 
 # Fairness

@@ -83,7 +83,6 @@ def test_the_page_asks_for_nothing_and_complains_of_nothing(
             "Map of the curves",
             "Finalists on fresh seeds",
             "What tuning brings",
-            "Which family forgives a badly chosen peak rate",
             "Final accuracy against the peak rate",
             "Learning curves",
             "What each family was given",

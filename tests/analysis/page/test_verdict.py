@@ -20,7 +20,7 @@ from analysis.page.verdict import joined, verdict
 from analysis.scale import Scale
 from analysis.statistics.intervals import mean_interval
 from analysis.statistics.significance import holm, sign_flip
-from study.results.reader import read_finalists
+from study.results.reader import read_finalists, read_forgiveness
 from study.results.study_record import Opening
 from study.results.writer import FinalistTable
 from study.search.proposal import Proposal
@@ -28,6 +28,7 @@ from study.tasks.metric import ACCURACY, RMSE
 from study.tasks.ranking import Ranking
 from study.training.history import EpochRecord, History, Status
 from tests.analysis.figures.test_figures import STUDY, page_of, write_study
+from tests.analysis.findings.test_cost_of_rates import measured
 from tests.records import a_space
 
 FAMILIES = ("one_cycle", "cosine", "step", "constant")
@@ -272,8 +273,6 @@ def test_a_winner_is_named_with_margin_error_and_code(tmp_path: Path) -> None:
         "that of cosine, the next, and it beats every other finalist too.",
         "Test error of one_cycle: 1.30% (95% interval 1.19% to 1.41%), mean of 10 seeds on this "
         "test split; 1.50 points better (95% interval 1.50 to 1.50) than the constant rate.",
-        "Forgiving: trials of one_cycle came within seed noise of its best only at peak rate 0.02, "
-        "of those that were tried.",
         "Code: python -m study.export 'results/a b' --trial 1",
     ]
 
@@ -455,7 +454,10 @@ def test_any_verdict_has_at_most_five_lines(
         for k, family in enumerate(FAMILIES[:families])
     }
     results = results_with(tmp_path, values, ranking)
-    lines = said(results, tmp_path)
+    rates = {factor: [0.9, 0.8, 0.7] for factor in (0.5, 1, 2)}
+    each = [measured(rates, name, k, ranking) for k, name in enumerate(values)]
+    lines = said(results._replace(forgiveness=pd.concat(each)), tmp_path)
+    assert any(line.startswith("Forgiveness: ") for line in lines)
     assert 3 <= len(lines) <= 5
     assert all("nan" not in line for line in lines)
     assert ranking is ACCURACY or "accuracy" not in " ".join(lines)
@@ -478,7 +480,81 @@ def test_the_page_shows_the_finalists(ranking: Ranking, tmp_path: Path) -> None:
     before = [path.read_bytes() for path in drawn]
     page_of(tmp_path)
     assert [path.read_bytes() for path in drawn] == before, "the same study, the same files"
-    assert (tmp_path / "report" / "figures" / "forgiveness.svg").exists()
+    assert not (tmp_path / "report" / "figures" / "forgiveness.svg").exists(), "nobody measured it"
+
+
+RATES: dict[float, Sequence[float | str]] = {
+    0.5: [0.979, 0.969, 0.974],
+    1: [0.98, 0.97, 0.975],
+    2: [0.96, "diverged", 0.96],
+}
+
+
+@pytest.mark.parametrize(
+    ("rates", "line"),
+    [
+        (
+            RATES,
+            "diverges under 1 of 3 seeds at twice its peak rate and loses 0.10 points at half its",
+        ),
+        (
+            {0.5: [0.9, 0.96, 0.95], 1: ["diverged", 0.97, 0.96], 2: [0.9, 0.98, 0.96]},
+            "diverges under 1 of 3 seeds at its own peak rate, gains 0.50 points at twice its peak "
+            "rate and loses 1.00 points at half its",
+        ),
+        ({0.5: [0.9], 1: ["diverged"]}, "diverges under 1 of 1 seeds at its own"),
+    ],
+)
+def test_what_a_badly_chosen_rate_costs_the_best_is_said(
+    rates: Mapping[float, Sequence[float | str]], line: str, tmp_path: Path
+) -> None:
+    values = {"cosine": shifted(0.01), "constant": shifted(0)}
+    results = results_with(tmp_path, values)
+    both = [measured(rates, "cosine", 0), measured(RATES, "constant", 1)]
+    (found,) = (
+        one
+        for one in said(results._replace(forgiveness=pd.concat(both)), tmp_path)
+        if one.startswith("Forgiveness")
+    )
+    assert found.startswith(f"Forgiveness: cosine {line} peak rate (validation accuracy, means of")
+
+
+def test_it_is_said_of_the_best_alone_and_only_where_it_was_measured(tmp_path: Path) -> None:
+    results = results_with(tmp_path, {"cosine": shifted(0.01), "constant": shifted(0)})
+    for runs in (
+        measured(RATES, "constant", 1),
+        measured({0.5: [0.9], 4: [0.9]}, trial=0),
+        measured({1: ["failed"], 2: ["failed"]}, trial=0),
+    ):
+        lines = said(results._replace(forgiveness=runs), tmp_path)
+        assert not any("Forgiveness" in line for line in lines)
+    unconfirmed = results._replace(finalists=pd.DataFrame(), forgiveness=measured(RATES, trial=0))
+    assert any(line.startswith("Forgiveness: cosine") for line in said(unconfirmed, tmp_path))
+
+
+@pytest.mark.parametrize("ranking", [ACCURACY, RMSE])
+def test_the_page_shows_what_was_measured(ranking: Ranking, tmp_path: Path) -> None:
+    results_with(tmp_path, {"cosine": shifted(0.01), "constant": shifted(0)}, ranking)
+    rates = RATES | {4: ["diverged"] * 3}
+    both = [measured(rates, "cosine", 0, ranking), measured(rates, "constant", 1, ranking)]
+    columns = read_forgiveness(tmp_path, ranking).to_pandas()
+    pd.concat([columns, *both]).to_parquet(tmp_path / "forgiveness.parquet")
+    text = re.sub(r"data:image[^\"]*", "", page_of(tmp_path))
+    assert "What a badly chosen peak rate costs" in text
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", text.partition("worse than at its own")[2])
+    rows = [cells[start : start + 8] for start in range(0, 80, 8)][:8]
+    assert [row[0] for row in rows] == ["cosine"] * 4 + ["constant"] * 4
+    assert [row[2:4] for row in rows[:4]] == [
+        ["1/2", "0.05"],
+        ["1", "0.1"],
+        ["2", "0.2"],
+        ["4", "0.4"],
+    ]
+    worse = "0.10 points" if ranking is ACCURACY else "-0.001"
+    assert [row[6] for row in rows[:2]] == [worse, ""]
+    assert rows[3][4:] == ["", "", "", "3 of 3"]
+    assert "nan" not in text
+    assert (tmp_path / "report" / "figures" / "forgiveness.svg").stat().st_size > 1_000
 
 
 def test_names_are_joined_as_people_write_them() -> None:

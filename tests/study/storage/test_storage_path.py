@@ -75,10 +75,17 @@ def test_a_file_is_what_was_written(storage: StoragePath) -> None:
 
 def test_folders_have_names_and_end(storage: StoragePath) -> None:
     assert list((storage / "nowhere").iterdir()) == []
-    for name in ("c/2", "c/10", "a", "checkpoints/attempt-001/x", "epochs-1/finalists/x"):
+    for name in (
+        "c/2",
+        "c/10",
+        "a",
+        "checkpoints/attempt-001/x",
+        "epochs-1/finalists/x",
+        "forgiveness/x",
+    ):
         (storage / name).write_bytes(b"x")
     names = [one.name for one in storage.iterdir()]
-    assert names == ["a", "c", "checkpoints", "epochs-1"]
+    assert names == ["a", "c", "checkpoints", "epochs-1", "forgiveness"]
     assert [str(one) for one in storage.files()] == [
         f"{storage}/{one}" for one in ("a", "c/10", "c/2")
     ]
@@ -409,6 +416,10 @@ def test_a_study_in_a_storage_survives_a_kill_and_is_read_from_there(
     done = run_command("study.confirm", f"{url}/s", "--replicates", 1)
     assert done.returncode == 0, done.stderr
     assert len(analysis.load(f"{url}/s").finalists) == 6
+    done = run_command("study.forgiveness", f"{url}/s")
+    assert done.returncode == 0, done.stderr
+    assert len(analysis.load(f"{url}/s").forgiveness) in (15, 30)
+    assert list(StoragePath.of(f"{url}/s/forgiveness").iterdir())
     compare = run_command("analysis.compare", f"{url}/s", tmp_path / "s", "--out", tmp_path / "c")
     assert compare.returncode == 0, compare.stderr
 

@@ -28,6 +28,7 @@ from search_spaces import SearchSpace
 from study.confirm import ConfirmConfig
 from study.execution import ray_session
 from study.export import ExportConfig
+from study.forgiveness import ForgivenessConfig
 from study.results.study_record import StudyRecord
 from study.search.journal_file import SyncedJournal
 from study.search.optuna_trials import OptunaTrials
@@ -50,6 +51,7 @@ from tests.records import write_record
 COMMANDS = (
     StudyConfig,
     ConfirmConfig,
+    ForgivenessConfig,
     ExportConfig,
     ReportConfig,
     CompareConfig,
@@ -70,6 +72,7 @@ GROUPS = [type(vars(StudyConfig())[group.name]) for group in fields(StudyConfig)
         (StudyConfig, ["--resume=~/x", "--replay", "~/x"]),
         (StudyConfig, ["--task=~/x"]),
         (ConfirmConfig, ["~/x"]),
+        (ForgivenessConfig, ["~/x"]),
         (ExportConfig, ["~/x"]),
         (ReportConfig, ["~/x", "--out=~/x"]),
         (CompareConfig, ["~/x", "~/x", "--out=~/x"]),

@@ -1,0 +1,51 @@
+"""The cost of a badly chosen peak rate: ``python -m study.forgiveness results/NAME``."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import tyro
+
+from study.results.study_record import StudyRecord
+from study.stages.forgiving import COMMAND, measure
+from study.stages.resuming import begun_config
+from study.system.command_line import Location, exit_status, parse
+from study.system.errors import InputError
+
+
+@dataclass(frozen=True)
+class ForgivenessConfig:
+    """Measure what a badly chosen peak rate costs, and write the report again.
+
+    The winner and the best constant rate are trained again at a quarter, half, one, two and four
+    times their own peak rates, all else equal, under three fresh seeds each: 30 runs at most,
+    measured on the validation split. What was interrupted goes on by the same command.
+    """
+
+    folder: tyro.conf.Positional[Location]
+    """The study's folder, results/NAME, or its URL."""
+    address: str | None = None
+    """Ray cluster to train on: local or auto. Default: as the study did."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure it of a study whose search has ended, or go on with what was interrupted.
+
+    Raises:
+        InputError: no such study, or its search has not ended.
+    """
+    asked = parse(ForgivenessConfig, COMMAND, arguments)
+    record = StudyRecord.load(asked.folder)
+    config = begun_config(record, asked.folder)
+    if not record.is_searched:
+        raise InputError(
+            f"the search of {asked.folder!r} has not ended, so that there is no best trial to "
+            f"measure; resume it by: python -m study.run --resume {shlex.quote(asked.folder)}"
+        )
+    address = asked.address or config.machine.address
+    return measure(config.but(resume=asked.folder, address=address), record)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main))
