@@ -87,9 +87,9 @@ def _tested(studies: Sequence[Study]) -> dict[str, object] | None:
     means = []
     for study in studies:
         if study.found.comparison:
-            families, text = study.found.comparison.families, study.found.results.scale.ranking.text
-            written = families["mean"].map(text) + " (" + intervals(families, text) + ")"
-            means.append(pd.DataFrame({"family": families["family"], "text": written}))
+            found, text = study.found.comparison.finalists, study.found.results.scale.ranking.text
+            written = found["mean"].map(text) + " (" + intervals(found, text) + ")"
+            means.append(pd.DataFrame({"family": found["finalist"], "text": written}))
             means[-1]["study"] = study.label
     return _pivoted(pd.concat(means)) if means else None
 

@@ -19,7 +19,6 @@ from study.settings.values import at_least
 from study.storage.mirror import local_copy
 from study.system.command_line import Location, exit_status, parse
 from study.system.errors import InputError, summary
-from study.tasks.ranking import Ranking
 
 COMMAND = "python -m study.export"
 
@@ -51,9 +50,9 @@ class Exported(NamedTuple):
     code: str
 
 
-def _chosen(config: ExportConfig, folder: Path, ranking: Ranking) -> Row:
+def _chosen(config: ExportConfig, folder: Path, record: StudyRecord) -> Row:
     if config.trial is None:
-        best = best_trial(folder, ranking)
+        best = best_trial(folder, record)
         if not best:
             raise InputError(f"{config.folder!r} has no completed trial; name another by --trial")
         return best
@@ -78,7 +77,7 @@ def export(config: ExportConfig) -> Exported:
     """
     with local_copy(config.folder) as folder:
         record = StudyRecord.load(folder)
-        row = _chosen(config, folder, record.metric)
+        row = _chosen(config, folder, record)
     family = row["family"]
     try:
         select(family)

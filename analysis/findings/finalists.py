@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.findings.allocation import fairness
 from analysis.load import Results
 from analysis.scale import Scale
+from analysis.statistics.conventions import Array
 from analysis.statistics.intervals import Interval, mean_interval
 from analysis.statistics.repeated_intervals import repeated_interval
-from study.results.sequential import found_above, paired_differences
-from study.results.study_record import Finalist, SeedPlan, last_plan, names_of
+from study.results.best_trials import recommended, unbeaten
+from study.results.sequential import LOOKS, found_above, paired_differences
+from study.results.study_record import Finalist, SeedPlan, StoredSpace, last_plan, names_of
 
 
 class Ensemble(NamedTuple):
@@ -42,6 +43,8 @@ class Comparison(NamedTuple):
     and with fewer than 7 seeds its mean) with ``low`` and ``high``, and the ``mean``."""
     lost: dict[str, str]
     """Finalists left out, and why."""
+    runs: pd.DataFrame
+    """The rows of the finalists' table that this rests on, with their names, ``finalist``."""
     seeds: int
     """Those of the newest look, or all where there are too few to look."""
     plan: SeedPlan
@@ -76,27 +79,26 @@ def compare_finalists(results: Results) -> Comparison | None:
     values = _values(runs, scale).drop(columns=list(lost))
     if seeds < 2 or values.empty:
         return None
-    simplicity = _simplicity(chosen, results)
-    names = names_of(chosen)
-    look = plan.looks[-1] if plan.looks else None
-    beaten = {(names[one], names[other]) for one, other in look.beaten} if look else set()
+    names, looks = names_of(chosen), plan.looks[-1:]
     means = values.mean().sort_values(ascending=not scale.higher_is_better, kind="stable")
-    order = [str(name) for name in means.index]
-    beaten = {pair for pair in beaten if set(pair) <= set(order)}
-    unbeaten = [name for name in order if name not in {worse for _, worse in beaten}] or order
-    if look and look.leader is not None and names[look.leader] in unbeaten:
-        unbeaten.sort(key=lambda name: name != names[look.leader])
-    order.sort(key=lambda name: unbeaten.index(name) if name in unbeaten else len(order))
-    winner = order[0] if look and look.second is None and len(order) > 1 else None
+    first = [names[one] for look in looks for one in unbeaten(chosen, look)]
+    # Those that have paused have fewer seeds, and come after those that have not.
+    order = sorted(
+        map(str, means.index), key=lambda name: (name not in first, name not in first[:1])
+    )
+    beaten = {(names[one], names[other]) for look in looks for one, other in look.beaten}
+    simplest = recommended(chosen, looks, StoredSpace(**study["search_space"]))
+    winner = order[0] if looks and looks[-1].second is None and len(order) > 1 else None
     return Comparison(
         _described(order, values, chosen, results),
         _pairs(values[order], beaten, plan, scale),
         lost,
+        runs,
         seeds,
         plan,
         winner,
-        unbeaten,
-        min(unbeaten, key=lambda name: simplicity[name]),
+        [name for name in order if not first or name in first],
+        order[0] if simplest is None else names[simplest],
         _ensemble(runs, values[order], plan, scale),
     )
 
@@ -136,21 +138,6 @@ def _values(runs: pd.DataFrame, scale: Scale) -> pd.DataFrame:
     return table.reindex(index=seeds, columns=list(dict.fromkeys(runs["finalist"])))
 
 
-def _simplicity(chosen: Sequence[Finalist], results: Results) -> dict[str, tuple[int, bool, int]]:
-    """By name: lower is simpler."""
-    ledger = fairness(results.trials, results.study["search_space"])
-    families, names = list(ledger["family"]), names_of(chosen)
-    searched = dict(zip(families, ledger["dimensions"], strict=True))
-    return {
-        names[one.trial]: (
-            int(searched[one.family]),
-            not one.is_default,
-            families.index(one.family),
-        )
-        for one in chosen
-    }
-
-
 def _described(
     order: Sequence[str], values: pd.DataFrame, chosen: Sequence[Finalist], results: Results
 ) -> pd.DataFrame:
@@ -169,25 +156,20 @@ def _pairs(
     values: pd.DataFrame, beaten: set[tuple[str, str]], plan: SeedPlan, scale: Scale
 ) -> pd.DataFrame:
     """The :attr:`Comparison.pairs`, of finalists in their order."""
-    sign = 1 if scale.higher_is_better else -1
     rows: list[dict[str, Any]] = []
     for pair in combinations(map(str, values.columns), 2):
         better, worse = pair[::-1] if pair[::-1] in beaten else pair
-        both = values[[better, worse]].dropna()
-        seeds = len(both)
+        seeds = int(values[[better, worse]].dropna().index.max()) + 1
         if plan.looks_at:
-            reached = [look for look in plan.looks_at if look <= both.index.max() + 1]
-            seeds = reached[-1]
-        one, other = (values[name].to_numpy()[:seeds] for name in (better, worse))
-        apart = sign * paired_differences(one, other)
+            seeds = max(look for look in plan.looks_at if look <= max(seeds, LOOKS[0]))
+        apart = _gains(values[better], values[worse], scale)[:seeds]
+        known = apart[np.isfinite(apart)]
         interval = (
-            repeated_interval(apart, plan.replicates)
-            if plan.looks_at
-            else mean_interval(apart[np.isfinite(apart)])
+            repeated_interval(apart, plan.replicates) if plan.looks_at else mean_interval(known)
         )
         row = {"better": better, "worse": worse, "found": (better, worse) in beaten}
         row |= {"seeds": seeds, "difference": interval.mean, "low": interval.low}
-        rows.append(row | {"high": interval.high, "mean": float(np.nanmean(apart))})
+        rows.append(row | {"high": interval.high, "mean": float(known.mean())})
     columns = ["better", "worse", "found", "seeds", "difference", "low", "high", "mean"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -203,13 +185,18 @@ def _ensemble(
         return None
     table = runs.pivot(index="seed", columns="finalist", values=scale.ensemble_column)
     table = table.reindex(index=values.index, columns=values.columns).dropna(axis="columns")
-    sign = 1 if scale.higher_is_better else -1
-    for name in table.mean().sort_values(ascending=not scale.higher_is_better, kind="stable").index:
-        gains = np.array(
-            [sign * paired_differences(table[name], values[one]) for one in values.columns]
-        )
-        complete = gains[~np.isnan(gains).any(axis=1)]  # but for those that have paused
-        if found_above(complete, plan.replicates).any(axis=1).all():
+    seeds = runs["finalist"].value_counts()
+    singles = [str(name) for name in values if seeds[name] == len(values)]  # others have paused
+    order = table.mean().sort_values(ascending=not scale.higher_is_better, kind="stable").index
+    for name in map(str, order):
+        gains = np.array([_gains(table[name], values[one], scale) for one in singles])
+        if found_above(gains, plan.replicates).any(axis=1).all():
             count = int(runs.set_index("finalist").loc[[name], "snapshots"].max())
-            return Ensemble(str(name), count, repeated_interval(complete[0], plan.replicates))
+            return Ensemble(name, count, repeated_interval(gains[0], plan.replicates))
     return None
+
+
+def _gains(values: "pd.Series[float]", others: "pd.Series[float]", scale: Scale) -> Array:
+    """By how much the one is better, seed by seed."""
+    apart = paired_differences(values.to_numpy(), others.to_numpy())
+    return apart if scale.higher_is_better else -apart

@@ -76,10 +76,16 @@ class Findings:
 
     @cached_property
     def best(self) -> dict[str, Any] | None:
-        """The row of the best trial: of the finalists on the test split, else in the search."""
-        trials, scale = self.results.trials, self.results.scale
-        if self.comparison:
-            chosen = trials[trials["trial"] == self.comparison.families["trial"].iloc[0]]
-        else:
-            chosen = with_cost(trials, scale).sort_values(["cost", "trial"])
-        return chosen.iloc[0].to_dict() if len(chosen) else None
+        """The row of the trial that is recommended; without a comparison, of the best."""
+        trials, comparison = self.results.trials, self.comparison
+        chosen = with_cost(trials, self.results.scale).sort_values(["cost", "trial"])
+        if comparison:
+            named = comparison.finalists.set_index("finalist")["trial"]
+            chosen = trials[trials["trial"] == named[comparison.recommended]]
+        return next(
+            (
+                {str(name): value for name, value in row.items()}
+                for row in chosen.to_dict("records")
+            ),
+            None,
+        )

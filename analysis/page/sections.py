@@ -14,6 +14,7 @@ from analysis.findings.findings import Findings
 from analysis.findings.importance import LEAST_TRIALS
 from analysis.findings.tuning import leaders
 from analysis.page.verdict import joined
+from study.results.sequential import LOOKS
 
 
 class Section(NamedTuple):
@@ -37,31 +38,35 @@ def _compared(found: Findings) -> Comparison:
 def _finalist_tables(found: Findings) -> list[pd.DataFrame]:
     comparison, scale = _compared(found), found.results.scale
     text, difference = scale.ranking.text, scale.difference
-    families = pd.DataFrame(
+    finalists, pairs = comparison.finalists, comparison.pairs
+    described = pd.DataFrame(
         {
-            "finalist": comparison.families["family"],
-            "trial": comparison.families["trial"].astype(str),
-            f"mean test {scale.name}": comparison.families["mean"].map(text),
-            "95% interval, this test split": intervals(comparison.families, text),
+            "finalist": finalists["finalist"],
+            "trial": finalists["trial"].astype(str),
+            "trials of its family": finalists["trials"].astype(str),
+            "seeds": finalists["seeds"].astype(str),
+            f"mean test {scale.name}": finalists["mean"].map(text),
+            "95% interval, this test split": intervals(finalists, text),
         }
     )
-    replicates, column = found.results.finalists, scale.ensemble_column
-    if column in replicates and replicates[column].notna().any():
-        means = replicates.groupby("family")[column].mean().reindex(families["finalist"])
-        families["its snapshots together"] = (
+    runs, column = comparison.runs, scale.ensemble_column
+    if column in runs and runs[column].notna().any():
+        means = runs.groupby("finalist")[column].mean().reindex(finalists["finalist"])
+        described["its snapshots together"] = (
             means.map(text, na_action="ignore").fillna("").to_numpy()
         )
-    pairs = comparison.pairs
-    written = {
-        "better": pairs["better"],
-        "worse": pairs["worse"],
-        "difference": pairs["difference"].map(difference),
-        "95% interval, this test split": intervals(pairs, difference),
-    }
-    if comparison.in_reach:
-        written["p"] = pairs["p"].map("{:.3f}".format)
-        written["p, corrected"] = pairs["p_holm"].map("{:.3f}".format)
-    return [families, pd.DataFrame(written)] if len(pairs) else [families]
+    compared = pd.DataFrame(
+        {
+            "better": pairs["better"],
+            "worse": pairs["worse"],
+            "told apart": pairs["found"].map({True: "yes", False: "no"}),
+            "seeds": pairs["seeds"].astype(str),
+            "difference": pairs["difference"].map(difference),
+            "95% interval, this test split": intervals(pairs, difference),
+            "mean": pairs["mean"].map(difference),
+        }
+    )
+    return [described, compared] if len(pairs) else [described]
 
 
 def intervals(table: pd.DataFrame, text: Callable[[float], str]) -> "pd.Series[str]":
@@ -70,27 +75,17 @@ def intervals(table: pd.DataFrame, text: Callable[[float], str]) -> "pd.Series[s
 
 
 def _finalist_remarks(found: Findings) -> list[str]:
-    comparison, scale = _compared(found), found.results.scale
-    apart = "; ".join(joined(group) for group in comparison.groups)
-    openings = found.results.study.get("test_split", [])
-    times = ", ".join(f"{one['opened']} for {one['replicates']} seeds" for one in openings)
+    comparison = _compared(found)
+    plan, openings = comparison.plan, found.results.study["test_split"]
+    times = ", ".join(one["opened"] for one in openings)
     often = "once" if len(openings) == 1 else f"{len(openings)} times"
-    remarks = [f"The test split was opened {often}: {times}."]
-    if len(comparison.families) < 2:
-        return remarks
-    if not comparison.in_reach:
-        return [
-            *remarks,
-            f"Significance is out of reach: no p-value of {comparison.replicates} pairs, times "
-            f"{len(comparison.pairs)} comparisons, can fall to 5%. It takes {comparison.needed} "
-            "seeds.",
-        ]
+    looks = joined([str(look.seeds) for look in plan.looks])
     return [
-        *remarks,
-        f"Groups within which nothing can be told apart: {apart}.",
-        "The smallest difference between the two best that would have been found with 80% chance "
-        "is about "
-        f"{scale.difference(comparison.detectable)}.",
+        f"The test split was opened {often}: {times}.",
+        f"The plan, declared {plan.declared}: at most {plan.replicates} seeds each, looks after "
+        f"{joined(list(map(str, plan.looks_at)))}. Looked at: after {looks}."
+        if looks
+        else f"Fewer than {LOOKS[0]} seeds tell nothing apart.",
     ]
 
 
@@ -208,14 +203,14 @@ SECTIONS = (
     Section(
         "finalists",
         "Finalists on fresh seeds",
-        "The best trial of each of the best families, trained again under new seeds, the same ones "
-        "for all, and measured on the test split. Dots are seeds, bars the mean with its 95% "
-        "interval (t, which assumes normal noise), which holds for other seeds on this test split "
-        "and not for other test samples. Pairs are compared seed by seed by sign-flip tests, "
-        "corrected for their number (Holm), which the intervals are not. A winner has to beat "
-        "every other finalist, each at 5%.",
+        "The best trial of each of the best families, and the default of the best of them, "
+        "trained again under new seeds, the same ones for all, until they could be told apart, "
+        "and measured on this test split. Dots are seeds, bars the mean with its 95% t interval. "
+        "Pairs are compared seed by seed by signed ranks, at looks that were fixed beforehand; "
+        "their differences are pseudo-medians, with 95% intervals that hold at every look. A "
+        "winner was found better than every other finalist.",
         lambda found: figures.finalists(
-            found.results.finalists, _compared(found).families, found.results.scale
+            _compared(found).runs, _compared(found).finalists, found.results.scale
         ),
         _finalist_tables,
         _finalist_remarks,

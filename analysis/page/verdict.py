@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from scipy.stats import binomtest
 
 from analysis.findings.finalists import Comparison
 from analysis.findings.findings import Findings
@@ -14,6 +15,8 @@ from analysis.findings.forgiveness import CONTROL
 from analysis.findings.ranks import far_off
 from analysis.load import Results
 from analysis.scale import Scale
+from study.results.parameters import PREFIX
+from study.results.sequential import LOOKS
 from study.results.stored_ranges import stored_peak_range
 
 EDGE = 0.05
@@ -23,7 +26,9 @@ NEIGHBOURS = {1.0: "its own", 2.0: "twice its", 0.5: "half its"}
 
 
 def verdict(found: Findings, location: str | Path) -> list[str]:
-    """The verdict: who wins or why nobody does, how good that is, how forgiving, what to beware of.
+    """The verdict: what makes it invalid, who wins or why nobody does, and what to beware of.
+
+    Then how good that is, and how forgiving, and the command for the code.
 
     Args:
         found: in a study.
@@ -36,6 +41,7 @@ def verdict(found: Findings, location: str | Path) -> list[str]:
     lines = [*_without_finalists(found, best, where), _how_forgiving(found, best)]
     if comparison:
         lines = [
+            _first_of_all(comparison, found),
             _who(comparison, results, where),
             _how_good(comparison, results),
             _how_forgiving(found, best),
@@ -69,63 +75,91 @@ def _without_finalists(found: Findings, best: Mapping[str, Any], where: str) -> 
 
 
 def _who(comparison: Comparison, results: Results, where: str) -> str:
-    scale, replicates = results.scale, comparison.replicates
-    names = list(comparison.families["family"])
+    names, seeds = list(comparison.finalists["finalist"]), comparison.seeds
     if len(names) == 1:
         return f"{names[0]} is the only finalist left, with nothing to be compared with."
-    if not comparison.in_reach:
-        more = comparison.needed - replicates
+    if not comparison.plan.looks:
         return (
-            f"No winner can be named: {names[0]} has the best mean, but with {replicates} seeds of "
-            f"{len(names)} families significance is out of reach. It takes {comparison.needed}: "
-            f"python -m study.confirm {where} --replicates {more}"
+            f"No winner can be named: {names[0]} has the best mean, but {seeds} seeds tell nothing "
+            f"apart, and nor do any fewer than {LOOKS[0]}: python -m study.confirm {where}"
         )
+    nearest = comparison.pairs[comparison.pairs["better"] == names[0]].iloc[0]
     if comparison.winner:
-        nearest = comparison.pairs[comparison.pairs["better"] == names[0]].iloc[0]
-        others = "" if len(names) == 2 else ", and it beats every other finalist too"
+        others = "" if len(names) == 2 else ", and it was found better than every other finalist"
         return (
-            f"{names[0]} wins: its test {scale.name} is {_better(nearest, results)} than that of "
+            f"{names[0]} wins, {_configured(comparison, names[0], results)}: after {seeds} seeds, "
+            f"its test {results.scale.name} is {_better(nearest, results)} than that of "
             f"{nearest['worse']}, the next{others}."
         )
-    of_best = [group for group in comparison.groups if names[0] in group]
-    tied = [name for name in names if any(name in group for group in of_best)]
+    tied, take = comparison.unbeaten, comparison.recommended
     beaten = [name for name in names if name not in tied]
-    rest = f", but it beats {joined(beaten)}" if beaten else ""
+    rest = f"; beaten: {joined(beaten)}" if beaten else ""
+    apart = f"{seeds} seeds cannot tell {tied[0]} from {joined(tied[1:], 'or')}{rest}"
+    if not comparison.is_decided:
+        return f"Undecided yet: {apart}. More seeds: python -m study.run --resume {where}"
+    why = ", the simplest of them" if take != tied[0] else ", the simplest of them and the best"
     return (
-        f"No single winner: {replicates} seeds cannot tell {names[0]} from {joined(tied[1:], 'or')}"
-        f"{rest}. A difference of about {scale.difference(comparison.detectable)} between the two "
-        "best would have been found with 80% chance."
+        f"No single winner: {apart}. The two best differ by {_apart(nearest, results)}. Take "
+        f"{take}{why}: {_configured(comparison, take, results)}."
     )
+
+
+def _configured(comparison: Comparison, name: str, results: Results) -> str:
+    """A finalist's parameters, and how many trials it was chosen from."""
+    one = _described(comparison, name)
+    row = results.trials.set_index("trial").loc[one["trial"]]
+    named = {"peak_lr": row["peak_lr"]} | {
+        str(column).removeprefix(PREFIX): row[column]
+        for column in row.index
+        if str(column).startswith(PREFIX) and pd.notna(row[column])
+    }
+    values = [
+        f"{parameter} {value if isinstance(value, str) else format(value, '.3g')}"
+        for parameter, value in named.items()
+    ]
+    return f"with {', '.join(values)}, of {one['trials']} trials"
+
+
+def _described(comparison: Comparison, name: str) -> dict[Any, Any]:
+    """The row of a finalist."""
+    finalists = comparison.finalists
+    return finalists[finalists["finalist"] == name].to_dict("records")[0]
 
 
 def _how_good(comparison: Comparison, results: Results) -> str:
-    families, scale = comparison.families, results.scale
-    best = families.iloc[0]
+    """What the recommended finalist comes to, and how much more than control and default."""
+    scale = results.scale
+    name = comparison.recommended
+    best = _described(comparison, name)
     error = scale.ranking.percent and scale.higher_is_better
-    values = [1 - best[name] if error else best[name] for name in ("mean", "low", "high")]
+    values = [1 - best[one] if error else best[one] for one in ("mean", "low", "high")]
     mean, low, high = (_metric(value, results) for value in (values[0], *sorted(values[1:])))
     line = (
-        f"Test {'error' if error else scale.name} of {best['family']}: {mean} (95% interval {low} "
-        f"to {high}), mean of {comparison.replicates} seeds on this test split"
+        f"Test {'error' if error else scale.name} of {name}: {mean} (95% interval {low} to {high}),"
+        f" mean of {best['seeds']} seeds on this test split"
     )
-    against = comparison.pairs[
-        (comparison.pairs["better"] == best["family"]) & (comparison.pairs["worse"] == CONTROL)
-    ]
-    if len(against):
-        line += f"; {_better(against.iloc[0], results)} than the constant rate"
-    return f"{line}.{_ensemble(comparison, results)}"
+    pairs = comparison.pairs[comparison.pairs["better"] == name].to_dict("records")
+    words = {CONTROL: "the constant rate", f"{best['family']} (default)": "its own default"}
+    for pair in pairs:
+        if pair["worse"] in words:
+            line += f"; {_better(pair, results)} than {words[pair['worse']]}"
+    most = binomtest(0, int(best["seeds"]), alternative="less").proportion_ci(0.95).high
+    return (
+        f"{line}. It diverged under none of these seeds: with 95% confidence, it does under fewer "
+        f"than {most:.0%}.{_ensemble(comparison, results)}"
+    )
 
 
 def _ensemble(comparison: Comparison, results: Results) -> str:
     ensemble = comparison.ensemble
     if not ensemble:
         return ""
-    best, gain = comparison.families["family"].iloc[0], ensemble.better
+    best, gain = comparison.finalists["finalist"].iloc[0], ensemble.better
     better = _better({"difference": gain.mean, "low": gain.low, "high": gain.high}, results)
     return (
-        f" But the {ensemble.snapshots} snapshots of {ensemble.family} together beat every single "
-        f"model: {better} than {best}, the best of them, at {ensemble.snapshots} times the cost of "
-        "inference."
+        f" But the {ensemble.snapshots} snapshots of {ensemble.finalist} together beat every "
+        f"single model: {better} than {best}, the best of them, at {ensemble.snapshots} times the "
+        "cost of inference."
     )
 
 
@@ -155,23 +189,59 @@ def _cost(rate: "pd.Series[Any]", scale: Scale) -> str:
     return f"{'loses' if rate['worse'] >= 0 else 'gains'} {scale.difference(abs(rate['worse']))}"
 
 
+def _first_of_all(comparison: Comparison, found: Findings) -> str:
+    """What may make the verdict that of something else than the schedules: before all claims."""
+    finalists = comparison.finalists
+    trials = finalists.groupby("family")["trials"].first()
+    doubts = []
+    if trials.max() - trials.min() > 1:
+        doubts.append(
+            f"the finalists were tuned unequally ({trials.idxmax()} with {trials.max()} trials, "
+            f"{trials.idxmin()} with {trials.min()})"
+        )
+    doubts += _moved(comparison, found.results)
+    doubts += _at_the_edge(found)
+    return f"First of all: {'; '.join(doubts)}." if doubts else ""
+
+
+def _moved(comparison: Comparison, results: Results) -> list[str]:
+    """What only some finalists did beside their shapes, by what their optimizers really used."""
+    schedules = results.schedules.groupby("trial")
+    rises, moves = [], []
+    for one in comparison.finalists.to_dict("records"):
+        own = schedules.get_group(one["trial"])
+        if own["lr"].iloc[0] < own["lr"].max() / 2:
+            rises.append(one["finalist"])
+        if own["momentum"].nunique() > 1:
+            moves.append(one["finalist"])
+    doubts, count = [], len(comparison.finalists)
+    if 0 < len(rises) < count and "warmup_fraction" not in results.study["search_space"]["extras"]:
+        doubts.append(f"of the finalists only {joined(rises)} warmed up; --warmup search lets all")
+    if 0 < len(moves) < count:
+        doubts.append(f"of the finalists only {joined(moves)} moved the momentum as well")
+    return doubts
+
+
 def _beware(comparison: Comparison, found: Findings) -> str:
-    """All that weakens the verdict, the worst first."""
-    results, counts = found.results, found.ledger["trials"]
+    """All else that weakens the verdict, the worst first."""
+    results, plans = found.results, found.results.study["plans"]
     doubts = [f"{family} {why} and is out" for family, why in comparison.lost.items()]
     doubts += _far_off(comparison, results)
-    looks = len({opening["replicates"] for opening in results.study.get("test_split", [])})
-    if looks > 1:
-        doubts.append(f"the test split was looked at {looks} times, for which no p-value allows")
-    if counts.max() - counts.min() > 1:
-        doubts.append(f"families had {counts.min()} to {counts.max()} trials")
-    elif counts.min() < 2:
-        few = (counts < 2).sum()
-        doubts.append(f"{few} of {len(counts)} families had no more than one trial")
-    doubts += _at_the_edge(found)
+    if len(plans) > 1:
+        doubts.append(
+            f"this is plan {len(plans)}, and each may name a winner wrongly in 5 of 100 studies"
+        )
+    finalists = comparison.finalists
+    if few := sorted(set(finalists.loc[finalists["trials"] < 2, "family"])):
+        doubts.append(f"{joined(few)} had no more than one trial")
     if CONTROL not in set(results.finalists["family"]):
         doubts.append("no constant rate stands beside the finalists as a control")
-    return f"Beware: {'; '.join(doubts)}." if doubts else ""
+    config = results.study["config"]
+    doubts.append(
+        f"it holds for {config['epochs']} epochs with {config['optimizer']}, momentum "
+        f"{config['momentum']} and weight decay {config['weight_decay']}"
+    )
+    return f"Beware: {'; '.join(doubts)}."
 
 
 def _at_the_edge(found: Findings) -> list[str]:
@@ -192,25 +262,29 @@ def _at_the_edge(found: Findings) -> list[str]:
 
 
 def _far_off(comparison: Comparison, results: Results) -> list[str]:
-    """Replicates that came to far worse than the rest, on which means and intervals then hang."""
-    finalists, scale = results.finalists, results.scale
-    compared = finalists[finalists["family"].isin(comparison.families["family"])]
+    """Replicates that came to far worse than the rest, on which means then hang."""
+    runs, scale = comparison.runs, results.scale
+    compared = runs[runs["finalist"].isin(comparison.finalists["finalist"])]
     compared = compared.dropna(subset=scale.test_column)
-    off = compared[far_off(scale.cost(compared[scale.test_column]), compared["family"])]
+    off = compared[far_off(scale.cost(compared[scale.test_column]), compared["finalist"])]
     return [
-        f"{family} came to {joined([_metric(one, results) for one in sorted(values)])} under "
+        f"{name} came to {joined([_metric(one, results) for one in sorted(values)])} under "
         f"{'one of its seeds' if len(values) == 1 else 'some of its seeds'}"
-        for family, values in off.groupby("family")[scale.test_column]
+        for name, values in off.groupby("finalist")[scale.test_column]
     ]
 
 
-def _better(pair: "pd.Series[float] | Mapping[str, float]", results: Results) -> str:
+def _better(pair: "pd.Series[float] | Mapping[Any, Any]", results: Results) -> str:
     scale = results.scale
     low, high = scale.difference(pair["low"]), scale.difference(pair["high"])
     return (
         f"{scale.difference(pair['difference'])} better "
         f"(95% interval {low.removesuffix(' points')} to {high.removesuffix(' points')})"
     )
+
+
+def _apart(pair: "pd.Series[Any]", results: Results) -> str:
+    return _better(pair, results).replace(" better", "")
 
 
 def _metric(value: float, results: Results) -> str:

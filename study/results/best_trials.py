@@ -1,6 +1,7 @@
 """The best trial of a study, and what it was proposed with, from the result tables."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -8,32 +9,37 @@ from typing import Any
 from study.results.parameters import PREFIX, proposed
 from study.results.reader import read_finalists, read_tables
 from study.results.stored_ranges import stored_ranges
-from study.results.study_record import StudyRecord
+from study.results.study_record import Finalist, Look, StoredSpace, StudyRecord
 from study.tasks.ranking import Ranking
 
 Row = dict[str, Any]
 """A row of a table, by its columns."""
 
 
-def best_trial(folder: Path, ranking: Ranking, family: str | None = None) -> Row | None:
-    """The row of the finalist with the best mean, or of the best trial where there is none.
+def best_trial(folder: Path, record: StudyRecord, family: str | None = None) -> Row | None:
+    """The row of the finalist that is recommended, or of the best trial where there is none.
 
-    None where no trial has completed.
+    None where no trial has completed. Of the finalists of one family, and before the first look,
+    the one with the best mean.
 
     Args:
         folder: the study's.
-        ranking: its metric.
+        record: its own.
         family: one that it has to be of.
 
     Raises:
         InputError: a table cannot be read.
     """
+    ranking = record.metric
     table = read_finalists(folder, ranking)
     trials, replicates = (
         [row for row in rows if family in (None, row["family"])]
         for rows in (read_tables(folder).trials.to_pylist(), table.to_pylist() if table else [])
     )
-    finalist = _best_finalist(replicates, ranking)
+    looks = [look for plan in record.plans[-1:] for look in plan.looks[-1:]]
+    finalist = None if family else recommended(record.finalists, looks, record.search_space)
+    if finalist is None:
+        finalist = _best_finalist(replicates, ranking)
     if finalist is not None:
         return next((row for row in trials if row["trial"] == finalist), None)
     column = f"val_{ranking.column}"
@@ -42,6 +48,39 @@ def best_trial(folder: Path, ranking: Ranking, family: str | None = None) -> Row
         key=lambda row: (ranking.cost(row[column]), row["trial"]),
         default=None,
     )
+
+
+def unbeaten(finalists: Sequence[Finalist], look: Look) -> list[int]:
+    """The trials of candidates than which no other was found better, the leader first."""
+    candidates = [one.trial for one in finalists if one.trial not in look.out]
+    worse = {worse for better, worse in look.beaten if better in candidates}
+    found = [one for one in candidates if one not in worse] or candidates
+    return sorted(found, key=lambda one: one != look.leader)
+
+
+def recommended(
+    finalists: Sequence[Finalist], looks: Sequence[Look], space: StoredSpace
+) -> int | None:
+    """The trial of the winner, or of the simplest finalist than which none was found better.
+
+    The one with the fewest searched parameters; a default before one that was tuned; then the one
+    whose family is listed first, as the older ones are. None before the first look, or where all
+    have collapsed.
+    """
+    if not looks or looks[-1].leader is None:
+        return None
+    if looks[-1].second is None:
+        return looks[-1].leader
+    found = set(unbeaten(finalists, looks[-1]))
+    left = [one for one in finalists if one.trial in found]
+    return min(left, key=partial(_simplicity, space)).trial
+
+
+def _simplicity(space: StoredSpace, finalist: Finalist) -> tuple[int, bool, int]:
+    """Lower is simpler."""
+    ranges = stored_ranges(space.parameters, finalist.family).values()
+    searched = sum(not range_.single() for range_ in ranges)
+    return searched, not finalist.is_default, space.families.index(finalist.family)
 
 
 def parameters_of(trial: Mapping[str, Any], record: StudyRecord) -> dict[str, Any]:

@@ -11,12 +11,13 @@ from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import permutations
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
+import numpy.typing as npt
 
-Array = np.ndarray[Any, np.dtype[np.floating[Any]]]
-Flags = np.ndarray[Any, np.dtype[np.bool_]]
+Array = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 ALPHA = 0.025
 """Error of an ordered pair over all looks, so 5% of a pair."""
 LOOKS = (7, 10, 13, 16, 20)
@@ -91,7 +92,7 @@ def signed_ranks(differences: Array) -> Array:
     below = (sizes[:, :, None] > sizes[:, None, :]).sum(axis=2)
     alike = (sizes[:, :, None] == sizes[:, None, :]).sum(axis=2)
     ranks: Array = np.sign(np.nan_to_num(differences)) * (below + (alike + 1) / 2)
-    return ranks.astype(np.float32)  # multiples of a half, whose sums are exact
+    return ranks
 
 
 @cache
@@ -121,6 +122,8 @@ class Look(NamedTuple):
     """Of the leader against the second, for this look alone; 0 without a second."""
     beaten: list[tuple[int, int]]
     """Pairs, the better first."""
+    out: list[int]
+    """Those that collapsed under a seed, or completed none."""
     ends: bool
     """True if no more seeds are needed."""
 
@@ -199,15 +202,21 @@ class Race:
         """
         own = self.values[:, :seeds]
         means = np.nanmean(np.where(np.isnan(own).all(axis=1, keepdims=True), 0, own), axis=1)
-        hopeful = (own > -np.inf).any(axis=1) | ~self.is_there[:, :seeds].all(axis=1)
-        alive = np.flatnonzero(hopeful & ~np.isneginf(own).any(axis=1))
-        candidates = sorted(map(int, alive), key=lambda one: -means[one])
+        out = self._out(seeds)
+        alive = [one for one in range(len(own)) if one not in out]
+        candidates = sorted(alive, key=lambda one: -means[one])
         unbeaten = [one for one in candidates if not any((by, one) in beaten for by in candidates)]
         if len(unbeaten) == 1:
             (only,) = unbeaten
             others = [one for one in candidates if one != only and (only, one) not in beaten]
             return [only, *others]
         return unbeaten or candidates
+
+    def _out(self, seeds: int) -> list[int]:
+        """Finalists that are no candidates."""
+        own, is_there = self.values[:, :seeds], self.is_there[:, :seeds]
+        has_none = is_there.all(axis=1) & ~np.isfinite(own).any(axis=1)
+        return [int(one) for one in np.flatnonzero(has_none | np.isneginf(own).any(axis=1))]
 
     def _missing(self, finalists: Iterable[int], seeds: int) -> list[tuple[int, int]]:
         chosen = sorted(finalists)
@@ -220,4 +229,4 @@ class Race:
         p = 0.0 if leader is None or second is None else self.p(leader, second, seeds)
         is_last = seeds == self.values.shape[1]
         ends = second is None or is_last or (seeds >= FUTILE_FROM and p > FUTILE)
-        return Look(seeds, leader, second, p, sorted(beaten), ends)
+        return Look(seeds, leader, second, p, sorted(beaten), self._out(seeds), ends)

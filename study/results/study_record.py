@@ -68,6 +68,8 @@ class Look:
     """Of the leader against the second, for this look alone."""
     beaten: list[tuple[int, int]]
     """Pairs that have been told apart by now, the better first."""
+    out: list[int]
+    """Those that are no candidates: they collapsed under a seed, or completed none."""
     ends: bool
     """True if no more seeds are needed."""
 

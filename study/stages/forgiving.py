@@ -80,7 +80,7 @@ def measured_configurations(folder: Path, record: StudyRecord) -> list[Proposal]
     Raises:
         InputError: no trial has completed, or a table cannot be read.
     """
-    best, control = (best_trial(folder, record.metric, family) for family in (None, CONTROL))
+    best, control = (best_trial(folder, record, family) for family in (None, CONTROL))
     if not best:
         raise InputError(
             f"{str(folder)!r} has no completed trial to measure; begin another study, by another "

@@ -182,7 +182,8 @@ class SeedRuns:
         numbers = [one.number for one in self.finalists]
         leader, second = (None if one is None else numbers[one] for one in look[1:3])
         beaten = [(numbers[better], numbers[worse]) for better, worse in look.beaten]
-        return Look(look.seeds, leader, second, look.p, beaten, look.ends)
+        out = [numbers[one] for one in look.out]
+        return Look(look.seeds, leader, second, look.p, beaten, out, look.ends)
 
 
 def replicate_seed(study_seed: int, replicate: int) -> int:
