@@ -79,6 +79,7 @@ def test_it_is_what_the_training_loop_makes_of_every_rate_and_the_test_split_sta
     kept = {path: time for path, time in before.items() if path.exists()}
     assert len(kept) == len(before) - len(lost)
     assert kept.items() <= trained(folder).items()
+    assert len(trained(folder)) == len(table), "once each"
 
 
 def a_study(folder: Path) -> Path:
@@ -172,3 +173,4 @@ def test_a_measurement_that_is_interrupted_and_killed_ends_as_if_undisturbed(
     pd.testing.assert_frame_equal(ended.drop(columns=columns), undisturbed.drop(columns=columns))
     assert len(ended) == 15
     assert begun.items() & trained(folder).items(), "what had ended is not trained again"
+    assert len(trained(folder)) == 15, "once each"

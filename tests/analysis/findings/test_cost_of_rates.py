@@ -95,7 +95,7 @@ def test_every_seed_is_a_dot_every_mean_on_a_line_and_what_diverged_a_cross(
     ranking: Ranking,
 ) -> None:
     scale = Scale(ranking)
-    best = measured({1: OWN, 2: [0.9, 0.8, 0.85], 4: ["diverged"] * 3}, ranking=ranking)
+    best = measured({0.5: OWN, 1: [0.9, 0.8, 0.85], 4: ["diverged"] * 3}, ranking=ranking)
     control = measured({1: [0.7, 0.8, 0.75], 2: [0.8, 0.7, 0.75]}, "constant", 0, ranking)
     runs = pd.concat([best, control], ignore_index=True)
     with plt.rc_context(house_style()):
@@ -108,6 +108,6 @@ def test_every_seed_is_a_dot_every_mean_on_a_line_and_what_diverged_a_cross(
     np.testing.assert_allclose(np.asarray(line.get_ydata(), float)[:2], means)
     assert [np.asarray(one.get_xdata()).tolist() for one in (crosses, none)] == [[4, 4, 4], []]
     assert [line.get_label(), of_control.get_label()] == ["cosine", "constant"]
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2", "4"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1/2", "1", "2", "4"]
     assert axes.get_ylabel() == f"validation {scale.name}"
     plt.close(figure)
