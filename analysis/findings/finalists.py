@@ -13,7 +13,7 @@ from analysis.statistics.conventions import Array
 from analysis.statistics.intervals import Interval, mean_interval
 from analysis.statistics.repeated_intervals import repeated_interval
 from study.results.best_trials import recommended, unbeaten
-from study.results.sequential import LOOKS, found_above, paired_differences
+from study.results.sequential import found_above, paired_differences
 from study.results.study_record import Finalist, SeedPlan, StoredSpace, last_plan, names_of
 
 
@@ -91,7 +91,7 @@ def compare_finalists(results: Results) -> Comparison | None:
     winner = order[0] if looks and looks[-1].second is None and len(order) > 1 else None
     return Comparison(
         _described(order, values, chosen, results),
-        _pairs(values[order], beaten, plan, scale),
+        _pairs(runs, values[order], beaten, plan, scale),
         lost,
         runs,
         seeds,
@@ -153,15 +153,19 @@ def _described(
 
 
 def _pairs(
-    values: pd.DataFrame, beaten: set[tuple[str, str]], plan: SeedPlan, scale: Scale
+    runs: pd.DataFrame,
+    values: pd.DataFrame,
+    beaten: set[tuple[str, str]],
+    plan: SeedPlan,
+    scale: Scale,
 ) -> pd.DataFrame:
     """The :attr:`Comparison.pairs`, of finalists in their order."""
+    trained = runs["finalist"].value_counts().to_dict()
     rows: list[dict[str, Any]] = []
     for pair in combinations(map(str, values.columns), 2):
         better, worse = pair[::-1] if pair[::-1] in beaten else pair
-        seeds = int(values[[better, worse]].dropna().index.max()) + 1
-        if plan.looks_at:
-            seeds = max(look for look in plan.looks_at if look <= max(seeds, LOOKS[0]))
+        both = min(trained[better], trained[worse])
+        seeds = max((look for look in plan.looks_at if look <= both), default=both)
         apart = _gains(values[better], values[worse], scale)[:seeds]
         known = apart[np.isfinite(apart)]
         interval = (
@@ -185,8 +189,8 @@ def _ensemble(
         return None
     table = runs.pivot(index="seed", columns="finalist", values=scale.ensemble_column)
     table = table.reindex(index=values.index, columns=values.columns).dropna(axis="columns")
-    seeds = runs["finalist"].value_counts()
-    singles = [str(name) for name in values if seeds[name] == len(values)]  # others have paused
+    trained = runs["finalist"].value_counts().to_dict()
+    singles = [str(name) for name in values if trained[name] == len(values)]  # others have paused
     order = table.mean().sort_values(ascending=not scale.higher_is_better, kind="stable").index
     for name in map(str, order):
         gains = np.array([_gains(table[name], values[one], scale) for one in singles])
@@ -198,5 +202,5 @@ def _ensemble(
 
 def _gains(values: "pd.Series[float]", others: "pd.Series[float]", scale: Scale) -> Array:
     """By how much the one is better, seed by seed."""
-    apart = paired_differences(values.to_numpy(), others.to_numpy())
+    apart = paired_differences(np.asarray(values, np.float64), np.asarray(others, np.float64))
     return apart if scale.higher_is_better else -apart

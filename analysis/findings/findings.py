@@ -82,10 +82,6 @@ class Findings:
         if comparison:
             named = comparison.finalists.set_index("finalist")["trial"]
             chosen = trials[trials["trial"] == named[comparison.recommended]]
-        return next(
-            (
-                {str(name): value for name, value in row.items()}
-                for row in chosen.to_dict("records")
-            ),
-            None,
-        )
+        for row in chosen.to_dict("records"):
+            return {str(name): value for name, value in row.items()}
+        return None
