@@ -31,10 +31,12 @@ from study.search.sampler import ResumableTPE
 from study.search.trial_plan import Plan
 from study.system.command_line import exit_status
 
-TRIALS, FINALISTS, STUDIES, CORES = 40, 4, 60, 2
+TRIALS, FINALISTS, STUDIES, CORES = 40, 4, 200, 2
 NEIGHBOURS = 12
 """Runs of the pool whose residuals, and collapses, a simulated run draws from."""
 CHANCE = 0.1
+POOR = 0.05
+"""Error above which runs are all alike to the surrogate."""
 SEEDS = 10
 """Of the finalists."""
 
@@ -54,7 +56,10 @@ class Surrogate:
         self._collapsed = (runs["status"] != "completed").to_numpy()
         kept = ~self._collapsed
         errors = np.log10(1 - runs["val_accuracy"].to_numpy()[kept])
-        kernel = ConstantKernel() * RBF(np.ones(self._points.shape[1])) + WhiteKernel(0.1)
+        errors = np.minimum(errors, np.log10(POOR))  # how poor a poor one is tells nothing
+        dimensions = self._points.shape[1]
+        smooth = RBF(np.ones(dimensions), [(0.2, 20.0)] * dimensions)
+        kernel = ConstantKernel(1.0, (0.1, 20.0)) * smooth + WhiteKernel(0.3, (0.05, 2.0))
         self._process = GaussianProcessRegressor(
             kernel, normalize_y=True, n_restarts_optimizer=2, random_state=0
         )
@@ -313,13 +318,18 @@ CANDIDATES: dict[str, Callable[[int], tuple[Study, list[Tried]]]] = {
     "joint as it is": joint_as_it_is,
     "defaults alone": partial(a_study, kind="none"),
 }
-for kind in ("joint", "balanced", "halving", "levelled"):
-    for how in ("one", "two", "neighbour"):
-        for extra in ("own default", "best default"):
-            for reserve in (0, 6):
-                CANDIDATES[f"{kind} {how} {extra} {reserve}"] = partial(
-                    a_study, kind=kind, how=how, extra=extra, reserve=reserve, range_=NARROW
-                )
+RANGES = {
+    "0.02-0.3": NARROW,
+    "0.01-0.4": WARM,
+    "0.03-0.3": UPPER,
+    "0.02-0.25": Range((0.02, 0.25), NARROW.extras),
+}
+CANDIDATES["joint 9"] = partial(a_study, kind="joint", how="one", range_=NARROW, startup=9)
+CANDIDATES["levelled 9 24"] = partial(a_study, kind="levelled", how="one", range_=NARROW, startup=9)
+CANDIDATES["levelled 9 30"] = partial(a_study, kind="levelled", how="one", range_=NARROW, startup=9, first=30)
+CANDIDATES["halving one 7x2 4x4"] = partial(a_study, kind="halving", how="one", range_=NARROW, startup=9, sizes=((5,2),(3,7)))
+CANDIDATES["halving one reserve"] = partial(a_study, kind="halving", how="one", range_=NARROW, startup=9, reserve=4)
+CANDIDATES["halving one none"] = partial(a_study, kind="halving", how="one", range_=NARROW, startup=9, extra="none")
 
 
 def mean(one: Tried) -> float:

@@ -174,7 +174,8 @@ class OptunaTrials:
             return ()
         if begun not in self._turns:
             trials = self._study.get_trials(deepcopy=False)
-            if any(not one.state.is_finished() for one in trials[: begun.begin]):
+            is_chosen = begun.families < len(self._space.families)
+            if is_chosen and any(not one.state.is_finished() for one in trials[: begun.begin]):
                 raise NothingYetError
             results = {
                 one.number: (one.params["family"], self.ranking.cost(one.values[0]))

@@ -4,16 +4,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from statistics import mean
 from typing import NamedTuple
 
 from search_spaces import CONTROLS, FAMILIES, ParameterValue, SearchSpace
 from study.settings.choices import Allocation, DrawnBy, Sampler
 
-STARTUP_TRIALS = 16
-"""So many trials are no TPE's, which needs some to learn from; more if there are more families."""
-STARTUP_PER_FAMILY = 3
-"""The same for each family where all have equally many to the end."""
 LAST = 3
 """Families, the control among them, that the last round is left with."""
 Results = Mapping[int, tuple[str, float]]
@@ -32,23 +27,15 @@ class Round(NamedTuple):
 class Plan:
     """Layout of a study's trials over the families.
 
-    Each family's default comes first, the controls' before all. Then the families take turns, in
-    ``rounds`` that fewer and fewer of them reach, or all of them to the end (``balanced``); or the
-    sampler chooses (``joint``).
+    Each family's default comes first, the controls' before all: TPE learns more from them than from
+    as many random draws. Then the families take turns, in ``rounds`` that fewer and fewer of them
+    reach, or all of them to the end (``balanced``); or the sampler chooses (``joint``).
     """
 
     space: SearchSpace
     allocation: Allocation = "rounds"
     sampler: Sampler = "tpe"
     num_trials: int = 40
-
-    @property
-    def startup(self) -> int:
-        """Trials before TPE takes over."""
-        families = len(self.space.families)
-        if self.allocation == "balanced":
-            return max(STARTUP_TRIALS, STARTUP_PER_FAMILY * families)
-        return max(STARTUP_TRIALS, families)
 
     @property
     def rounds(self) -> list[Round]:
@@ -74,7 +61,7 @@ class Plan:
         """The way a trial's parameters are drawn. Only ``random`` ones are independent draws."""
         if number < len(self.space.families):
             return "fixed"
-        return "random" if self.sampler == "random" or number < self.startup else "tpe"
+        return self.sampler
 
     def round_of(self, number: int) -> Round | None:
         """The round of a trial; None of a default, or where the sampler chooses the family."""
@@ -84,8 +71,7 @@ class Plan:
     def survivors(self, last: Round, results: Results) -> list[str]:
         """The families of a round, in the order of their turns.
 
-        Those that lead, round by round, by the mean of their two best trials before it: one alone
-        may be lucky. The control is always among them.
+        Those that lead, round by round, by their best trial before it; the control always.
 
         Args:
             last: the round.
@@ -94,12 +80,11 @@ class Plan:
         alive = self._in_turn
         for begin, count in self.rounds:
             if count < len(alive):
-                costs: dict[str, list[float]] = {}
+                best: dict[str, float] = {}
                 for number, (family, cost) in results.items():
                     if number < begin:
-                        costs.setdefault(family, []).append(cost)
-                scores = {name: mean(sorted(own)[:2]) for name, own in costs.items()}
-                order = sorted(alive, key=lambda name: scores.get(name, math.inf))
+                        best[family] = min(cost, best.get(family, cost))
+                order = sorted(alive, key=lambda name: best.get(name, math.inf))
                 control = [name for name in alive if name == CONTROLS[0]]
                 others = [name for name in order if name not in control]
                 leading = {*control, *others[: count - len(control)]}
