@@ -2,8 +2,9 @@
 
 ``python -m benchmarks.allocation`` reads ``benchmarks/pool.csv``, of :mod:`benchmarks.pool`, and
 prints a table: how far the configuration that a study of 40 trials ends with lies behind the best
-of the pool, and how often the best family is among its finalists. A surrogate stands between the
-runs of the pool, since a sampler wants values anywhere; the trials are Optuna's.
+of the pool, and how often the best family is among its finalists. Between the runs of the pool
+stands a surrogate, since a sampler asks for values anywhere; the trials are Optuna's, and the plan
+and the choice of the finalists the study's own.
 """
 
 import json
@@ -12,83 +13,88 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from multiprocessing import get_context
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import optuna
 import pandas as pd
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
-from benchmarks.pool import COLD, POOL, WARM, Range
-from search_spaces import FAMILIES, SearchSpace, select
+from benchmarks.pool import COLD, CORES, POOL, WARM, Range
+from search_spaces import CONTROLS, FAMILIES, SearchSpace, select
 from search_spaces.family import Parameters
+from study.search.interfaces import FinishedTrial
+from study.search.proposal import Proposal
 from study.search.sampler import ResumableTPE
 from study.search.trial_plan import Plan
+from study.settings.choices import Allocation, Sampler
+from study.stages.replicates import choose
 from study.system.command_line import exit_status
+from study.tasks.metric import ACCURACY
+from study.training.history import EpochRecord, History
 
-TRIALS, FINALISTS, STUDIES, CORES = 40, 4, 200, 2
-NEIGHBOURS = 12
-"""Runs of the pool whose residuals, and collapses, a simulated run draws from."""
-CHANCE = 0.1
-POOR = 0.05
-"""Error above which runs are all alike to the surrogate."""
+TRIALS, FINALISTS, STUDIES = 40, 4, 200
 SEEDS = 10
-"""Of the finalists."""
+"""Under which the finalists of a simulated study are trained."""
+NEIGHBOURS = 12
+"""Runs of the pool, from whose residuals and collapses that of a simulated run is drawn."""
+COLLAPSED = 0.1
+POOR = 0.05
+"""Error above which the surrogate takes all runs for alike."""
+SEARCHED = Range((0.02, 0.3), WARM.extras)
+Array = npt.NDArray[np.float64]
 
 
 class Surrogate:
-    """Validation accuracies of one family, between the runs of the pool.
+    """Validation accuracies of one family between the runs of the pool: a Gaussian process.
 
     Args:
         family: its name.
-        runs: of the pool, those of the family.
+        runs: the rows of the pool that are its own.
     """
 
     def __init__(self, family: str, runs: pd.DataFrame) -> None:
         self._ranges = FAMILIES[family].searched(WARM.peak_lr, WARM.extras)
         self.configurations = [json.loads(text) for text in runs["parameters"]]
         self._points = np.array([self._point(one) for one in self.configurations])
-        self._collapsed = (runs["status"] != "completed").to_numpy()
-        kept = ~self._collapsed
-        errors = np.log10(1 - runs["val_accuracy"].to_numpy()[kept])
-        errors = np.minimum(errors, np.log10(POOR))  # how poor a poor one is tells nothing
+        self._completed = (runs["status"] == "completed").to_numpy()
+        errors = np.log10(1 - runs["val_accuracy"].to_numpy()).clip(max=math.log10(POOR))
         dimensions = self._points.shape[1]
         smooth = RBF(np.ones(dimensions), [(0.2, 20.0)] * dimensions)
         kernel = ConstantKernel(1.0, (0.1, 20.0)) * smooth + WhiteKernel(0.3, (0.05, 2.0))
-        self._process = GaussianProcessRegressor(
+        process = GaussianProcessRegressor(
             kernel, normalize_y=True, n_restarts_optimizer=2, random_state=0
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of parameters that decide nothing
-            self._process.fit(self._points[kept], errors)
-        self._lengths = np.clip(self._process.kernel_.k1.k2.length_scale, 0.1, 3)
-        self._residuals = np.full(len(runs), np.nan)
-        self._residuals[kept] = errors - self._process.predict(self._points[kept])
+            process.fit(self._points[self._completed], errors[self._completed])
+        self._process, self._lengths = process, process.kernel_.k1.k2.length_scale
+        self._residuals = errors - process.predict(self._points)
 
-    def outcomes(self, parameters: Parameters) -> np.ndarray[Any, Any]:
+    def outcomes(self, parameters: Parameters) -> Array:
         """Accuracies that a run may come to, each as likely: (NEIGHBOURS,)."""
         point = self._point(parameters)
         distances = np.linalg.norm((self._points - point) / self._lengths, axis=1)
         near = np.argsort(distances)[:NEIGHBOURS]
-        middle = self._process.predict(point[None])[0]
-        accuracies = 1 - 10 ** (middle + self._residuals[near])
-        return np.where(self._collapsed[near], CHANCE, accuracies)
+        accuracies = 1 - 10 ** (self._process.predict(point[None])[0] + self._residuals[near])
+        return np.where(self._completed[near], accuracies, COLLAPSED)
 
-    def _point(self, parameters: Parameters) -> np.ndarray[Any, Any]:
-        """The parameters between 0 and 1, or beyond."""
+    def _point(self, parameters: Parameters) -> Array:
+        """The parameters as shares of their ranges."""
         place = []
         for name, range_ in self._ranges.items():
             value: Any = parameters.get(name, 0.0)
             if isinstance(range_, CategoricalDistribution):
                 place.append(float(range_.choices.index(value)))
                 continue
-            low, high = range_.low, range_.high  # type: ignore[attr-defined]
-            if range_.log:  # type: ignore[attr-defined]
+            ends: Any = range_
+            low, high = ends.low, ends.high
+            if ends.log:
                 low, high, value = math.log(low), math.log(high), math.log(value)
             place.append((value - low) / (high - low))
         return np.array(place)
@@ -96,308 +102,212 @@ class Surrogate:
 
 @cache
 def surrogates() -> dict[str, Surrogate]:
-    """Of every family of the pool."""
+    """Those of all families of the pool."""
     pool = pd.read_csv(POOL)
     return {str(family): Surrogate(str(family), own) for family, own in pool.groupby("family")}
 
 
-class Tried(NamedTuple):
-    """A trial of a simulated study."""
-
-    family: str
-    parameters: Mapping[str, Any]
-    value: float
-
-
-@dataclass(frozen=True)
-class Layout:
-    """A plan as the sampler asks it, whose families are all given by the candidate."""
-
-    space: SearchSpace
-    startup: int
-
-    def drawn_by(self, number: int) -> str:
-        """random or tpe."""
-        return "random" if number < self.startup else "tpe"
-
-
-class Study:
-    """A simulated study.
-
-    Args:
-        seed: of everything random.
-        range_: peak rates and warm-ups that are searched.
-        startup: trials before TPE.
-    """
-
-    def __init__(self, seed: int, range_: Range, startup: int) -> None:
-        self.families = select("classic")
-        self.space = SearchSpace(self.families, range_.peak_lr, range_.extras)
-        self._random = np.random.default_rng(seed)
-        sampler = ResumableTPE(seed, Layout(self.space, startup))  # type: ignore[arg-type]
-        self._optuna = optuna.create_study(direction="maximize", sampler=sampler)
-        self.tried: list[Tried] = []
-
-    @property
-    def left(self) -> int:
-        """Trials."""
-        return TRIALS - len(self.tried)
-
-    def run(self, family: str | None = None, parameters: Mapping[str, Any] = {}) -> Tried:
-        """One more trial, of what is not given as Optuna proposes it."""
-        if family:
-            fixed = {f"{family}.{name}": value for name, value in parameters.items()}
-            self._optuna.enqueue_trial({"family": family, **fixed})
-        trial = self._optuna.ask()
-        family = trial.suggest_categorical("family", self.families)
-        drawn = FAMILIES[family].suggest(trial, self.space.peak_lr, self.space.extras)
-        value = float(self._random.choice(surrogates()[family].outcomes(drawn)))
-        self._optuna.tell(trial, value)
-        self.tried.append(Tried(family, drawn, value))
-        return self.tried[-1]
-
-    def defaults(self) -> None:
-        """Each family's default."""
-        for family in self.families:
-            self.run(family, FAMILIES[family].default(self.space.peak_lr, self.space.extras))
-
-    def best(self, families: Sequence[str] = ()) -> list[Tried]:
-        """The best trial of each family, best first."""
-        found: dict[str, Tried] = {}
-        for one in sorted(self.tried, key=lambda one: -one.value):
-            if not families or one.family in families:
-                found.setdefault(one.family, one)
-        return [*found.values()]
-
-    def finalists(self, families: Sequence[str] = (), default: bool = True) -> list[Tried]:
-        """The best of the best families, the control, and the default of the best of them."""
-        best = self.best(families)
-        control = [one for one in best if one.family == "constant"]
-        first, *others = [one for one in best if one.family != "constant"]
-        own = next(one for one in self.tried if one.family == first.family)
-        extra = [own] if default and own is not first else []
-        return [first, *control, *extra, *others][:FINALISTS]
-
-    def end(self, finalists: Sequence[Tried]) -> Tried:
-        """The one with the best mean over fresh seeds, unless it collapses under one."""
-        drawn = [
-            self._random.choice(surrogates()[one.family].outcomes(one.parameters), SEEDS)
-            for one in finalists
-        ]
-        means = [own.mean() - (own.min() <= CHANCE) for own in drawn]
-        return finalists[int(np.argmax(means))]
-
-
-def joint_as_it_is(seed: int) -> tuple[Study, list[Tried]]:
-    """TPE chooses families; no warm-ups; wide peak rates; two controls at their middle."""
-    study = Study(seed, COLD, 16)
-    for family in ("constant", "linear_to_zero"):
-        study.run(family, {"peak_lr": math.sqrt(0.003 * 0.3)})
-    others = [one for one in study.families if one not in ("constant", "linear_to_zero")]
-    turns = ["constant", "linear_to_zero", *others]
-    while study.left:
-        number = len(study.tried)
-        study.run(turns[number % len(turns)] if number < 16 else None)
-    return study, study.finalists(default=False)
-
-
-def scores(study: Study, how: str) -> dict[str, list[tuple[float, Tried]]]:
-    """By family: configurations with what they are judged by, best first."""
-    found: dict[str, list[tuple[float, Tried]]] = {}
-    for family in study.families:
-        own = [one for one in study.tried if one.family == family]
-        groups: dict[str, list[Tried]] = {}
-        for one in own:
-            groups.setdefault(json.dumps(one.parameters, sort_keys=True), []).append(one)
-        judged = []
-        surrogate = surrogates()[family]
-        points = [surrogate._point(one.parameters) for one in own]
-        for group in groups.values():
-            value = float(np.mean([one.value for one in group]))
-            if how == "neighbour" and len(own) > 1:
-                at = surrogate._point(group[0].parameters)
-                order = np.argsort([np.linalg.norm(at - p) for p in points])
-                value = float(np.mean([own[k].value for k in order[:2]]))
-            judged.append((value, group[0]))
-        judged.sort(key=lambda pair: -pair[0])
-        if judged:
-            found[family] = judged
-    return found
-
-
-def family_scores(found: dict[str, list[tuple[float, Tried]]], how: str) -> dict[str, float]:
-    if how == "two":
-        return {f: float(np.mean([v for v, _ in own[:2]])) for f, own in found.items()}
-    if how == "median":
-        return {f: float(np.median([v for v, _ in own])) for f, own in found.items()}
-    return {f: own[0][0] for f, own in found.items()}
-
-
-def chosen(study: Study, how: str, extra: str, alive: Sequence[str] = ()) -> list[Tried]:
-    found = {f: own for f, own in scores(study, how).items() if not alive or f in alive}
-    by_family = family_scores(found, how)
-    order = sorted(by_family, key=lambda f: -by_family[f])
-    others = [f for f in order if f != "constant"]
-    first = others[0]
-    default_of = {one.family: one for one in study.tried[:9]}
-    picked = [found[first][0][1]]
-    if "constant" in found:
-        picked.append(found["constant"][0][1])
-    wanted: list[Tried] = []
-    if extra == "own default":
-        wanted = [default_of[first]]
-    if extra == "best default":
-        wanted = [max((one for one in study.tried[:9]), key=lambda one: one.value)]
-    if extra == "both":
-        wanted = [default_of[first], max(study.tried[:9], key=lambda one: one.value)]
-    picked += [
-        one
-        for one in wanted
-        if all(one.parameters != other.parameters or one.family != other.family for other in picked)
-    ]
-    picked += [found[f][0][1] for f in others[1:]]
-    return picked[:FINALISTS]
-
-
-def survivors(study: Study, alive: Sequence[str], count: int, how: str) -> list[str]:
-    by_family = {f: v for f, v in family_scores(scores(study, how), how).items() if f in alive}
-    kept = sorted(by_family, key=lambda f: -by_family[f])[:count]
-    return kept if "constant" in kept else [*kept[: count - 1], "constant"]
-
-
-def again(study: Study, count: int) -> None:
-    """A second seed for the leading configurations."""
-    best = sorted(study.tried, key=lambda one: -one.value)[:count]
-    for one in best:
-        study.run(one.family, one.parameters)
-
-
-def a_study(
-    seed: int,
-    kind: str,
-    startup: int = 18,
-    range_: Range = WARM,
-    how: str = "one",
-    extra: str = "own default",
-    reserve: int = 0,
-    first: int = 24,
-    sizes: Sequence[tuple[int, int]] = ((5, 3), (3, 6)),
-) -> tuple[Study, list[Tried]]:
-    study = Study(seed, range_, startup)
-    study.defaults()
-    alive: Sequence[str] = ()
-    if kind == "joint":
-        while study.left > reserve:
-            study.run()
-    elif kind == "balanced":
-        while study.left > reserve:
-            study.run(study.families[len(study.tried) % len(study.families)])
-    elif kind == "halving":
-        alive = study.families
-        for count, more in sizes:
-            alive = survivors(study, alive, count, how)
-            for _ in range(more):
-                for family in alive:
-                    if study.left > reserve:
-                        study.run(family)
-    elif kind == "levelled":
-        while len(study.tried) < first:
-            study.run()
-        alive = survivors(study, study.families, 3, how)
-        while study.left > reserve:
-            counts = {one: sum(t.family == one for t in study.tried) for one in alive}
-            study.run(min(alive, key=lambda one: counts[one]))
-    if reserve:
-        again(study, reserve)
-    return study, chosen(study, how, extra, alive)
-
-
-NARROW = Range((0.02, 0.3), {"warmup_fraction": FloatDistribution(0.0, 0.3)})
-UPPER = Range((0.03, 0.3), {"warmup_fraction": FloatDistribution(0.05, 0.3)})
-CANDIDATES: dict[str, Callable[[int], tuple[Study, list[Tried]]]] = {
-    "joint as it is": joint_as_it_is,
-    "defaults alone": partial(a_study, kind="none"),
-}
-RANGES = {
-    "0.02-0.3": NARROW,
-    "0.01-0.4": WARM,
-    "0.03-0.3": UPPER,
-    "0.02-0.25": Range((0.02, 0.25), NARROW.extras),
-}
-CANDIDATES["joint 9"] = partial(a_study, kind="joint", how="one", range_=NARROW, startup=9)
-CANDIDATES["levelled 9 24"] = partial(a_study, kind="levelled", how="one", range_=NARROW, startup=9)
-CANDIDATES["levelled 9 30"] = partial(a_study, kind="levelled", how="one", range_=NARROW, startup=9, first=30)
-CANDIDATES["halving one 7x2 4x4"] = partial(a_study, kind="halving", how="one", range_=NARROW, startup=9, sizes=((5,2),(3,7)))
-CANDIDATES["halving one reserve"] = partial(a_study, kind="halving", how="one", range_=NARROW, startup=9, reserve=4)
-CANDIDATES["halving one none"] = partial(a_study, kind="halving", how="one", range_=NARROW, startup=9, extra="none")
-
-
-def mean(one: Tried) -> float:
-    own = surrogates()[one.family].outcomes(one.parameters)
-    return float(own[own > CHANCE].mean())
-
-
-def collapses(one: Tried) -> float:
-    return float((surrogates()[one.family].outcomes(one.parameters) <= CHANCE).mean())
+def expected(family: str, parameters: Parameters) -> float:
+    """The mean accuracy of runs that do not collapse."""
+    outcomes = surrogates()[family].outcomes(parameters)
+    return float(outcomes[outcomes > COLLAPSED].mean())
 
 
 @cache
-def pool_best() -> dict[str, float]:
-    """Highest expected accuracy of the pool's configurations, by family."""
+def best_of_pool() -> dict[str, float]:
+    """The highest of :func:`expected` that the pool has of a family and that never collapses."""
     return {
         family: max(
-            float(found.mean())
+            expected(family, one)
             for one in own.configurations
-            if (found := own.outcomes(one)).min() > CHANCE
+            if (own.outcomes(one) > COLLAPSED).all()
         )
         for family, own in surrogates().items()
     }
 
 
-def outcome(task: tuple[str, int]) -> dict[str, Any]:
+class Study:
+    """A simulated study of 40 trials.
+
+    Args:
+        seed: of everything random.
+        allocation: of its trials.
+        sampler: of their parameters.
+        searched: peak rates and warm-ups.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        allocation: Allocation,
+        sampler: Sampler = "tpe",
+        searched: Range = SEARCHED,
+    ) -> None:
+        self.space = SearchSpace(select("classic"), searched.peak_lr, searched.extras)
+        self.plan = Plan(self.space, allocation, sampler, TRIALS)
+        self.random = np.random.default_rng(seed)
+        tpe = ResumableTPE(seed, self.plan)
+        self._optuna = optuna.create_study(direction="maximize", sampler=tpe)
+        self.finished: list[FinishedTrial] = []
+
+    @property
+    def left(self) -> int:
+        """Trials."""
+        return TRIALS - len(self.finished)
+
+    def run(self, fixed: Mapping[str, Any] | None = None) -> None:
+        """One more trial, of what is not fixed as Optuna proposes it."""
+        if fixed:
+            self._optuna.enqueue_trial(dict(fixed))
+        trial = self._optuna.ask()
+        family = trial.suggest_categorical("family", self.space.families)
+        drawn = FAMILIES[family].suggest(trial, self.space.peak_lr, self.space.extras)
+        value = float(self.random.choice(surrogates()[family].outcomes(drawn)))
+        self._optuna.tell(trial, value)
+        drawn_by = self.plan.drawn_by(trial.number)
+        self.finished.append(ended(Proposal(trial.number, family, drawn, 0, drawn_by), value))
+
+    def follow_the_plan(self, until: int = TRIALS) -> None:
+        """As :class:`study.search.optuna_trials.OptunaTrials` does, one trial after the other."""
+        while len(self.finished) < until:
+            number = len(self.finished)
+            begun = self.plan.round_of(number)
+            costs = {one.number: (one.family, -value_of(history)) for one, history in self.finished}
+            turn = self.plan.survivors(begun, costs) if begun else ()
+            self.run(self.plan.settled(number, turn))
+
+    def finalists(self) -> list[Proposal]:
+        """As the study chooses them."""
+        return choose(self.finished, ACCURACY, self.plan, FINALISTS)
+
+
+def ended(proposal: Proposal, value: float) -> FinishedTrial:
+    """A trial that completed with this accuracy."""
+    return proposal, History("completed", [EpochRecord(1, 1, 0.1, 1.0, 1.0, value, 1.0)])
+
+
+def value_of(history: History) -> float:
+    """The accuracy that it completed with."""
+    return history.epochs[-1].val_metric
+
+
+def planned(allocation: Allocation, sampler: Sampler = "tpe") -> Callable[[int], Study]:
+    """Studies that follow their plan."""
+
+    def simulate(seed: int) -> Study:
+        study = Study(seed, allocation, sampler)
+        study.follow_the_plan()
+        return study
+
+    return simulate
+
+
+def as_it_was(seed: int) -> Study:
+    """Two controls at the middle rate, 14 random trials in turn, then TPE over all families.
+
+    No warm-up but one_cycle's own, and mostly rates that are too small.
+    """
+    study = Study(seed, "joint", searched=COLD)
+    families = [*CONTROLS, *(one for one in study.space.families if one not in CONTROLS)]
+    for number in range(16):
+        family = families[number % len(families)]
+        extra = {f"{family}.peak_lr": math.sqrt(math.prod(COLD.peak_lr))} if number < 2 else {}
+        drawn = FAMILIES[family].ranges(COLD.peak_lr)
+        own = {
+            name: range_.to_external_repr(study.random.uniform(range_.low, range_.high))
+            for name, range_ in drawn.items()
+            if isinstance(range_, FloatDistribution) and not range_.log
+        }
+        study.run({"family": family, **own, **extra})
+    while study.left:
+        study.run()
+    return study
+
+
+def defaults_alone(seed: int) -> Study:
+    """Nothing is tuned."""
+    study = Study(seed, "rounds")
+    study.follow_the_plan(len(study.space.families))
+    return study
+
+
+def levelled(seed: int) -> Study:
+    """TPE over all families for 24 trials; then the best two and the control until all are level."""
+    study = Study(seed, "joint")
+    study.follow_the_plan(24)
+    best = {one.family: 0.0 for one, _ in study.finished}
+    for one, history in study.finished:
+        best[one.family] = max(best[one.family], value_of(history))
+    others = sorted(set(best) - {CONTROLS[0]}, key=lambda family: -best[family])
+    alive = [CONTROLS[0], *others[:2]]
+    while study.left:
+        families = [one.family for one, _ in study.finished]
+        study.run({"family": min(alive, key=families.count)})
+    study.finished = [pair for pair in study.finished if pair[0].family in alive]
+    return study
+
+
+def second_seeds(seed: int) -> Study:
+    """Rounds of 36 trials, and a second run of the four leading ones, which are judged by both."""
+    study = Study(seed, "rounds")
+    study.follow_the_plan(TRIALS - 4)
+    leading = sorted(study.finished, key=lambda pair: -value_of(pair[1]))[:4]
+    for one, history in leading:
+        again = study.random.choice(surrogates()[one.family].outcomes(one.parameters))
+        study.finished.remove((one, history))
+        study.finished.append(ended(one, (value_of(history) + float(again)) / 2))
+    return study
+
+
+CANDIDATES: dict[str, Callable[[int], Study]] = {
+    "joint, as it was": as_it_was,
+    "the defaults alone": defaults_alone,
+    "joint": planned("joint"),
+    "joint, then level": levelled,
+    "balanced": planned("balanced"),
+    "rounds": planned("rounds"),
+    "rounds, random draws": planned("rounds", "random"),
+    "rounds, second seeds": second_seeds,
+}
+
+
+def row(task: tuple[str, int]) -> dict[str, Any]:
+    """The end of one simulated study."""
     name, seed = task
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study, finalists = CANDIDATES[name](seed)
-    end = study.end(finalists)
-    best = pool_best()
-    counts = [sum(t.family == one.family for t in study.tried) for one in finalists]
+    study = CANDIDATES[name](seed)
+    finalists, best = study.finalists(), best_of_pool()
+    drawn = [
+        study.random.choice(surrogates()[one.family].outcomes(one.parameters), SEEDS)
+        for one in finalists
+    ]
+    means = [own.mean() - (own <= COLLAPSED).any() for own in drawn]
+    winner = finalists[int(np.argmax(means))]
+    families = [one.family for one in finalists]
+    trials = [sum(one.family == family for one, _ in study.finished) for family in families]
+    collapses = surrogates()[winner.family].outcomes(winner.parameters) <= COLLAPSED
     return {
-        "candidate": name,
-        "behind": max(best.values()) - mean(end),
-        "collapses": collapses(end),
-        "best family": max(best, key=best.__getitem__) in {one.family for one in finalists},
-        "top 3": len(
-            set(sorted(best, key=best.__getitem__)[-3:]) & {one.family for one in finalists}
-        ),
-        "unequal": max(counts) - min(counts),
-        "default": any(end is one for one in study.tried[:9]),
-        "family": end.family,
+        "layout": name,
+        "behind": 100 * (max(best.values()) - expected(winner.family, winner.parameters)),
+        "collapses": 100 * collapses.mean(),
+        "best family": 100 * (max(best, key=lambda family: best[family]) in families),
+        "unequal": max(trials) - min(trials),
+        "default": 100 * (winner.drawn_by == "fixed"),
     }
 
 
 def main(arguments: Sequence[str]) -> int:
-    names = arguments or list(CANDIDATES)
-    tasks = [(name, seed) for name in names for seed in range(STUDIES)]
+    """Print the table."""
+    tasks = [(name, seed) for name in CANDIDATES for seed in range(STUDIES)]
     with ProcessPoolExecutor(CORES, get_context("spawn")) as workers:
-        rows = pd.DataFrame(workers.map(outcome, tasks, chunksize=20))
-    best = pool_best()
-    print(pd.Series(best).sort_values())
-    table = rows.groupby("candidate", sort=False).agg(
-        behind=("behind", "mean"),
-        worst=("behind", lambda own: own.quantile(0.9)),
-        collapses=("collapses", "mean"),
-        best=("best family", "mean"),
-        top3=("top 3", "mean"),
-        unequal=("unequal", "mean"),
-        default=("default", "mean"),
+        rows = pd.DataFrame(workers.map(row, tasks, chunksize=20))
+    grouped = rows.groupby("layout", sort=False)
+    table = grouped.mean().assign(
+        error=grouped["behind"].sem(), worst=grouped["behind"].quantile(0.9)
     )
-    print((table * [100, 100, 100, 100, 1, 1, 100]).round(3).to_string())
-    print(
-        rows.groupby("candidate", sort=False)["family"]
-        .value_counts()
-        .unstack(fill_value=0)
-        .to_string()
-    )
+    print(table[["behind", "error", "worst", "collapses", "best family", "unequal", "default"]])
+    print(f"{len(pd.read_csv(POOL))} runs; behind: points of accuracy, mean and its standard error")
+    print(pd.Series(best_of_pool()).sort_values())
     return 0
 
 

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from search_spaces import FAMILIES, SearchSpace
 from study.search.database import Database
-from study.search.interfaces import FinishedTrial, NothingYetError
+from study.search.interfaces import FinishedTrial
 from study.search.journal_file import (
     JOURNAL,
     OptunaStore,
@@ -28,7 +28,7 @@ from study.search.journal_file import (
 )
 from study.search.proposal import Proposal, seeds_of
 from study.search.sampler import ResumableTPE
-from study.search.trial_plan import Plan, Round
+from study.search.trial_plan import Plan
 from study.settings.run_options import LocationOptions
 from study.system.errors import InputError, summary
 from study.tasks.ranking import Ranking
@@ -75,7 +75,6 @@ class OptunaTrials:
             refuse_trials_without_description(store.folder)
             self._study = store.create(ranking.direction, sampler)
         self._open: dict[int, Trial] = {}
-        self._turns: dict[Round, Sequence[str]] = {}
         self._replaying = True  # an earlier process may have left some
         self._next = 0
 
@@ -104,19 +103,13 @@ class OptunaTrials:
             yield self._complete(Trial(self._study, frozen._trial_id))
 
     def propose(self) -> Proposal:
-        """A new trial.
-
-        Raises:
-            NothingYetError: those of the rounds before have to end first.
-        """
+        """A new trial."""
         if self._replaying:
             trials = self._study.get_trials(deepcopy=False)
             self._replaying = any(trial.state == TrialState.WAITING for trial in trials)
             self._next = len(trials)
-        if not self._replaying:
-            turn = self._turn(self._plan.round_of(self._next))
-            if settled := self._plan.settled(self._next, turn):
-                self._study.enqueue_trial(settled)
+        if not self._replaying and (settled := self._plan.settled(self._next)):
+            self._study.enqueue_trial(settled)
         proposal = self._complete(self._study.ask())
         self._next = proposal.number + 1
         return proposal
@@ -167,23 +160,6 @@ class OptunaTrials:
     def finished_count(self) -> int:
         """Number of trials that have ended."""
         return len(self._study.get_trials(deepcopy=False, states=_FINISHED))
-
-    def _turn(self, begun: Round | None) -> Sequence[str]:
-        """The families of a round, found once, when the trials before it have ended."""
-        if begun is None:
-            return ()
-        if begun not in self._turns:
-            trials = self._study.get_trials(deepcopy=False)
-            is_chosen = begun.families < len(self._space.families)
-            if is_chosen and any(not one.state.is_finished() for one in trials[: begun.begin]):
-                raise NothingYetError
-            results = {
-                one.number: (one.params["family"], self.ranking.cost(one.values[0]))
-                for one in trials
-                if one.state == TrialState.COMPLETE
-            }
-            self._turns[begun] = self._plan.survivors(begun, results)
-        return self._turns[begun]
 
     def _complete(self, trial: Trial) -> Proposal:
         self._open[trial.number] = trial

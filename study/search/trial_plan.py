@@ -1,114 +1,41 @@
-"""The part of a trial that is settled before the sampler is asked: its family, or all of it."""
+"""The part of a trial that is settled by its number, before the sampler is asked."""
 
-import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import NamedTuple
 
 from search_spaces import CONTROLS, FAMILIES, ParameterValue, SearchSpace
 from study.settings.choices import Allocation, DrawnBy, Sampler
-
-LAST = 3
-"""Families, the control among them, that the last round is left with."""
-Results = Mapping[int, tuple[str, float]]
-"""Family and cost, lower is better, of trials that completed, by their numbers."""
-
-
-class Round(NamedTuple):
-    """Trials of some families in turn."""
-
-    begin: int
-    """The number of the first."""
-    families: int
 
 
 @dataclass(frozen=True)
 class Plan:
     """Layout of a study's trials over the families.
 
-    Each family's default comes first, the controls' before all: TPE learns more from them than from
-    as many random draws. Then the families take turns, in ``rounds`` that fewer and fewer of them
-    reach, or all of them to the end (``balanced``); or the sampler chooses (``joint``).
+    Each family's default comes first: TPE learns more from them than from as many random draws.
+    Then the families take turns (``balanced``), or the sampler chooses (``joint``).
     """
 
     space: SearchSpace
-    allocation: Allocation = "rounds"
+    allocation: Allocation = "balanced"
     sampler: Sampler = "tpe"
-    num_trials: int = 40
-
-    @property
-    def rounds(self) -> list[Round]:
-        """The rounds after the defaults, each of about as many trials.
-
-        The families halve from one to the next, down to :data:`LAST`. A round in which not each of
-        them would have a trial is left out.
-        """
-        count = len(self.space.families)
-        if self.allocation != "rounds" or count <= LAST:
-            return [Round(count, count)]
-        sizes = [count]
-        while sizes[-1] > LAST:
-            sizes.append(max(LAST, math.ceil(sizes[-1] / 2)))
-        sizes, left = sizes[1:], self.num_trials - count
-        while len(sizes) > 1 and left / len(sizes) < sizes[0]:
-            del sizes[0]
-        shares = [max(1, left // len(sizes) // size) * size for size in sizes]
-        begins = accumulate(shares[:-1], initial=count)
-        return [Round(*one) for one in zip(begins, sizes, strict=True)]
 
     def drawn_by(self, number: int) -> DrawnBy:
         """The way a trial's parameters are drawn. Only ``random`` ones are independent draws."""
-        if number < len(self.space.families):
-            return "fixed"
-        return self.sampler
+        return "fixed" if number < len(self.space.families) else self.sampler
 
-    def round_of(self, number: int) -> Round | None:
-        """The round of a trial; None of a default, or where the sampler chooses the family."""
-        begun = [one for one in self.rounds if one.begin <= number]
-        return begun[-1] if begun and self.allocation != "joint" else None
-
-    def survivors(self, last: Round, results: Results) -> list[str]:
-        """The families of a round, in the order of their turns.
-
-        Those that lead, round by round, by their best trial before it; the control always.
-
-        Args:
-            last: the round.
-            results: at least of the trials before it.
-        """
-        alive = self._in_turn
-        for begin, count in self.rounds:
-            if count < len(alive):
-                best: dict[str, float] = {}
-                for number, (family, cost) in results.items():
-                    if number < begin:
-                        best[family] = min(cost, best.get(family, cost))
-                order = sorted(alive, key=lambda name: best.get(name, math.inf))
-                control = [name for name in alive if name == CONTROLS[0]]
-                others = [name for name in order if name not in control]
-                leading = {*control, *others[: count - len(control)]}
-                alive = [name for name in alive if name in leading]
-            if begin == last.begin:
-                break
-        return alive
-
-    def settled(self, number: int, turn: Sequence[str]) -> dict[str, ParameterValue]:
+    def settled(self, number: int) -> dict[str, ParameterValue]:
         """Parameters that are not left to the sampler, as Optuna names them; none, if all are.
 
-        Args:
-            number: the trial's.
-            turn: the :meth:`survivors` of its round, if it has one.
+        The controls come first, so that a study cut short at any trial of its first turn, or of any
+        with ``balanced``, has the same number of each family but for one.
         """
-        if number < len(self.space.families):
-            family = FAMILIES[self._in_turn[number]]
-            default = family.default(self.space.peak_lr, self.space.extras)
-            named = {f"{family.name}.{name}": value for name, value in default.items()}
-            return {"family": self._in_turn[number], **named}
-        begun = self.round_of(number)
-        return {"family": turn[(number - begun.begin) % len(turn)]} if begun else {}
-
-    @property
-    def _in_turn(self) -> list[str]:
         controls = [name for name in CONTROLS if name in self.space.families]
-        return [*controls, *(name for name in self.space.families if name not in controls)]
+        others = [name for name in self.space.families if name not in controls]
+        families = [*controls, *others]
+        name = families[number % len(families)]
+        if number < len(families):
+            family = FAMILIES[name]
+            default = family.default(self.space.peak_lr, self.space.extras)
+            return {"family": name} | {
+                f"{family.name}.{parameter}": value for parameter, value in default.items()
+            }
+        return {"family": name} if self.allocation == "balanced" else {}

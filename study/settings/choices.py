@@ -6,7 +6,7 @@ from search_spaces import GROUPS
 from study.system.errors import InputError
 from study.tasks import TASKS
 
-Allocation = Literal["rounds", "balanced", "joint"]
+Allocation = Literal["balanced", "joint"]
 Sampler = Literal["tpe", "random"]
 DrawnBy = Literal["fixed", "random", "tpe"]
 TrialScheduler = Literal["fifo", "asha-within-family"]

@@ -51,9 +51,9 @@ class SearchOptions:
     num_trials: int = 40
     """Trials in all, a resumed study's earlier ones included."""
     families: Annotated[str, tyro.conf.arg(help=families_help())] = "classic"
-    allocation: Allocation = "rounds"
-    """Who gets the trials, after a first one for each family: fewer families in each of a few
-    rounds, all the same number, or those that the sampler likes."""
+    allocation: Allocation = "balanced"
+    """Who gets the trials, after a first one for each family: all the same number, or those that
+    the sampler likes."""
     sampler: Sampler = "tpe"
     """Optuna's TPE, or random draws."""
     trial_scheduler: TrialScheduler = "fifo"

@@ -86,7 +86,7 @@ class Confirmation:
         self._session, config, record = session, session.config, session.record
         by_number = {proposal.number: proposal for proposal, _ in finished}
         count = config.confirm.finalists
-        chosen = choose(finished, record.metric, session.plan, count) if count else []
+        chosen = choose(finished, record.metric, count) if count else []
         try:
             self.finalists = [by_number[one.trial] for one in record.finalists] or chosen
         except KeyError as error:

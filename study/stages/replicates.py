@@ -14,7 +14,6 @@ from study.results.sequential import Race
 from study.results.study_record import Look, SeedPlan
 from study.search.interfaces import FinishedTrial, NothingYetError
 from study.search.proposal import Proposal
-from study.search.trial_plan import Plan
 from study.storage.checkpoint_store import CheckpointStore
 from study.tasks.ranking import Ranking
 from study.training.history import History
@@ -22,24 +21,19 @@ from study.training.history import History
 CONTROL = CONTROLS[0]
 
 
-def choose(
-    finished: Iterable[FinishedTrial], ranking: Ranking, plan: Plan, count: int
-) -> list[Proposal]:
+def choose(finished: Iterable[FinishedTrial], ranking: Ranking, count: int) -> list[Proposal]:
     """The finalists: the best trial of each of the best families, best first.
 
     Where the constant rate was searched it is one of them, whatever its place: the control. So is
     the default of the best family that is better tuned, so that the answer is no worse than what
-    needs no tuning. In rounds, all are of the last one's families, with equally many trials.
+    needs no tuning.
     """
-    costs = {
-        proposal.number: (ranking.cost(history.epochs[-1].val_metric), proposal)
+    completed = [
+        (ranking.cost(history.epochs[-1].val_metric), proposal.number, proposal)
         for proposal, history in finished
         if history.status == "completed"
-    }
-    results = {number: (one.family, cost) for number, (cost, one) in costs.items()}
-    alive = plan.survivors(plan.rounds[-1], results)
-    order = [one for _, one in sorted(costs.values(), key=lambda pair: (pair[0], pair[1].number))]
-    order = [one for one in order if one.family in alive]
+    ]
+    order = [proposal for *_, proposal in sorted(completed, key=lambda entry: entry[:2])]
     best = {one.family: one for one in reversed(order)}
     control = [best.pop(CONTROL)] if CONTROL in best else []
     others = [one for one in order if best.get(one.family) is one]

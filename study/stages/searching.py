@@ -10,6 +10,7 @@ from study.search.early_stopping import EarlyStopping
 from study.search.interfaces import FinishedTrial
 from study.search.journal_file import refuse_trials_without_description
 from study.search.optuna_trials import OptunaTrials, optuna_store
+from study.search.trial_plan import Plan
 from study.stages.beginning import Prepared
 from study.stages.display import Display, Workload
 from study.stages.recovery import finished_before, what_was_found
@@ -61,11 +62,10 @@ class Search:
 
     def __init__(self, session: StudySession) -> None:
         self._session, config, record = session, session.config, session.record
+        plan = Plan(session.space, config.search.allocation, config.search.sampler)
         store = optuna_store(config.location, record.optuna_study)
         resuming = bool(config.invocation.resume)
-        self._trials = OptunaTrials(
-            store, session.plan, record.metric, config.search.seed, resuming
-        )
+        self._trials = OptunaTrials(store, plan, record.metric, config.search.seed, resuming)
         self._checkpoints = CheckpointStore(session.where / CHECKPOINTS)
         before = list(finished_before(config, self._trials, self._checkpoints))
         self._tables = ResultTables(

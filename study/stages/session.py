@@ -14,7 +14,6 @@ from search_spaces import SearchSpace
 from study.results.sequential import looks_of
 from study.results.study_record import StudyRecord
 from study.search.database import StorageInternalError, reason
-from study.search.trial_plan import Plan
 from study.settings.run_options import LocationOptions
 from study.settings.study_config import StudyConfig
 from study.stages.reporting import again
@@ -71,12 +70,6 @@ class StudySession:
     def resumed(self) -> StudyRecord | None:
         """The record of the study that is resumed, if one is."""
         return self.before if self.config.invocation.resume else None
-
-    @property
-    def plan(self) -> Plan:
-        """The layout of the study's trials."""
-        search = self.config.search
-        return Plan(self.space, search.allocation, search.sampler, search.num_trials)
 
     @contextmanager
     def alone(self, command: str = "") -> Iterator[None]:
