@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import optuna
 import pandas as pd
-from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.distributions import CategoricalDistribution
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
@@ -32,13 +32,14 @@ from study.search.interfaces import FinishedTrial
 from study.search.proposal import Proposal
 from study.search.sampler import ResumableTPE
 from study.search.trial_plan import Plan
-from study.settings.choices import Allocation, Sampler
+from study.settings.choices import Allocation, DrawnBy, Sampler
 from study.stages.replicates import choose
 from study.system.command_line import exit_status
 from study.tasks.metric import ACCURACY
 from study.training.history import EpochRecord, History
 
 TRIALS, FINALISTS, STUDIES = 40, 4, 200
+CONTROL = CONTROLS[0]
 SEEDS = 10
 """Under which the finalists of a simulated study are trained."""
 NEIGHBOURS = 12
@@ -134,6 +135,7 @@ class Study:
         allocation: of its trials.
         sampler: of their parameters.
         searched: peak rates and warm-ups.
+        kind: of its plan.
     """
 
     def __init__(
@@ -142,9 +144,10 @@ class Study:
         allocation: Allocation,
         sampler: Sampler = "tpe",
         searched: Range = SEARCHED,
+        kind: type[Plan] = Plan,
     ) -> None:
         self.space = SearchSpace(select("classic"), searched.peak_lr, searched.extras)
-        self.plan = Plan(self.space, allocation, sampler, TRIALS)
+        self.plan = kind(self.space, allocation, sampler)
         self.random = np.random.default_rng(seed)
         tpe = ResumableTPE(seed, self.plan)
         self._optuna = optuna.create_study(direction="maximize", sampler=tpe)
@@ -168,17 +171,24 @@ class Study:
         self.finished.append(ended(Proposal(trial.number, family, drawn, 0, drawn_by), value))
 
     def follow_the_plan(self, until: int = TRIALS) -> None:
-        """As :class:`study.search.optuna_trials.OptunaTrials` does, one trial after the other."""
+        """As a study does, one trial after the other."""
         while len(self.finished) < until:
-            number = len(self.finished)
-            begun = self.plan.round_of(number)
-            costs = {one.number: (one.family, -value_of(history)) for one, history in self.finished}
-            turn = self.plan.survivors(begun, costs) if begun else ()
-            self.run(self.plan.settled(number, turn))
+            self.run(self.plan.settled(len(self.finished)))
 
-    def finalists(self) -> list[Proposal]:
-        """As the study chooses them."""
-        return choose(self.finished, ACCURACY, self.plan, FINALISTS)
+    def take_turns(self, families: Sequence[str], trials: int = TRIALS) -> None:
+        """So many trials of some families: next is always one with the fewest so far."""
+        for _ in range(min(trials, self.left)):
+            tried = [one.family for one, _ in self.finished]
+            self.run({"family": min(families, key=tried.count)})
+
+    def leading(self, families: Sequence[str], count: int) -> list[str]:
+        """The families with the best trials, among them the control."""
+        best = dict.fromkeys(families, 0.0)
+        for one, history in self.finished:
+            if one.family in best:
+                best[one.family] = max(best[one.family], value_of(history))
+        others = sorted(set(best) - {CONTROL}, key=lambda family: -best[family])
+        return [CONTROL, *others[: count - 1]]
 
 
 def ended(proposal: Proposal, value: float) -> FinishedTrial:
@@ -189,6 +199,31 @@ def ended(proposal: Proposal, value: float) -> FinishedTrial:
 def value_of(history: History) -> float:
     """The accuracy that it completed with."""
     return history.epochs[-1].val_metric
+
+
+class AsItWas(Plan):
+    """The first trials were random draws."""
+
+    def drawn_by(self, number: int) -> DrawnBy:
+        """The way a trial's parameters were drawn."""
+        return "random" if number < 16 else "tpe"
+
+
+def as_it_was(seed: int) -> Study:
+    """Two controls at the middle rate, 14 random trials in turn, then TPE over all families.
+
+    No warm-up but one_cycle's own, and mostly rates that are too small.
+    """
+    study = Study(seed, "joint", searched=COLD, kind=AsItWas)
+    families = [*CONTROLS, *(one for one in study.space.families if one not in CONTROLS)]
+    middle = math.sqrt(math.prod(COLD.peak_lr))
+    for number in range(16):
+        family = families[number % len(families)]
+        rate = {f"{family}.peak_lr": middle} if number < len(CONTROLS) else {}
+        study.run({"family": family, **rate})
+    while study.left:
+        study.run()
+    return study
 
 
 def planned(allocation: Allocation, sampler: Sampler = "tpe") -> Callable[[int], Study]:
@@ -202,72 +237,56 @@ def planned(allocation: Allocation, sampler: Sampler = "tpe") -> Callable[[int],
     return simulate
 
 
-def as_it_was(seed: int) -> Study:
-    """Two controls at the middle rate, 14 random trials in turn, then TPE over all families.
-
-    No warm-up but one_cycle's own, and mostly rates that are too small.
-    """
-    study = Study(seed, "joint", searched=COLD)
-    families = [*CONTROLS, *(one for one in study.space.families if one not in CONTROLS)]
-    for number in range(16):
-        family = families[number % len(families)]
-        extra = {f"{family}.peak_lr": math.sqrt(math.prod(COLD.peak_lr))} if number < 2 else {}
-        drawn = FAMILIES[family].ranges(COLD.peak_lr)
-        own = {
-            name: range_.to_external_repr(study.random.uniform(range_.low, range_.high))
-            for name, range_ in drawn.items()
-            if isinstance(range_, FloatDistribution) and not range_.log
-        }
-        study.run({"family": family, **own, **extra})
-    while study.left:
-        study.run()
-    return study
-
-
 def defaults_alone(seed: int) -> Study:
     """Nothing is tuned."""
-    study = Study(seed, "rounds")
+    study = Study(seed, "balanced")
     study.follow_the_plan(len(study.space.families))
     return study
 
 
 def levelled(seed: int) -> Study:
-    """TPE over all families for 24 trials; then the best two and the control until all are level."""
+    """TPE over all families for 24 trials; then the best two and the control until level."""
     study = Study(seed, "joint")
     study.follow_the_plan(24)
-    best = {one.family: 0.0 for one, _ in study.finished}
-    for one, history in study.finished:
-        best[one.family] = max(best[one.family], value_of(history))
-    others = sorted(set(best) - {CONTROLS[0]}, key=lambda family: -best[family])
-    alive = [CONTROLS[0], *others[:2]]
-    while study.left:
-        families = [one.family for one, _ in study.finished]
-        study.run({"family": min(alive, key=families.count)})
-    study.finished = [pair for pair in study.finished if pair[0].family in alive]
+    return ended_with(study, study.leading(study.space.families, 3))
+
+
+def rounds(seed: int) -> Study:
+    """Of the nine families the better five go on to 15 trials, and then three to the rest."""
+    study = Study(seed, "balanced")
+    study.follow_the_plan(len(study.space.families))
+    better = study.leading(study.space.families, 5)
+    study.take_turns(better, 15)
+    return ended_with(study, study.leading(better, 3))
+
+
+def ended_with(study: Study, families: Sequence[str]) -> Study:
+    """A study whose last trials, and finalists, are of these families."""
+    study.take_turns(families)
+    study.finished = [pair for pair in study.finished if pair[0].family in families]
     return study
 
 
 def second_seeds(seed: int) -> Study:
-    """Rounds of 36 trials, and a second run of the four leading ones, which are judged by both."""
-    study = Study(seed, "rounds")
-    study.follow_the_plan(TRIALS - 4)
-    leading = sorted(study.finished, key=lambda pair: -value_of(pair[1]))[:4]
-    for one, history in leading:
-        again = study.random.choice(surrogates()[one.family].outcomes(one.parameters))
+    """Balanced for 32 trials, and a second run of the eight leading ones, judged by both."""
+    study = Study(seed, "balanced")
+    study.follow_the_plan(TRIALS - 8)
+    for one, history in sorted(study.finished, key=lambda pair: -value_of(pair[1]))[:8]:
+        again = float(study.random.choice(surrogates()[one.family].outcomes(one.parameters)))
         study.finished.remove((one, history))
-        study.finished.append(ended(one, (value_of(history) + float(again)) / 2))
+        study.finished.append(ended(one, (value_of(history) + again) / 2))
     return study
 
 
-CANDIDATES: dict[str, Callable[[int], Study]] = {
+LAYOUTS: dict[str, Callable[[int], Study]] = {
     "joint, as it was": as_it_was,
     "the defaults alone": defaults_alone,
     "joint": planned("joint"),
     "joint, then level": levelled,
+    "rounds": rounds,
     "balanced": planned("balanced"),
-    "rounds": planned("rounds"),
-    "rounds, random draws": planned("rounds", "random"),
-    "rounds, second seeds": second_seeds,
+    "balanced, random draws": planned("balanced", "random"),
+    "balanced, second seeds": second_seeds,
 }
 
 
@@ -275,8 +294,9 @@ def row(task: tuple[str, int]) -> dict[str, Any]:
     """The end of one simulated study."""
     name, seed = task
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = CANDIDATES[name](seed)
-    finalists, best = study.finalists(), best_of_pool()
+    study = LAYOUTS[name](seed)
+    finalists = choose(study.finished, ACCURACY, FINALISTS)
+    best = best_of_pool()
     drawn = [
         study.random.choice(surrogates()[one.family].outcomes(one.parameters), SEEDS)
         for one in finalists
@@ -298,14 +318,15 @@ def row(task: tuple[str, int]) -> dict[str, Any]:
 
 def main(arguments: Sequence[str]) -> int:
     """Print the table."""
-    tasks = [(name, seed) for name in CANDIDATES for seed in range(STUDIES)]
+    tasks = [(name, seed) for name in LAYOUTS for seed in range(STUDIES)]
     with ProcessPoolExecutor(CORES, get_context("spawn")) as workers:
         rows = pd.DataFrame(workers.map(row, tasks, chunksize=20))
     grouped = rows.groupby("layout", sort=False)
     table = grouped.mean().assign(
         error=grouped["behind"].sem(), worst=grouped["behind"].quantile(0.9)
     )
-    print(table[["behind", "error", "worst", "collapses", "best family", "unequal", "default"]])
+    columns = ["behind", "error", "worst", "collapses", "best family", "unequal", "default"]
+    print(table[columns].round(3).to_string())
     print(f"{len(pd.read_csv(POOL))} runs; behind: points of accuracy, mean and its standard error")
     print(pd.Series(best_of_pool()).sort_values())
     return 0
