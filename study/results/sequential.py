@@ -111,7 +111,7 @@ def sign_flips(seeds: int, exact: int) -> Array:
 
 
 class Look(NamedTuple):
-    """Where finalists stand after so many seeds. They go by their positions."""
+    """The standing of finalists after so many seeds. They go by their positions."""
 
     seeds: int
     leader: int | None

@@ -57,7 +57,7 @@ def names_of(finalists: Sequence[Finalist]) -> dict[int, str]:
 
 @dataclass(frozen=True)
 class Look:
-    """Where the finalists, by their trials, stood after so many seeds of a plan."""
+    """The standing of the finalists, by their trials, after so many seeds of a plan."""
 
     seeds: int
     leader: int | None

@@ -6,6 +6,8 @@ from itertools import chain, combinations, product
 
 import numpy as np
 import pytest
+from analysis.statistics.power import detectable_difference, replicates_needed
+from analysis.statistics.significance import groups, holm, sign_flip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -13,8 +15,6 @@ from scipy import stats
 from analysis.statistics.best_of_draws import dependable_best, expected_best
 from analysis.statistics.conventions import Array
 from analysis.statistics.intervals import mean_interval
-from analysis.statistics.power import detectable_difference, replicates_needed
-from analysis.statistics.significance import groups, holm, sign_flip
 
 ACCURACIES = np.array(
     [0.9871, 0.9868, 0.9875, 0.9879, 0.9851, 0.9866, 0.9870, 0.9871, 0.9862, 0.98]
