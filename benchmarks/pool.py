@@ -7,7 +7,7 @@ on two cores), and writes ``benchmarks/pool.csv``, a row a run.
 import csv
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from multiprocessing import get_context
@@ -56,7 +56,7 @@ class Run(NamedTuple):
     number: int
     family: str
     kind: str
-    """untuned or drawn."""
+    """untuned or drawn, in the pool."""
     parameters: Parameters
     seed: int
 
@@ -104,21 +104,25 @@ def _loaded() -> tuple[Task, SearchData, Data]:
     return task, task.load_search_data(where), task.load_test_data(where)
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Train what the table lacks."""
-    there = {int(one["number"]) for one in csv.DictReader(POOL.open())} if POOL.exists() else set()
-    missing = [run for run in planned() if run.number not in there]
+def train_missing(path: Path, runs: Iterable[Run]) -> None:
+    """Train the runs that a table lacks, and add a row for each as it ends."""
+    there = {int(one["number"]) for one in csv.DictReader(path.open())} if path.exists() else set()
+    missing = [run for run in runs if run.number not in there]
     with (
-        POOL.open("a", newline="") as file,
+        path.open("a", newline="") as file,
         ProcessPoolExecutor(CORES, get_context("spawn")) as workers,
     ):
-        columns = [*Run._fields, "status", "val_accuracy", "test_accuracy"]
-        table = csv.DictWriter(file, columns)
+        table = csv.DictWriter(file, [*Run._fields, "status", "val_accuracy", "test_accuracy"])
         if not there:
             table.writeheader()
         for one in workers.map(row, missing):
             table.writerow(one)
             file.flush()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Train what the table lacks."""
+    train_missing(POOL, planned())
     return 0
 
 
