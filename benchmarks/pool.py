@@ -34,7 +34,7 @@ PEAK = 0.1
 """Of the families' defaults."""
 UNTUNED = 8
 """Seeds of each family's default."""
-DRAWN = 112
+DRAWN = 104
 """Random configurations of each family, a seed each."""
 
 
