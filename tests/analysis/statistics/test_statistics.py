@@ -5,8 +5,6 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from analysis.statistics.power import detectable_difference, replicates_needed
-from analysis.statistics.significance import groups, holm, sign_flip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
