@@ -14,8 +14,8 @@ import tyro
 from analysis import figures
 from analysis.findings.studies import Study, load_studies, rank_by_study, winning_curves
 from analysis.page.html import Output, Style, render, run_and_exit, table, tell, typed
-from analysis.page.sections import intervals
-from analysis.page.verdict import verdict
+from analysis.page.verdict import answer
+from analysis.page.words import intervals
 from study.storage.mirror import local_copy
 from study.storage.urls import is_url
 from study.system.command_line import Folder, Location, parse
@@ -42,7 +42,7 @@ def write_comparison(
     """Write ``index.html`` and ``figures/``.
 
     Returns:
-        The page, and the first line of each study's verdict.
+        The page, and each study's answer.
 
     Raises:
         InputError: nothing may be written there.
@@ -50,7 +50,7 @@ def write_comparison(
     """
     ranks, curves = rank_by_study(studies), winning_curves(studies)
     written = ranks.assign(text=ranks["rank"].map("{:g}".format))
-    answers = [verdict(study.found, study.location)[0] for study in studies]
+    answers = [answer(study.found, study.location) for study in studies]
     drawn = {
         "ranks": output.draw("ranks", lambda: figures.rank_by_study(ranks)) if len(ranks) else None,
         "curves": output.draw("winners", lambda: figures.winners(curves)) if len(curves) else None,
@@ -59,16 +59,16 @@ def write_comparison(
         "compare.html",
         title=title,
         studies=[
-            _described(study, output.page.parent) | {"verdict": answer}
-            for study, answer in zip(studies, answers, strict=True)
+            _described(study, output.page.parent) | {"verdict": words}
+            for study, words in zip(studies, answers, strict=True)
         ],
-        rank_table=_pivoted(written) if len(ranks) else None,
+        rank_table=_pivoted(written, "family") if len(ranks) else None,
         test_table=_tested(studies),
         command=command,
         **drawn,
     )
     output.write(page)
-    lines = [f"{study.label}: {answer}" for study, answer in zip(studies, answers, strict=True)]
+    lines = [f"{study.label}: {words}" for study, words in zip(studies, answers, strict=True)]
     return output.page, lines
 
 
@@ -88,22 +88,22 @@ def _tested(studies: Sequence[Study]) -> dict[str, object] | None:
     for study in studies:
         if study.found.comparison:
             found, text = study.found.comparison.finalists, study.found.results.scale.ranking.text
-            written = found["mean"].map(text) + " (" + intervals(found, text) + ")"
-            means.append(pd.DataFrame({"family": found["finalist"], "text": written}))
-            means[-1]["study"] = study.label
-    return _pivoted(pd.concat(means)) if means else None
+            written = [
+                f"{mean} ({ends})" if ends else mean
+                for mean, ends in zip(found["mean"].map(text), intervals(found, text), strict=True)
+            ]
+            columns = {"finalist": found["finalist"], "text": written, "study": study.label}
+            means.append(pd.DataFrame(columns))
+    return _pivoted(pd.concat(means), "finalist") if means else None
 
 
-def _pivoted(cells: pd.DataFrame) -> dict[str, object]:
-    """A row a family, a column a study; the families in the order of the last that has them."""
+def _pivoted(cells: pd.DataFrame, rows: str) -> dict[str, object]:
+    """A row a family or finalist, in the order of the last that has it; a column a study."""
     studies = list(dict.fromkeys(cells["study"]))
-    wide = cells.pivot(index="family", columns="study", values="text").fillna("")
-    order = list(
-        dict.fromkeys(
-            f for one in reversed(studies) for f in cells.loc[cells["study"] == one, "family"]
-        )
-    )
-    return table(["family", *studies], [[family, *wide.loc[family, studies]] for family in order])
+    wide = cells.pivot(index=rows, columns="study", values="text").fillna("")
+    names = (name for one in reversed(studies) for name in cells.loc[cells["study"] == one, rows])
+    order = dict.fromkeys(names)
+    return table([rows, *studies], [[name, *wide.loc[name, studies]] for name in order])
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -52,7 +52,7 @@ def write_report(
         location: where the folder is a copy from; commands name this.
 
     Returns:
-        The page; and the verdict of a study, or the first line of it of each study of a sweep.
+        The page; and the verdict of a study, or the answer of each study of a sweep.
 
     Raises:
         InputError: the folder holds no study, a file is damaged, or nothing may be written there.

@@ -68,7 +68,7 @@ class Scale:
 
     def difference(self, value: float) -> str:
         """A difference between two values: of shares, in points of a percent."""
-        return f"{100 * value:.2f} points" if self.ranking.percent else f"{value:.3g}"
+        return f"{100 * value:z.2f} points" if self.ranking.percent else f"{value:z.3g}"
 
     def is_log(self, costs: "pd.Series[float]") -> bool:
         """True if these costs are spaced by their logarithm."""

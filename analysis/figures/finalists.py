@@ -4,12 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.figures import cost_axis
-from analysis.figures.style import (
-    INK,
-    beside,
-    rows_figure,
-    short,
-)
+from analysis.figures.style import INK, beside, rows_figure, short
 from analysis.findings.ranks import ACCURACY, far_off
 from analysis.scale import Scale
 
@@ -43,7 +38,9 @@ def finalists(runs: pd.DataFrame, described: pd.DataFrame, scale: Scale = ACCURA
     cost_axis.limit(
         scale, axes.xaxis, pd.concat([shown["cost"], *(ends[whole][one] for one in ends)])
     )
-    axes.set_yticks(range(len(order)), list(map(short, order)))
+    names = zip(described["family"], order, strict=True)
+    labels = [short(family) + "\n(default)" * (family != name) for family, name in names]
+    axes.set_yticks(range(len(order)), labels)
     axes.set(xlabel=f"test {scale.name}")
     axes.grid(axis="y", color="0.92")
     return figure

@@ -1,6 +1,7 @@
 """Which finalists are better than which, by how much, and how sure that is."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -12,13 +13,13 @@ from analysis.scale import Scale
 from analysis.statistics.conventions import Array
 from analysis.statistics.intervals import Interval, mean_interval
 from analysis.statistics.repeated_intervals import repeated_interval
-from study.results.best_trials import recommended, unbeaten
+from study.results.best_trials import best_finalist, recommended, unbeaten
 from study.results.sequential import found_above, paired_differences
 from study.results.study_record import Finalist, SeedPlan, StoredSpace, last_plan, names_of
 
 
 class Ensemble(NamedTuple):
-    """One finalist's snapshots, which are better than every single model, its own included."""
+    """One finalist's snapshots, found better than every single model, its own included."""
 
     finalist: str
     snapshots: int
@@ -35,8 +36,9 @@ class Comparison(NamedTuple):
 
     finalists: pd.DataFrame
     """A row a finalist that collapsed under no seed, best first: ``finalist``, ``family``,
-    ``trial``, ``trials`` (that its family had), ``seeds`` (its own: one that is beaten pauses), and
-    the ``mean`` of its test metric with the ends of its 95% interval, ``low`` and ``high``."""
+    ``trial``, ``is_default``, ``trials`` (that its family had), ``seeds`` (its own: one that is
+    beaten pauses), and the ``mean`` of its test metric with the ends of its 95% interval, ``low``
+    and ``high``."""
     pairs: pd.DataFrame
     """A row a pair of them: ``better``, ``worse``, ``found`` (if they have been told apart),
     ``seeds``, the ``difference`` (how much better, in the metric's own units: its pseudo-median,
@@ -50,11 +52,12 @@ class Comparison(NamedTuple):
     plan: SeedPlan
     winner: str | None
     """The finalist that was found better than every other."""
-    unbeaten: list[str]
-    """Finalists than which no other was found better, the best first."""
+    tied: list[str]
+    """The best, and those that the seeds cannot tell from it: than which no other was found better,
+    or, where that is so of the best alone, than which it was not found better itself. Best first.
+    """
     recommended: str
-    """The simplest of these: the fewest searched parameters, a default before one that was tuned,
-    then the older family."""
+    """The winner, or the simplest finalist than which no other was found better."""
     ensemble: Ensemble | None
     """The best of those that were found better than every single model, if there is one."""
 
@@ -74,21 +77,21 @@ def compare_finalists(results: Results) -> Comparison | None:
     plan, chosen = last_plan(study), [Finalist(**one) for one in study["finalists"]]
     if results.finalists.empty or plan is None:
         return None
-    runs, seeds = _of_plan(results.finalists, plan, names_of(chosen))
-    lost = _lost(runs, scale)
-    values = _values(runs, scale).drop(columns=list(lost))
-    if seeds < 2 or values.empty:
+    names, look = names_of(chosen), plan.looks[-1] if plan.looks else None
+    runs, seeds = _of_plan(results.finalists, plan, names)
+    rows: list[Any] = runs.to_dict("records")
+    leader = look.leader if look else best_finalist(rows, scale.ranking)
+    if leader is None:
         return None
-    names, looks = names_of(chosen), plan.looks[-1:]
-    means = values.mean().sort_values(ascending=not scale.higher_is_better, kind="stable")
-    first = [names[one] for look in looks for one in unbeaten(chosen, look)]
-    # Those that have paused have fewer seeds, and come after those that have not.
-    order = sorted(
-        map(str, means.index), key=lambda name: (name not in first, name not in first[:1])
-    )
-    beaten = {(names[one], names[other]) for look in looks for one, other in look.beaten}
-    simplest = recommended(chosen, looks, StoredSpace(**study["search_space"]))
-    winner = order[0] if looks and looks[-1].second is None and len(order) > 1 else None
+    lost, best = _lost(runs, scale), names[leader]
+    values = _values(runs, seeds, scale).drop(columns=list(lost))
+    first = [names[one] for one in unbeaten(chosen, look)] if look else [*map(str, values)]
+    order = _ordered(values, best, first, scale)
+    beaten = {(names[one], names[other]) for one, other in look.beaten} if look else set()
+    tied = [name for name in order if name in first]
+    if len(tied) == 1:
+        tied = [name for name in order if (best, name) not in beaten]
+    simplest = recommended(chosen, plan.looks, StoredSpace(**study["search_space"]))
     return Comparison(
         _described(order, values, chosen, results),
         _pairs(runs, values[order], beaten, plan, scale),
@@ -96,9 +99,9 @@ def compare_finalists(results: Results) -> Comparison | None:
         runs,
         seeds,
         plan,
-        winner,
-        [name for name in order if not first or name in first],
-        order[0] if simplest is None else names[simplest],
+        best if look and look.second is None and len(order) > 1 else None,
+        tied,
+        best if simplest is None else names[simplest],
         _ensemble(runs, values[order], plan, scale),
     )
 
@@ -131,11 +134,23 @@ def _lost(runs: pd.DataFrame, scale: Scale) -> dict[str, str]:
     return lost
 
 
-def _values(runs: pd.DataFrame, scale: Scale) -> pd.DataFrame:
+def _values(runs: pd.DataFrame, seeds: int, scale: Scale) -> pd.DataFrame:
     """Test metrics: a row a seed, a column a finalist."""
-    seeds = range(int(runs["seed"].max()) + 1)
     table = runs.pivot(index="seed", columns="finalist", values=scale.test_column)
-    return table.reindex(index=seeds, columns=list(dict.fromkeys(runs["finalist"])))
+    return table.reindex(index=range(seeds))
+
+
+def _ordered(values: pd.DataFrame, best: str, first: Sequence[str], scale: Scale) -> list[str]:
+    """The finalists: the best, the others of the first, the rest.
+
+    Each by how far it is behind the best under the seeds of both, since some have paused.
+    """
+    gains = {str(name): _gains(values[best], values[name], scale) for name in values}
+    behind = {name: mean_interval(own[np.isfinite(own)]).mean for name, own in gains.items()}
+    return sorted(
+        behind,
+        key=lambda name: (name != best, name not in first, np.isnan(behind[name]), behind[name]),
+    )
 
 
 def _described(
@@ -146,9 +161,8 @@ def _described(
     rows: list[dict[str, Any]] = []
     for name in order:
         own, one = values[name].dropna().to_numpy(), by_name[name]
-        row = {"finalist": name, "family": one.family, "trial": one.trial}
-        row |= {"trials": int(trials.get(one.family, 0)), "seeds": len(own)}
-        rows.append(row | mean_interval(own)._asdict())
+        row = {"finalist": name, **asdict(one), "trials": int(trials.get(one.family, 0))}
+        rows.append(row | {"seeds": len(own)} | mean_interval(own)._asdict())
     return pd.DataFrame(rows)
 
 
@@ -163,17 +177,18 @@ def _pairs(
     trained = runs["finalist"].value_counts().to_dict()
     rows: list[dict[str, Any]] = []
     for pair in combinations(map(str, values.columns), 2):
-        better, worse = pair[::-1] if pair[::-1] in beaten else pair
-        both = min(trained[better], trained[worse])
-        seeds = max((look for look in plan.looks_at if look <= both), default=both)
+        found = {pair, pair[::-1]} & beaten
+        better, worse = min(found, default=pair)
+        seeds = _last_look(plan, min(trained[better], trained[worse]))
         apart = _gains(values[better], values[worse], scale)[:seeds]
-        known = apart[np.isfinite(apart)]
-        interval = (
-            repeated_interval(apart, plan.replicates) if plan.looks_at else mean_interval(known)
-        )
-        row = {"better": better, "worse": worse, "found": (better, worse) in beaten}
-        row |= {"seeds": seeds, "difference": interval.mean, "low": interval.low}
-        rows.append(row | {"high": interval.high, "mean": float(known.mean())})
+        plain = mean_interval(apart[np.isfinite(apart)])
+        middle, low, high = repeated_interval(apart, plan.replicates) if plan.looks_at else plain
+        mean = plain.mean
+        if middle < 0 and not found:
+            better, worse = worse, better
+            middle, low, high, mean = -middle, -high, -low, -mean
+        row = {"better": better, "worse": worse, "found": bool(found), "seeds": seeds}
+        rows.append(row | {"difference": middle, "low": low, "high": high, "mean": mean})
     columns = ["better", "worse", "found", "seeds", "difference", "low", "high", "mean"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -183,21 +198,28 @@ def _ensemble(
 ) -> Ensemble | None:
     """The :attr:`Comparison.ensemble`: better than each single model by the test of the looks.
 
-    So none is named wrongly in more than 2.5 of 100 studies.
+    Each that is no better is named in no more than 2.5 of 100 studies.
     """
     if not plan.looks:
         return None
     table = runs.pivot(index="seed", columns="finalist", values=scale.ensemble_column)
-    table = table.reindex(index=values.index, columns=values.columns).dropna(axis="columns")
+    table = table.reindex(index=values.index, columns=values.columns)
+    table = table.dropna(axis="columns", how="all")
     trained = runs["finalist"].value_counts().to_dict()
     singles = [str(name) for name in values if trained[name] == len(values)]  # others have paused
     order = table.mean().sort_values(ascending=not scale.higher_is_better, kind="stable").index
     for name in map(str, order):
-        gains = np.array([_gains(table[name], values[one], scale) for one in singles])
+        seeds = _last_look(plan, trained[name])
+        gains = np.array([_gains(table[name], values[one], scale)[:seeds] for one in singles])
         if found_above(gains, plan.replicates).any(axis=1).all():
             count = int(runs.set_index("finalist").loc[[name], "snapshots"].max())
             return Ensemble(name, count, repeated_interval(gains[0], plan.replicates))
     return None
+
+
+def _last_look(plan: SeedPlan, seeds: int) -> int:
+    """The last look that so many seeds have come to; of a plan without looks, all of them."""
+    return max((look for look in plan.looks_at if look <= seeds), default=seeds)
 
 
 def _gains(values: "pd.Series[float]", others: "pd.Series[float]", scale: Scale) -> Array:

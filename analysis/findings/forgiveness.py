@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.scale import Scale
-from analysis.statistics.intervals import Interval, mean_interval
+from analysis.statistics.intervals import mean_interval
 
 CONTROL = "constant"
 
@@ -32,15 +32,10 @@ def forgiveness(runs: pd.DataFrame, scale: Scale) -> pd.DataFrame:
             values = at_rate[scale.column]
             worse = (sign * (own - values)).mean() if factor != 1 else math.nan
             diverged = (at_rate["status"] == "diverged").sum()
-            outcome = (*_interval(values), worse, len(values), diverged)
+            outcome = (*mean_interval(np.array(values.dropna())), worse, len(values), diverged)
             rows.append((*name, factor, peak_lr, *outcome))
     columns = ["family", "trial", "factor", "peak_lr", "mean", "low", "high"]
     table = pd.DataFrame(rows, columns=[*columns, "worse", "seeds", "diverged"])
     return table.sort_values(
         "family", key=lambda names: names == CONTROL, kind="stable", ignore_index=True
     )
-
-
-def _interval(values: "pd.Series[float]") -> Interval:
-    completed = np.array(values.dropna())
-    return mean_interval(completed) if len(completed) else Interval(math.nan, math.nan, math.nan)

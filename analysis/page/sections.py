@@ -13,7 +13,7 @@ from analysis.findings.finalists import Comparison
 from analysis.findings.findings import Findings
 from analysis.findings.importance import LEAST_TRIALS
 from analysis.findings.tuning import leaders
-from analysis.page.verdict import joined
+from analysis.page.words import intervals, joined
 from study.results.sequential import LOOKS
 
 
@@ -61,17 +61,12 @@ def _finalist_tables(found: Findings) -> list[pd.DataFrame]:
             "worse": pairs["worse"],
             "told apart": pairs["found"].map({True: "yes", False: "no"}),
             "seeds": pairs["seeds"].astype(str),
-            "difference": pairs["difference"].map(difference),
+            "difference": _written(pairs["difference"], difference),
             "95% interval, this test split": intervals(pairs, difference),
-            "mean": pairs["mean"].map(difference),
+            "mean": _written(pairs["mean"], difference),
         }
     )
     return [described, compared] if len(pairs) else [described]
-
-
-def intervals(table: pd.DataFrame, text: Callable[[float], str]) -> "pd.Series[str]":
-    """``low to high`` of each row; a unit stands at the end only."""
-    return table["low"].map(text).str.removesuffix(" points") + " to " + table["high"].map(text)
 
 
 def _finalist_remarks(found: Findings) -> list[str]:
@@ -85,7 +80,8 @@ def _finalist_remarks(found: Findings) -> list[str]:
         f"The plan, declared {plan.declared}: at most {plan.replicates} seeds each, looks after "
         f"{joined(list(map(str, plan.looks_at)))}. Looked at: after {looks}."
         if looks
-        else f"Fewer than {LOOKS[0]} seeds tell nothing apart.",
+        else f"Fewer than {LOOKS[0]} seeds tell nothing apart: differences are means, with 95% t "
+        "intervals.",
     ]
 
 
@@ -108,7 +104,6 @@ def _leads(found: Findings) -> list[str]:
 
 def _forgiveness_table(found: Findings) -> list[pd.DataFrame]:
     table, scale = found.forgiveness, found.results.scale
-    known = table["low"].notna()
     return [
         pd.DataFrame(
             {
@@ -117,7 +112,7 @@ def _forgiveness_table(found: Findings) -> list[pd.DataFrame]:
                 "times its own": table["factor"].map(Fraction).astype(str),
                 "peak rate": table["peak_lr"].map("{:.3g}".format),
                 f"mean validation {scale.name}": _written(table["mean"], scale.ranking.text),
-                "95% interval": intervals(table, scale.ranking.text).where(known, ""),
+                "95% interval": intervals(table, scale.ranking.text),
                 "worse than at its own": _written(table["worse"], scale.difference),
                 "diverged": [
                     f"{diverged} of {seeds}"
@@ -204,11 +199,11 @@ SECTIONS = (
         "finalists",
         "Finalists on fresh seeds",
         "The best trial of each of the best families, and the default of the best of them, "
-        "trained again under new seeds, the same ones for all, until they could be told apart, "
-        "and measured on this test split. Dots are seeds, bars the mean with its 95% t interval. "
-        "Pairs are compared seed by seed by signed ranks, at looks that were fixed beforehand; "
-        "their differences are pseudo-medians, with 95% intervals that hold at every look. A "
-        "winner was found better than every other finalist.",
+        "trained again under new seeds, the same ones for all, and measured on this test split. "
+        "Dots are seeds, bars the mean with its 95% t interval. Pairs are compared seed by seed by "
+        "signed ranks, at looks that were fixed beforehand, until they are told apart or more "
+        "seeds would hardly help; their differences are pseudo-medians, with 95% intervals that "
+        "hold at every look. A winner was found better than every other finalist.",
         lambda found: figures.finalists(
             _compared(found).runs, _compared(found).finalists, found.results.scale
         ),

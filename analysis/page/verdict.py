@@ -1,24 +1,27 @@
-"""The answer in words: at most five lines, from the numbers alone."""
+"""The answer in words: at most six lines and a command, from the numbers alone."""
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from scipy.stats import binomtest
 
 from analysis.findings.finalists import Comparison
 from analysis.findings.findings import Findings
 from analysis.findings.forgiveness import CONTROL
 from analysis.findings.ranks import far_off
 from analysis.load import Results
+from analysis.page.words import between, brief, counted, joined
 from analysis.scale import Scale
+from search_spaces.optimizers import ADAMW_WEIGHT_DECAY, WEIGHT_DECAY
 from study.results.parameters import PREFIX
 from study.results.sequential import LOOKS
 from study.results.stored_ranges import stored_peak_range
+from study.results.study_record import last_plan
 
+FIRST = "First of all: "
 EDGE = 0.05
 """Share of the searched peak rates, by their logarithm, that is their edge."""
 NEIGHBOURS = {1.0: "its own", 2.0: "twice its", 0.5: "half its"}
@@ -26,45 +29,57 @@ NEIGHBOURS = {1.0: "its own", 2.0: "twice its", 0.5: "half its"}
 
 
 def verdict(found: Findings, location: str | Path) -> list[str]:
-    """The verdict: what makes it invalid, who wins or why nobody does, and what to beware of.
+    """The verdict: what may make it invalid, who wins or why nobody does, by what configuration.
 
-    Then how good that is, and how forgiving, and the command for the code.
+    Then how good that is, and how forgiving, what to beware of, and the command for the code.
 
     Args:
         found: in a study.
         location: where it lives, for the commands.
     """
-    comparison, results, best = found.comparison, found.results, found.best
+    comparison, best = found.comparison, found.best
     where = shlex.quote(str(location))
     if best is None:
         return ["No trial has completed yet."]
-    lines = [*_without_finalists(found, best, where), _how_forgiving(found, best)]
     if comparison:
         lines = [
             _first_of_all(comparison, found),
-            _who(comparison, results, where),
-            _how_good(comparison, results),
-            _how_forgiving(found, best),
-            _beware(comparison, found),
+            _who(comparison, found.results.scale, where),
+            _configuration(comparison, best),
+            _how_good(comparison, found.results.scale),
+            _how_forgiving(found, best["trial"], comparison.recommended),
+            _beware(comparison, found.results),
         ]
+    else:
+        lines = _without_finalists(found, best, where)
+        lines.append(_how_forgiving(found, best["trial"], best["family"]))
     code = f"Code: python -m study.export {where} --trial {best['trial']}"
     return [line for line in (*lines, code) if line]
 
 
-def joined(names: Sequence[str], word: str = "and") -> str:
-    """``a, b and c``."""
-    return f" {word} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+def answer(found: Findings, location: str | Path) -> str:
+    """The claim of :func:`verdict` alone, behind what may make it invalid."""
+    first, *others = verdict(found, location)
+    return f"{first} {others[0]}" if first.startswith(FIRST) else first
 
 
 def _without_finalists(found: Findings, best: Mapping[str, Any], where: str) -> list[str]:
     results, scale = found.results, found.results.scale
+    plan, runs = last_plan(results.study), results.finalists
+    if plan and len(runs):
+        runs = runs[runs["replicate"] >= plan.first]
     lines = [
-        f"Best of {len(results.trials)} trials: {best['family']}, "
-        f"{_metric(best[scale.column], results)} validation {scale.name} in one run; the next best "
-        "may be as good."
+        f"Best of {counted(len(results.trials), 'trial')}: {best['family']}, "
+        f"{scale.ranking.text(best[scale.column])} validation {scale.name} in one run; the next "
+        "best may be as good."
     ]
-    if len(results.finalists):
-        statuses = results.finalists["status"].value_counts()
+    if plan and plan.looks_at and not plan.looks:
+        lines.append(
+            f"The finalists are first looked at after {plan.looks_at[0]} seeds; to go on: "
+            f"python -m study.run --resume {where}"
+        )
+    elif len(runs):
+        statuses = runs["status"].value_counts()
         counts = joined([f"{count} {status}" for status, count in statuses.items()])
         lines.append(f"The finalists on fresh seeds say nothing: {counts}.")
     elif results.study["ended"]:
@@ -74,113 +89,143 @@ def _without_finalists(found: Findings, best: Mapping[str, Any], where: str) -> 
     return lines
 
 
-def _who(comparison: Comparison, results: Results, where: str) -> str:
-    names, seeds = list(comparison.finalists["finalist"]), comparison.seeds
+def _who(comparison: Comparison, scale: Scale, where: str) -> str:
+    names, tied, seeds = list(comparison.finalists["finalist"]), comparison.tied, comparison.seeds
     if len(names) == 1:
-        return f"{names[0]} is the only finalist left, with nothing to be compared with."
+        return f"{names[0]} is the only finalist left: there is nothing to compare it with."
     if not comparison.plan.looks:
         return (
-            f"No winner can be named: {names[0]} has the best mean, but {seeds} seeds tell nothing "
-            f"apart, and nor do any fewer than {LOOKS[0]}: python -m study.confirm {where}"
+            f"No winner: {names[0]} has the best mean, but {counted(seeds, 'seed')} can tell "
+            f"nothing apart. It takes {LOOKS[0]} or more: python -m study.confirm {where}"
         )
-    nearest = comparison.pairs[comparison.pairs["better"] == names[0]].iloc[0]
     if comparison.winner:
-        others = "" if len(names) == 2 else ", and it was found better than every other finalist"
-        return (
-            f"{names[0]} wins, {_configured(comparison, names[0], results)}: after {seeds} seeds, "
-            f"its test {results.scale.name} is {_better(nearest, results)} than that of "
-            f"{nearest['worse']}, the next{others}."
-        )
-    tied, take = comparison.unbeaten, comparison.recommended
+        others = f"{names[1]},"
+        if len(names) > 2:
+            others = f"every other finalist. It is ahead of {names[1]}, the next,"
+        ahead = _apart(_pair(comparison, *names[:2]), scale)
+        return f"{names[0]} wins: after {seeds} seeds it was found better than {others} by {ahead}."
     beaten = [name for name in names if name not in tied]
-    rest = f"; beaten: {joined(beaten)}" if beaten else ""
-    apart = f"{seeds} seeds cannot tell {tied[0]} from {joined(tied[1:], 'or')}{rest}"
-    if not comparison.is_decided:
-        return f"Undecided yet: {apart}. More seeds: python -m study.run --resume {where}"
-    why = ", the simplest of them" if take != tied[0] else ", the simplest of them and the best"
+    standing = (
+        f"{seeds} seeds cannot tell {tied[0]} from {joined(tied[1:], 'or')}"
+        f"{f'; beaten: {joined(beaten)}' if beaten else ''}. The two best differ by "
+        f"{_apart(_pair(comparison, *tied[:2]), scale)}."
+    )
+    if comparison.is_decided:
+        return f"No single winner: {standing}"
+    following = min(look for look in comparison.plan.looks_at if look > seeds)
     return (
-        f"No single winner: {apart}. The two best differ by {_apart(nearest, results)}. Take "
-        f"{take}{why}: {_configured(comparison, take, results)}."
+        f"Undecided yet: {standing} To go on to the next look, after {following} seeds: "
+        f"python -m study.run --resume {where}"
     )
 
 
-def _configured(comparison: Comparison, name: str, results: Results) -> str:
-    """A finalist's parameters, and how many trials it was chosen from."""
-    one = _described(comparison, name)
-    row = results.trials.set_index("trial").loc[one["trial"]]
-    named = {"peak_lr": row["peak_lr"]} | {
-        str(column).removeprefix(PREFIX): row[column]
-        for column in row.index
-        if str(column).startswith(PREFIX) and pd.notna(row[column])
+def _configuration(comparison: Comparison, best: Mapping[str, Any]) -> str:
+    """The parameters of the finalist that is recommended, and how many trials it is from."""
+    take, tied = comparison.recommended, comparison.tied
+    row = _row(comparison, take)
+    named = {"peak rate": best["peak_lr"]} | {
+        name.removeprefix(PREFIX): value
+        for name, value in best.items()
+        if name.startswith(PREFIX) and pd.notna(value)
     }
     values = [
-        f"{parameter} {value if isinstance(value, str) else format(value, '.3g')}"
-        for parameter, value in named.items()
+        f"{name} {value if isinstance(value, str) else brief(value)}"
+        for name, value in named.items()
     ]
-    return f"with {', '.join(values)}, of {one['trials']} trials"
+    whose = "Its configuration"
+    if comparison.plan.looks and len(tied) > 1:
+        why = "which has the best mean" if take == tied[0] else "the simplest of them"
+        whose = f"{'Take' if comparison.is_decided else 'Until then take'} {take}, {why}"
+    place = f"{'the default, one' if row['is_default'] else 'the best'} of"
+    return (
+        f"{whose}: {', '.join(values)} (trial {row['trial']}, {place} "
+        f"{counted(row['trials'], 'trial')})."
+    )
 
 
-def _described(comparison: Comparison, name: str) -> dict[Any, Any]:
-    """The row of a finalist."""
+def _row(comparison: Comparison, name: str) -> dict[Any, Any]:
+    """A finalist as it is described."""
     finalists = comparison.finalists
     return finalists[finalists["finalist"] == name].to_dict("records")[0]
 
 
-def _how_good(comparison: Comparison, results: Results) -> str:
-    """What the recommended finalist comes to, and how much more than control and default."""
-    scale = results.scale
+def _pair(comparison: Comparison, one: str, other: str) -> dict[Any, Any]:
+    """Two finalists as they compare, the better of whom may be either."""
+    pairs = comparison.pairs
+    both = pairs["better"].isin([one, other]) & pairs["worse"].isin([one, other])
+    return pairs[both].to_dict("records")[0]
+
+
+def _how_good(comparison: Comparison, scale: Scale) -> str:
+    """The result of the recommended finalist, and how it compares with control and default."""
     name = comparison.recommended
-    best = _described(comparison, name)
+    best = _row(comparison, name)
     error = scale.ranking.percent and scale.higher_is_better
-    values = [1 - best[one] if error else best[one] for one in ("mean", "low", "high")]
-    mean, low, high = (_metric(value, results) for value in (values[0], *sorted(values[1:])))
+    mean, low, high = (1 - best[one] if error else best[one] for one in ("mean", "low", "high"))
+    interval = _interval(min(low, high), max(low, high), scale.ranking.text)
     line = (
-        f"Test {'error' if error else scale.name} of {name}: {mean} (95% interval {low} to {high}),"
-        f" mean of {best['seeds']} seeds on this test split"
+        f"Test {'error' if error else scale.name} of {name}: {scale.ranking.text(mean)}, the mean "
+        f"of {counted(best['seeds'], 'seed')} on this test split{interval}"
     )
-    pairs = comparison.pairs[comparison.pairs["better"] == name].to_dict("records")
     words = {CONTROL: "the constant rate", f"{best['family']} (default)": "its own default"}
-    for pair in pairs:
-        if pair["worse"] in words:
-            line += f"; {_better(pair, results)} than {words[pair['worse']]}"
-    most = binomtest(0, int(best["seeds"]), alternative="less").proportion_ci(0.95).high
+    others = list(comparison.finalists["finalist"])
+    for other in others[2:] if comparison.winner else others:  # how far it is ahead is said
+        if other in words and other != name:
+            pair = _pair(comparison, name, other)
+            which = "better" if pair["better"] == name else "worse"
+            line += f"; {scale.difference(pair['difference'])} {which} than {words[other]}"
+            line += _interval(pair["low"], pair["high"], scale.difference)
+    most = math.ceil(100 * (1 - 0.05 ** (1 / best["seeds"])))
     return (
-        f"{line}. It diverged under none of these seeds: with 95% confidence, it does under fewer "
-        f"than {most:.0%}.{_ensemble(comparison, results)}"
+        f"{line}. None of them diverged: with 95% confidence, fewer than {most}% of seeds do."
+        f"{_ensemble(comparison, scale)}"
     )
 
 
-def _ensemble(comparison: Comparison, results: Results) -> str:
+def _ensemble(comparison: Comparison, scale: Scale) -> str:
     ensemble = comparison.ensemble
     if not ensemble:
         return ""
     best, gain = comparison.finalists["finalist"].iloc[0], ensemble.better
-    better = _better({"difference": gain.mean, "low": gain.low, "high": gain.high}, results)
     return (
-        f" But the {ensemble.snapshots} snapshots of {ensemble.finalist} together beat every "
-        f"single model: {better} than {best}, the best of them, at {ensemble.snapshots} times the "
+        f" But the {ensemble.snapshots} snapshots of {ensemble.finalist} together were found "
+        f"better than every single model, than {best} by {scale.difference(gain.mean)}"
+        f"{_interval(gain.low, gain.high, scale.difference)}, at {ensemble.snapshots} times the "
         "cost of inference."
     )
 
 
-def _how_forgiving(found: Findings, best: Mapping[str, Any]) -> str:
+def _apart(pair: Mapping[Any, Any], scale: Scale) -> str:
+    """By how much two finalists differ."""
+    interval = _interval(pair["low"], pair["high"], scale.difference)
+    return f"{scale.difference(pair['difference'])} in test {scale.name}{interval}"
+
+
+def _interval(low: float, high: float, text: Callable[[float], str]) -> str:
+    """Words in brackets, or none."""
+    ends = between(low, high, text)
+    return f" (95% interval {ends})" if ends else ""
+
+
+def _how_forgiving(found: Findings, trial: int, name: str) -> str:
     """The cost of a peak rate that is off by a factor of two, where that was measured."""
     table, scale = found.forgiveness, found.results.scale
-    rates = table[table["trial"] == best["trial"]].set_index("factor")
+    rates = table[table["trial"] == trial]
+    by_factor = {one["factor"]: one for one in rates.to_dict("records")}
     costs = [
         f"{cost} at {words} peak rate"
         for factor, words in NEIGHBOURS.items()
-        if factor in rates.index and (cost := _cost(rates.loc[factor], scale))
+        if factor in by_factor and (cost := _cost(by_factor[factor], scale))
     ]
     if not costs:
         return ""
     return (
-        f"Forgiveness: {best['family']} {joined(costs)} (validation {scale.name}, means of "
+        f"Forgiveness: {name} {joined(costs)} (validation {scale.name}, means of "
         f"{rates['seeds'].max()} seeds)."
     )
 
 
-def _cost(rate: "pd.Series[Any]", scale: Scale) -> str:
+def _cost(rate: Mapping[Any, Any], scale: Scale) -> str:
     """Empty where it is not known."""
     if rate["diverged"]:
         return f"diverges under {rate['diverged']} of {rate['seeds']} seeds"
@@ -190,7 +235,7 @@ def _cost(rate: "pd.Series[Any]", scale: Scale) -> str:
 
 
 def _first_of_all(comparison: Comparison, found: Findings) -> str:
-    """What may make the verdict that of something else than the schedules: before all claims."""
+    """Doubts that it is a verdict on the schedules at all, which therefore stand before it."""
     finalists = comparison.finalists
     trials = finalists.groupby("family")["trials"].first()
     doubts = []
@@ -201,11 +246,11 @@ def _first_of_all(comparison: Comparison, found: Findings) -> str:
         )
     doubts += _moved(comparison, found.results)
     doubts += _at_the_edge(found)
-    return f"First of all: {'; '.join(doubts)}." if doubts else ""
+    return f"{FIRST}{'; '.join(doubts)}." if doubts else ""
 
 
 def _moved(comparison: Comparison, results: Results) -> list[str]:
-    """What only some finalists did beside their shapes, by what their optimizers really used."""
+    """Doubts about what only some finalists did, by the rates and momenta that were really used."""
     schedules = results.schedules.groupby("trial")
     rises, moves = [], []
     for one in comparison.finalists.to_dict("records"):
@@ -216,36 +261,45 @@ def _moved(comparison: Comparison, results: Results) -> list[str]:
             moves.append(one["finalist"])
     doubts, count = [], len(comparison.finalists)
     if 0 < len(rises) < count and "warmup_fraction" not in results.study["search_space"]["extras"]:
-        doubts.append(f"of the finalists only {joined(rises)} warmed up; --warmup search lets all")
+        doubts.append(f"only {joined(rises)} warmed up (--warmup search lets all)")
     if 0 < len(moves) < count:
-        doubts.append(f"of the finalists only {joined(moves)} moved the momentum as well")
+        doubts.append(f"only {joined(moves)} moved the momentum as well as the rate")
     return doubts
 
 
-def _beware(comparison: Comparison, found: Findings) -> str:
+def _beware(comparison: Comparison, results: Results) -> str:
     """All else that weakens the verdict, the worst first."""
-    results, plans = found.results, found.results.study["plans"]
-    doubts = [f"{family} {why} and is out" for family, why in comparison.lost.items()]
+    doubts = [f"{name} {why} and is out" for name, why in comparison.lost.items()]
     doubts += _far_off(comparison, results)
-    if len(plans) > 1:
+    if failed := int((comparison.runs["status"] == "failed").sum()):
+        doubts.append(f"{counted(failed, 'run')} failed, which says nothing")
+    if (plans := len(results.study["plans"])) > 1:
         doubts.append(
-            f"this is plan {len(plans)}, and each may name a winner wrongly in 5 of 100 studies"
+            f"this is plan {plans}, which rests on its own seeds alone, and each plan may name a "
+            "winner wrongly in 5 of 100 studies"
         )
     finalists = comparison.finalists
     if few := sorted(set(finalists.loc[finalists["trials"] < 2, "family"])):
         doubts.append(f"{joined(few)} had no more than one trial")
     if CONTROL not in set(results.finalists["family"]):
         doubts.append("no constant rate stands beside the finalists as a control")
-    config = results.study["config"]
-    doubts.append(
-        f"it holds for {config['epochs']} epochs with {config['optimizer']}, momentum "
-        f"{config['momentum']} and weight decay {config['weight_decay']}"
-    )
+    doubts.append(f"it holds for {_setting(results.study['config'])}")
     return f"Beware: {'; '.join(doubts)}."
 
 
+def _setting(config: Mapping[str, Any]) -> str:
+    """All that was the same for every finalist, the optimizer's own numbers among it."""
+    decay = ADAMW_WEIGHT_DECAY if config["optimizer"] == "adamw" else WEIGHT_DECAY
+    words = {"search": "as it was searched", "default": brief(decay)}
+    momentum, decays = (words.get(config[one], config[one]) for one in ("momentum", "weight_decay"))
+    return (
+        f"{counted(config['epochs'], 'epoch')} with {config['optimizer']}, momentum {momentum} and "
+        f"weight decay {decays}"
+    )
+
+
 def _at_the_edge(found: Findings) -> list[str]:
-    """True if a better peak rate may lie outside of what was searched."""
+    """The doubt that a better peak rate lies outside of those searched."""
     assert found.best
     space, rate = found.results.study["search_space"], found.best["peak_lr"]
     low, high = stored_peak_range(space["parameters"], found.best["family"])
@@ -268,24 +322,7 @@ def _far_off(comparison: Comparison, results: Results) -> list[str]:
     compared = compared.dropna(subset=scale.test_column)
     off = compared[far_off(scale.cost(compared[scale.test_column]), compared["finalist"])]
     return [
-        f"{name} came to {joined([_metric(one, results) for one in sorted(values)])} under "
+        f"{name} came to {joined([scale.ranking.text(one) for one in sorted(values)])} under "
         f"{'one of its seeds' if len(values) == 1 else 'some of its seeds'}"
         for name, values in off.groupby("finalist")[scale.test_column]
     ]
-
-
-def _better(pair: "pd.Series[float] | Mapping[Any, Any]", results: Results) -> str:
-    scale = results.scale
-    low, high = scale.difference(pair["low"]), scale.difference(pair["high"])
-    return (
-        f"{scale.difference(pair['difference'])} better "
-        f"(95% interval {low.removesuffix(' points')} to {high.removesuffix(' points')})"
-    )
-
-
-def _apart(pair: "pd.Series[Any]", results: Results) -> str:
-    return _better(pair, results).replace(" better", "")
-
-
-def _metric(value: float, results: Results) -> str:
-    return results.scale.ranking.text(value)

@@ -1,1 +1,1 @@
-"""Numbers from arrays: intervals, tests, power, and the best of draws."""
+"""Numbers from arrays: intervals, distances, and the best of draws."""

@@ -1,5 +1,6 @@
 """Intervals of paired differences that hold whenever their seeds have been looked at."""
 
+import math
 from itertools import combinations_with_replacement
 
 import numpy as np
@@ -15,14 +16,17 @@ def repeated_interval(differences: Array, most: int) -> Interval:
     The median of the means of all pairs (Hodges & Lehmann, Ann. Math. Stat. 34, 1963), with the
     shifts that the test which is looked at as it goes has found too low or too high at none of its
     looks so far: 95% or more, however often it has been looked at (Jennison & Turnbull, J. R. Stat.
-    Soc. B 51, 1989). Where the looks contradict each other, those of the last one alone.
+    Soc. B 51, 1989). Where the looks contradict each other, those of the last one alone. Infinite
+    ends where no shift is too large yet, NaN where no difference is known.
 
     Args:
         differences: (seeds,), at one of the plan's looks; NaN counts for nothing.
         most: seeds of the plan.
     """
-    finite = differences[np.isfinite(differences)]
-    means = np.array([(one + other) / 2 for one, other in combinations_with_replacement(finite, 2)])
+    known = differences[np.isfinite(differences)]
+    if not len(known):
+        return Interval(math.nan, math.nan, math.nan)
+    means = np.array([(one + other) / 2 for one, other in combinations_with_replacement(known, 2)])
     for looks in (slice(None), slice(-1, None)):
         low, high = (
             sign * _lower(sign * differences, np.unique(sign * means), most, looks)

@@ -1,5 +1,6 @@
 """The best trial of a study, and what it was proposed with, from the result tables."""
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,8 +20,8 @@ Row = dict[str, Any]
 def best_trial(folder: Path, record: StudyRecord, family: str | None = None) -> Row | None:
     """The row of the finalist that is recommended, or of the best trial where there is none.
 
-    None where no trial has completed. Of the finalists of one family, and before the first look,
-    the one with the best mean.
+    None where no trial has completed. Of the finalists of one family, and of a plan with too few
+    seeds to look at, the one with the best mean.
 
     Args:
         folder: the study's.
@@ -30,16 +31,18 @@ def best_trial(folder: Path, record: StudyRecord, family: str | None = None) -> 
     Raises:
         InputError: a table cannot be read.
     """
-    ranking = record.metric
+    ranking, plan = record.metric, record.plans[-1] if record.plans else None
     table = read_finalists(folder, ranking)
     trials, replicates = (
         [row for row in rows if family in (None, row["family"])]
         for rows in (read_tables(folder).trials.to_pylist(), table.to_pylist() if table else [])
     )
-    looks = [look for plan in record.plans[-1:] for look in plan.looks[-1:]]
-    finalist = None if family else recommended(record.finalists, looks, record.search_space)
-    if finalist is None:
-        finalist = _best_finalist(replicates, ranking)
+    if plan and plan.looks_at and family is None:
+        finalist = recommended(record.finalists, plan.looks, record.search_space)
+    else:
+        first = plan.first if plan else 0
+        own = [row for row in replicates if row["replicate"] >= first]
+        finalist = best_finalist(own, ranking)
     if finalist is not None:
         return next((row for row in trials if row["trial"] == finalist), None)
     column = f"val_{ranking.column}"
@@ -95,17 +98,18 @@ def parameters_of(trial: Mapping[str, Any], record: StudyRecord) -> dict[str, An
     return values | {"peak_lr": trial["peak_lr"]}
 
 
-def _best_finalist(replicates: Sequence[Row], ranking: Ranking) -> int | None:
-    """The trial with the best mean on the test split, as the verdict finds it.
+def best_finalist(replicates: Sequence[Row], ranking: Ranking) -> int | None:
+    """The trial with the best mean on the test split, if there is any.
 
     Without those that diverged under some seed, over the replicates that all others completed.
     """
-    diverged = {row["trial"] for row in replicates if row["status"] == "diverged"}
-    costs: dict[int, dict[int, float]] = {}
+    outcomes: dict[int, dict[int, float]] = {}
     for row in replicates:
-        if row["status"] == "completed" and row["trial"] not in diverged:
-            cost = ranking.cost(row[f"test_{ranking.column}"])
-            costs.setdefault(row["trial"], {})[row["replicate"]] = cost
+        if row["status"] != "failed":
+            metric = row[f"test_{ranking.column}"] if row["status"] == "completed" else None
+            cost = math.nan if metric is None else ranking.cost(metric)
+            outcomes.setdefault(row["trial"], {})[row["replicate"]] = cost
+    costs = {one: own for one, own in outcomes.items() if all(map(math.isfinite, own.values()))}
     shared = set.intersection(*map(set, costs.values())) if costs else set()
     if not shared:
         return None

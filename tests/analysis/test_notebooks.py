@@ -13,7 +13,7 @@ from tests.test_imports import imported
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "analysis" / "notebooks").glob("*.ipynb"))
 MAY_IMPORT = {"analysis", "itertools", "matplotlib", "pandas", "pathlib", "scipy"}
-PICTURES = {"first_look": 5, "families": 1, "budgets": 3}
+PICTURES = {"first_look": 4, "families": 1, "budgets": 3}
 
 
 def run(notebook: Path, folder: Path, out: Path) -> nbformat.NotebookNode:

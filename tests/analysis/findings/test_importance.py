@@ -109,7 +109,7 @@ def test_the_section_is_shown_where_something_exceeds_chance() -> None:
     study = {"search_space": SPACE}
     for matters in (0, 1):
         trials = trials_of(0, LEAST_TRIALS, matters)
-        results = Results(trials, none, none, study, Scale(), none)
+        results = Results(trials, none, none, study, Scale(), none, none)
         assert section.shown(Findings(results)) == bool(matters)
         assert not section.shown(Findings(results._replace(trials=trials[1:])))
 

@@ -13,6 +13,7 @@ from analysis.report import write_report
 from study.system.errors import InputError
 from study.tasks.metric import RMSE
 from tests.analysis.figures.test_figures import STUDY, Outcome, write_study
+from tests.analysis.page.test_verdict import about, study_of
 from tests.conftest import run_command
 
 WELL, BADLY = 0.95, 0.9
@@ -111,6 +112,24 @@ def test_folders_may_have_any_name(tmp_path: Path) -> None:
     assert not any(sign in link for link in links for sign in "#? $")
     drawn = (tmp_path / "o" / "figures" / "winners.svg").read_text()
     assert all(f">cosine in {name}</text>" in drawn for name in names)
+
+
+def test_of_studies_with_finalists_their_claims_are_shown_behind_what_makes_them_invalid(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {"cosine": about(0.98), "cosine (default)": about(0.97), "constant": about(0.96)}
+    study_of(tmp_path / "decided", values, trials={"cosine": 4})
+    study_of(tmp_path / "short", {"cosine": about(0.98), "step": ["failed", 0.97]}, (2,))
+    flags = [str(tmp_path / name) for name in ("decided", "short")]
+    assert main([*flags, "--out", str(tmp_path / "o")]) == 0
+    decided, short, _ = capsys.readouterr().out.splitlines()
+    assert decided.startswith("decided: First of all: the finalists were tuned unequally")
+    assert ". cosine wins: after 7 seeds it was found better than every other finalist." in decided
+    assert short.startswith("short: No winner: cosine has the best mean, but 2 seeds")
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", (tmp_path / "o" / "index.html").read_text())
+    table = cells[cells.index("step") - 3 :]
+    assert [table[k] for k in (0, 3, 6, 9)] == ["cosine", "step", "cosine (default)", "constant"]
+    assert table[4:6] == ["", "97.00%"], "of the one seed without an interval"
 
 
 def test_one_study_is_nothing_to_compare(folders: list[Path]) -> None:
