@@ -106,14 +106,15 @@ def _loaded() -> tuple[Task, SearchData, Data]:
 
 def train_missing(path: Path, runs: Iterable[Run]) -> None:
     """Train the runs that a table lacks, and add a row for each as it ends."""
-    there = {int(one["number"]) for one in csv.DictReader(path.open())} if path.exists() else set()
+    lines = path.read_text().splitlines() if path.exists() else []
+    there = {int(one["number"]) for one in csv.DictReader(lines)}
     missing = [run for run in runs if run.number not in there]
     with (
         path.open("a", newline="") as file,
         ProcessPoolExecutor(CORES, get_context("spawn")) as workers,
     ):
         table = csv.DictWriter(file, [*Run._fields, "status", "val_accuracy", "test_accuracy"])
-        if not there:
+        if not lines:
             table.writeheader()
         for one in workers.map(row, missing):
             table.writerow(one)

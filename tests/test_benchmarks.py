@@ -1,5 +1,6 @@
 """The benchmarks run, and what they compare with is the same thing done in another way."""
 
+import csv
 import json
 import math
 from dataclasses import asdict
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks import pool
 from benchmarks.__main__ import SECTIONS, main
 from benchmarks.measure import Row, interleaved, ratio
 from benchmarks.peers.plain import PlainLeNet, loaders
@@ -97,3 +99,14 @@ def test_a_ratio_is_of_the_same_repeat() -> None:
     assert row.cells()[2:5] == ("3x (2 to 4)", ">= 3", "yes")
     assert Row("a", "less", "s", (5.0,), at_most=4).met is False
     assert Row("a", "nothing", detail="not installed", at_least=1).met is None
+
+
+def test_the_pool_is_what_is_planned() -> None:
+    """Every run of it, and no other: 1,000 or more, of the families that are tried by default."""
+    rows = list(csv.DictReader(pool.POOL.read_text().splitlines()))
+    runs = list(pool.planned())
+    assert len(rows) == len(runs) >= 1_000
+    for row, run in zip(rows, runs, strict=True):
+        assert (int(row["number"]), row["family"], row["kind"]) == run[:3]
+        assert json.loads(row["parameters"]) == pytest.approx(run.parameters)
+        assert (row["status"] == "completed") == (float(row["val_accuracy"]) > 0)
