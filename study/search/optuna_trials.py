@@ -169,12 +169,13 @@ class OptunaTrials:
         return len(self._study.get_trials(deepcopy=False, states=_FINISHED))
 
     def _turn(self, begun: Round | None) -> Sequence[str]:
-        """The families of a round, found once, when the trials before it have ended."""
+        """The families of a round, found once: if some are left out, when all before has ended."""
         if begun is None:
             return ()
         if begun not in self._turns:
             trials = self._study.get_trials(deepcopy=False)
-            if any(not one.state.is_finished() for one in trials[: begun.begin]):
+            leaves_out = begun.families < len(self._space.families)
+            if leaves_out and not all(one.state.is_finished() for one in trials[: begun.begin]):
                 raise NothingYetError
             results = {
                 one.number: (one.params["family"], self.ranking.cost(one.values[0]))

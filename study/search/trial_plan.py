@@ -55,18 +55,19 @@ class Plan:
         """The rounds after the defaults, each of about as many trials.
 
         The families halve from one to the next, down to :data:`LAST`. A round in which not each of
-        them would have a trial is left out.
+        them would have a trial is left out; without any, all of them take turns to the end.
         """
         count = len(self.space.families)
-        if self.allocation != "rounds" or count <= LAST:
+        left = self.num_trials - count
+        if self.allocation != "rounds" or count <= LAST or left < LAST:
             return [Round(count, count)]
         sizes = [count]
         while sizes[-1] > LAST:
             sizes.append(max(LAST, math.ceil(sizes[-1] / 2)))
-        sizes, left = sizes[1:], self.num_trials - count
-        while len(sizes) > 1 and left / len(sizes) < sizes[0]:
+        del sizes[0]
+        while left / len(sizes) < sizes[0]:
             del sizes[0]
-        shares = [max(1, left // len(sizes) // size) * size for size in sizes]
+        shares = [left // len(sizes) // size * size for size in sizes]
         begins = accumulate(shares[:-1], initial=count)
         return [Round(*one) for one in zip(begins, sizes, strict=True)]
 
