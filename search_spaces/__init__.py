@@ -41,6 +41,7 @@ from search_spaces.family import (
     ScheduleFamily,
     SearchSpace,
     check_range,
+    holds,
 )
 
 __all__ = [
@@ -75,6 +76,9 @@ class Registry(dict[str, ScheduleFamily]):
             raise TypeError("peak_lr is no part of a family's space; override peak_range()")
         for parameter, range_ in family.searched((1e-3, 1.0)).items():  # any rates would do
             check_range(parameter, range_)
+        for parameter, value in family.defaults.items():
+            if parameter not in family.space or not holds(family.space[parameter], value):
+                raise TypeError(f"defaults: {parameter} {value!r} is not within its space")
         self[path] = family
         return family
 

@@ -122,6 +122,7 @@ class LinearToZero(Linear):
 
     name = "linear_to_zero"
     space: ClassVar = {}
+    defaults: ClassVar = {}
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         return super().recipe({"end_ratio": 0.0, "decay_fraction": 1.0}, total_steps)

@@ -71,7 +71,7 @@ class ScheduleFamily(ABC):
     space: ClassVar[Mapping[str, BaseDistribution]] = {}
     """The range of every parameter but the peak rate, which belongs to the task."""
     defaults: ClassVar[Parameters] = {}
-    """Values of :attr:`space` that are in common use: a study's first trial of the family."""
+    """Values within :attr:`space` that are in common use: a study's first trial of the family."""
     rises_again: ClassVar[bool] = False
     """Whether the rate may rise again after it has fallen."""
     warms_up: ClassVar[bool] = False
@@ -123,9 +123,7 @@ class ScheduleFamily(ABC):
         peak = low * (high / low) ** UPPER
         given = {"peak_lr": peak, "warmup_fraction": WARMUP, **self.defaults}
         return {
-            name: given[name]
-            if name in given and range_._contains(range_.to_internal_repr(given[name]))
-            else middle(range_)
+            name: given[name] if name in given and holds(range_, given[name]) else middle(range_)
             for name, range_ in searched.items()
         }
 
@@ -231,6 +229,13 @@ def check_range(name: str, range_: object) -> None:
         f"{name}: a range is a FloatDistribution, an IntDistribution or a CategoricalDistribution "
         f"of numbers, booleans and strings, not {range_!r}"
     )
+
+
+def holds(range_: BaseDistribution, value: ParameterValue) -> bool:
+    """True if a value is one of a range's."""
+    if isinstance(range_, CategoricalDistribution):
+        return value in range_.choices
+    return not isinstance(value, str) and range_._contains(range_.to_internal_repr(value))
 
 
 def _suggest(trial: BaseTrial, name: str, range_: BaseDistribution) -> ParameterValue:

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import optuna
 import torch
+from optuna.trial import BaseTrial, FixedTrial
 from torch.nn import Parameter
 
 from search_spaces.family import NO_EXTRAS, Extras, Parameters, PeakRange, ScheduleFamily
@@ -80,7 +81,7 @@ def _asked(count: int) -> Iterator[optuna.Trial]:
 def check(
     family: ScheduleFamily, total_steps: int, peak_lr: PeakRange, extras: Extras = NO_EXTRAS
 ) -> None:
-    """Draw sampled curves of a family in memory and hold them against the laws.
+    """Draw sampled curves of a family, and its default's, and hold them against the laws.
 
     Args:
         family: to be checked.
@@ -92,7 +93,7 @@ def check(
         PreflightError: a curve breaks a law, or cannot be drawn over the whole horizon.
     """
     horizon = min(total_steps, DRAWN_STEPS)
-    for trial in _asked(SAMPLES):
+    for trial in _tried(family, peak_lr, extras):
         parameters: Parameters = {}
         try:
             parameters = family.suggest(trial, peak_lr, extras)
@@ -110,6 +111,13 @@ def check(
             raise PreflightError(
                 f"schedule family {family.name!r} {found}; with {dict(parameters)}"
             )
+
+
+def _tried(family: ScheduleFamily, peak_lr: PeakRange, extras: Extras) -> Iterator[BaseTrial]:
+    """Random trials, and the default, with which a study begins."""
+    yield from _asked(SAMPLES)
+    default = family.default(peak_lr, extras)
+    yield FixedTrial({f"{family.name}.{name}": value for name, value in default.items()})
 
 
 def problem(rates: npt.NDArray[np.float64], peak_lr: float, rises_again: bool) -> str | None:

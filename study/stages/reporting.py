@@ -20,12 +20,12 @@ def plan_line(config: StudyConfig, space: SearchSpace, record: StudyRecord, done
     """A line that says what is about to be done."""
     rates = [rate for one in space.families for rate in FAMILIES[one].peak_range(space.peak_lr)]
     trials = f"{config.search.num_trials - done}{' more' * bool(done)} trials"
-    finalists = min(config.confirm.finalists, len(space.families))
+    finalists = config.confirm.finalists
     seeds = record.plans[-1].replicates if record.plans else config.confirm.replicates
     return (
         f"{trials} of {config.training.epochs} epochs on {record.task.name}, "
         f"{len(space.families)} schedule families, peak rates {min(rates):g} to {max(rates):g}"
-        + (f", then {finalists} finalists under {seeds} seeds at most" if finalists else "")
+        + (f", then up to {finalists} finalists under up to {seeds} seeds" if finalists else "")
         + f" -> {config.location.where}"
     )
 
@@ -47,7 +47,7 @@ def standing_line(plan: SeedPlan, names: Mapping[int, str]) -> str:
     """A line that says how the finalists stand at the newest look."""
     look = plan.looks[-1]
     if look.leader is None:
-        return f"every finalist has collapsed under one of {look.seeds} seeds"
+        return f"no finalist is left after {look.seeds} seeds: all have collapsed or failed"
     leader = names[look.leader]
     if look.second is None:
         return f"{leader} is better than all others, after {look.seeds} seeds"

@@ -33,7 +33,7 @@ Parameters = dict[str, Any]
 every_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
 
 
-WITH_WARMUP = {"warmup_fraction": FloatDistribution(0.02, 0.3, log=True)}
+WITH_WARMUP = {"warmup_fraction": FloatDistribution(0.0, 0.3)}
 
 
 def sampled(

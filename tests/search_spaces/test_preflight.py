@@ -95,6 +95,23 @@ def test_a_broken_law_is_named(factor: Callable[[int, int], float], message: str
         check(Custom(factor), 500, PEAK)
 
 
+class Begins(Custom):
+    """Its default alone breaks a law."""
+
+    space: ClassVar = {"height": FloatDistribution(0.1, 1.5)}
+    defaults: ClassVar = {"height": 1.25}
+
+    def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
+        height = 2.0 if parameters["height"] == self.defaults["height"] else 1.0
+        return Recipe(LambdaLR, {"lr_lambda": lambda step: height})
+
+
+def test_a_default_that_breaks_a_law_is_named() -> None:
+    """With it, every study of the family would begin."""
+    with pytest.raises(PreflightError, match=r"above its peak rate; with .*'height': 1\.25"):
+        check(Begins(lambda t, n: 1.0), 500, PEAK)
+
+
 def test_a_family_that_says_so_may_rise_again() -> None:
     check(Custom(lambda t, n: max(1e-3, abs(1 - 2 * t / n)), rises_again=True), 500, PEAK)
 

@@ -7,8 +7,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import optuna
 import pandas as pd
 import pytest
@@ -18,7 +19,10 @@ from optuna.storages.journal import JournalFileBackend
 
 import analysis
 from study import run
+from study.execution.trial_set import TrialSet
 from study.results.study_record import StudyRecord
+from study.search.interfaces import NothingYetError, TrialSource
+from study.search.proposal import Proposal
 from study.system.errors import InputError
 from study.training.history import EpochRecord, History
 from tests.tasks import SMALL
@@ -104,20 +108,36 @@ def started(arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
                 os.killpg(process.pid, signal.SIGKILL)
 
 
+_noise = np.random.default_rng(8).normal(size=(3, 20))
+PAUSED = 0.5 + (np.array([[1.4], [0.7], [0.0]]) + 0.5 * _noise) / 10
+"""Accuracies of three finalists under 20 seeds: the third is beaten at 7 by the second, and the
+second at 13 by the first, which has not beaten the third until then."""
+
+
 class Killed(BaseException):
     """Nothing that anybody answers."""
 
 
-class Runs:
-    """In the place of the machine: completes all runs at once, and counts them.
+def completed(on_test: float, validated: float = 0.5) -> History:
+    """The history of a run that came to this."""
+    record = EpochRecord(1, 9, 0.1, 1, 1, validated, 1)
+    curve = [(step, 0.1, 0.9) for step in range(9)]
+    return History("completed", [record], curve, test_metric=on_test, test_loss=1.0)
 
-    It is killed before the step with a number, of those that write study.json or run anything.
+
+class Runs:
+    """In the place of the machine: every run comes to its outcome at once, one after the other.
+
+    It is killed before the step with a number, of those that write study.json or end a run.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ended: list[int] = []
+        self.steps: list[Literal["save", "run"]] = []
+        """Those that were taken."""
         self.steps_left = 10**9
-        self.outcome = History("completed", [EpochRecord(1, 9, 0.1, 1, 1, 0.5, 1)])
+        self.outcome: Callable[[Proposal], History] = lambda _: completed(0.5)
+        """Whenever and however often a run is trained."""
         monkeypatch.setattr("study.execution.trial_runner.TrialRunner.start", lambda _: None)
         monkeypatch.setattr(
             "study.execution.trial_runner.TrialRunner.run", lambda _, trial_set: self.run(trial_set)
@@ -126,22 +146,30 @@ class Runs:
         save = StudyRecord.save
 
         def save_in_a_step(record: StudyRecord, folder: Path) -> None:
-            self.step()
+            self.step("save")
             save(record, folder)
 
         monkeypatch.setattr(StudyRecord, "save", save_in_a_step)
 
-    def step(self) -> None:
+    def step(self, kind: Literal["save", "run"]) -> None:
         self.steps_left -= 1
         if self.steps_left < 0:
             raise Killed
+        self.steps.append(kind)
 
-    def run(self, trial_set: Any) -> None:
-        self.step()
-        runs = [*trial_set.source.unfinished()]
-        runs += [trial_set.source.propose() for _ in range(trial_set.total - len(runs))]
-        self.ended = [one.number for one in runs]
-        for one in runs:
-            trial_set.source.finish(one.number, self.outcome)
-            trial_set.observers[0].on_trial_end(one, self.outcome)
-        self.step()
+    def run(self, trial_set: TrialSet) -> None:
+        source, self.ended = trial_set.source, []
+        for one in self._runs(source, trial_set.total):
+            self.step("run")
+            outcome = self.outcome(one)
+            source.finish(one.number, outcome)
+            self.ended.append(one.number)
+            for observer in trial_set.observers:
+                observer.on_trial_end(one, outcome)
+
+    def _runs(self, source: TrialSource, total: int) -> Iterator[Proposal]:
+        """Those that were begun, then those that the source wants while there are any."""
+        yield from source.unfinished()
+        with contextlib.suppress(NothingYetError):
+            while source.finished_count < total:
+                yield source.propose()

@@ -1,5 +1,6 @@
-"""Finalists: which they are, on what they are trained, and when the test split is opened."""
+"""Finalists: on what they are trained, for how long, and when the test split is opened."""
 
+import contextlib
 import json
 import os
 import re
@@ -16,73 +17,24 @@ import pytest
 import torch
 
 import analysis
+from analysis.findings.findings import Findings
+from analysis.page.verdict import verdict
 from study import confirm, run
 from study.results.reader import read_finalists
 from study.results.study_record import StudyRecord
 from study.results.writer import FinalistTable
-from study.search.proposal import Proposal, seeds_of
+from study.search.proposal import Proposal
 from study.stages import resuming
 from study.stages.confirming import open_test_split
-from study.stages.replicates import Planned, choose, replicate_seed, replicates_of
+from study.stages.replicates import replicate_seed
 from study.storage.storage_path import FINALISTS
 from study.system.errors import InputError, StudyError
 from study.task import Split
 from study.tasks.builtin import digits
-from study.tasks.metric import ACCURACY, RMSE
-from study.training.history import EpochRecord, History, RunConfig, Status
+from study.tasks.metric import ACCURACY
+from study.training.history import History, RunConfig
 from study.training.training_run import TrainingRun
-from tests.records import store
-from tests.study.studies import Killed, Runs, Study, command, parameters_of
-
-
-def trial(
-    number: int, family: str, value: float, status: Status = "completed"
-) -> tuple[Proposal, History]:
-    record = EpochRecord(1, 10, 0.1, 1.0, 1.0, value, 1.0)
-    return Proposal(number, family, {"peak_lr": 0.1}, number), History(status, [record])
-
-
-FINISHED = [
-    trial(0, "constant", 0.7),
-    trial(1, "cosine", 0.9),
-    trial(2, "step", 0.8),
-    trial(3, "cosine", 0.95),
-    trial(4, "rex", 0.8),
-    trial(5, "linear", 0.99, "diverged"),
-    trial(6, "constant", 0.75),
-]
-
-
-def numbers(finalists: list[Proposal]) -> list[int]:
-    return [finalist.number for finalist in finalists]
-
-
-def test_the_best_of_the_best_families_and_the_control() -> None:
-    assert numbers(choose(FINISHED, ACCURACY, 4)) == [3, 2, 4, 6]
-    assert numbers(choose(FINISHED, ACCURACY, 3)) == [3, 2, 6]
-    assert numbers(choose(FINISHED, ACCURACY, 9)) == [3, 2, 4, 6]
-    assert numbers(choose(FINISHED, RMSE, 3)) == [0, 2, 4], "lower may be better"
-    assert numbers(choose([*FINISHED, trial(7, "constant", 1.0)], ACCURACY, 3)) == [7, 3, 2]
-
-
-def test_a_control_that_was_not_searched_is_no_finalist() -> None:
-    others = [pair for pair in FINISHED if pair[0].family != "constant"]
-    assert numbers(choose(others, ACCURACY, 2)) == [3, 2]
-    assert choose([FINISHED[5]], ACCURACY, 4) == []
-
-
-def test_replicates_are_paired_and_their_seeds_are_fresh(tmp_path: Path) -> None:
-    finalists = choose(FINISHED, ACCURACY, 3)
-    planned, places = replicates_of(finalists, 5, 7)
-    source = Planned(planned, store(tmp_path))
-    runs = [source.propose() for _ in range(15)]
-    assert [one.number for one in runs] == list(range(15))
-    assert [one.family for one in runs] == ["cosine", "step", "constant"] * 5
-    assert [one.seed for one in runs] == [replicate_seed(7, j) for j in range(5) for _ in "abc"]
-    assert places[7] == (2, 2)
-    seeds = {replicate_seed(7, j) for j in range(200)}
-    assert len(seeds) == 200
-    assert seeds.isdisjoint({seeds_of(7, number)[0] for number in range(10_000)})
+from tests.study.studies import PAUSED, Killed, Runs, Study, command, completed, parameters_of
 
 
 def test_a_replicate_begins_alike_in_every_family(tmp_path: Path) -> None:
@@ -103,8 +55,7 @@ def test_a_replicate_begins_alike_in_every_family(tmp_path: Path) -> None:
 
 def test_a_replicate_that_did_not_complete_has_no_result(tmp_path: Path) -> None:
     table = FinalistTable(tmp_path, ACCURACY, {0: (3, 0), 1: (6, 0)})
-    proposal, history = FINISHED[3]
-    ended = replace(history, test_metric=0.8, test_loss=0.5)
+    proposal, ended = Proposal(3, "cosine", {"peak_lr": 0.1}, 3), completed(0.8, validated=0.95)
     table.on_trial_end(replace(proposal, number=1), replace(ended, status="diverged"))
     table.on_trial_end(replace(proposal, number=0), ended)
     table.flush()
@@ -145,7 +96,7 @@ def test_finalists_are_what_the_training_loop_makes_of_them(study: Study, tmp_pa
         assert row["test_accuracy"] == float(correct)
     assert [opening["replicates"] for opening in results.study["test_split"]] == [2]
 
-    # More replicates are added to these, none is trained again, and it is on record.
+    # More replicates stand beside these, none is trained again, and it is on record.
     folder = tmp_path / "s"
     before = {path: path.stat().st_mtime_ns for path in (folder / FINALISTS).rglob("manifest.json")}
     assert len(before) == 6
@@ -154,7 +105,7 @@ def test_finalists_are_what_the_training_loop_makes_of_them(study: Study, tmp_pa
     pd.testing.assert_frame_equal(more.finalists[:6], results.finalists)
     assert list(more.finalists["replicate"]) == [0] * 3 + [1] * 3 + [2] * 3
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
-    assert [opening["replicates"] for opening in more.study["test_split"]] == [2, 3]
+    assert [opening["replicates"] for opening in more.study["test_split"]] == [2, 1]
     assert more.study["ended"] >= results.study["ended"]
     pd.testing.assert_frame_equal(more.trials, results.trials)
     # With nothing left to do, a resume does not open it again, whatever its own default is.
@@ -225,13 +176,152 @@ def test_replicates_are_asked_for_once_whenever_it_is_killed(runs: Runs, tmp_pat
             killed = True
         runs.steps_left = 10**9
         description = json.loads((tmp_path / "s" / "study.json").read_text())
-        assert description["replicates"] in (2, 5)
+        assert [plan["replicates"] for plan in description["plans"]] in ([2], [2, 3])
         if not killed:
             break
         confirm.main(ask)
         table = analysis.load(tmp_path / "s").finalists
         assert list(table["replicate"]) == list(range(5)), f"killed before step {steps}"
     assert steps >= 5
+
+
+FAMILIES = ("constant", "cosine", "step")
+REPLICATES = {replicate_seed(0, replicate): replicate for replicate in range(20)}
+
+
+def three_finalists(folder: Path, *flags: str) -> list[str]:
+    """The command of a study of three trials, as good as each other, that are the finalists."""
+    return a_study(folder, "--families", ",".join(FAMILIES), "--num-trials", "3", *flags)
+
+
+def paused(one: Proposal) -> History:
+    """By its family and its seed alone; trials of the search are all alike."""
+    if one.seed not in REPLICATES:
+        return completed(0.5)
+    return completed(PAUSED[FAMILIES.index(one.family), REPLICATES[one.seed]])
+
+
+def looks(folder: Path, plan: int = -1) -> list[Any]:
+    found: list[Any] = json.loads((folder / "study.json").read_text())["plans"][plan]["looks"]
+    return found
+
+
+def said(folder: Path) -> list[str]:
+    return verdict(Findings(analysis.load(folder)), folder)
+
+
+def test_seeds_are_trained_until_the_finalists_are_told_apart(
+    runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By a plan that stands in study.json before the first of its runs; each look is said."""
+    folder, declared = tmp_path / "s", []
+
+    def outcome(one: Proposal) -> History:
+        if one.seed in REPLICATES:
+            record = StudyRecord.load(folder)
+            (plan,) = record.plans
+            declared.append((plan.first, plan.replicates, plan.looks_at, len(plan.looks)))
+            assert [one.checked for one in record.test_split] == [True]
+        return paused(one)
+
+    runs.outcome = outcome
+    assert run.main(three_finalists(tmp_path)) == 0
+    assert {one[:2] for one in declared} == {(0, 20)}
+    assert {tuple(one[2]) for one in declared} == {(7, 10, 13, 16, 20)}
+    assert [one[3] for one in declared] == [0] * 21 + [1] * 6 + [2] * 12
+    lines = capsys.readouterr().out.splitlines()
+    assert (
+        "finalists: constant, cosine, step; at most 20 fresh seeds each, with looks after 7, 10, "
+        "13, 16, 20; measured on the test split"
+    ) in lines
+    said_of_looks = [line for line in lines if "ahead of" in line or "better than" in line]
+    assert said_of_looks == [
+        "constant ahead of cosine, 7 seeds, next look at 10",
+        "constant ahead of cosine, 10 seeds, next look at 13",
+        "constant is better than all others, after 13 seeds",
+    ]
+    assert len(analysis.load(folder).finalists) == 3 * 13
+
+
+def test_killed_at_any_step_it_ends_as_if_undisturbed(runs: Runs, tmp_path: Path) -> None:
+    """Before and after everything that is written down, at the looks and between them.
+
+    Where the table of what was measured is lost, too.
+    """
+    runs.outcome, folder, searched = paused, tmp_path / "s", tmp_path / "searched"
+    run.main(three_finalists(tmp_path))
+    expected, table, lines = looks(folder), analysis.load(folder).finalists, said(folder)
+    assert [look["seeds"] for look in expected] == [7, 10, 13]
+    shutil.rmtree(folder)
+    runs.steps_left = 4  # the study is begun, and its three trials end
+    with pytest.raises(Killed):
+        run.main(three_finalists(tmp_path))
+    shutil.copytree(folder, searched)
+    runs.steps, runs.steps_left = [], 10**9
+    run.main(["--resume", str(folder)])
+    saves = [step for step, kind in enumerate(runs.steps) if kind == "save"]
+    assert len(saves) == 1 + 2 + 3 + 1, "the resume, the opening, three looks, the end"
+    for step in sorted({*saves, *(step + 1 for step in saves), *range(0, len(runs.steps), 9)}):
+        shutil.rmtree(folder)
+        shutil.copytree(searched, folder)
+        runs.steps_left = step
+        with contextlib.suppress(Killed):
+            run.main(["--resume", str(folder)])
+        if step % 2:
+            (folder / "finalists.parquet").unlink(missing_ok=True)
+        runs.steps_left = 10**9
+        assert run.main(["--resume", str(folder)]) == 0
+        assert looks(folder) == expected, f"killed before step {step}"
+        pd.testing.assert_frame_equal(analysis.load(folder).finalists, table)
+        assert said(folder) == lines
+
+
+def test_more_seeds_after_a_decision_are_a_plan_of_their_own(
+    runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Declared before them, of fresh seeds only; asked again while it is cut short, it goes on."""
+    runs.outcome, folder = paused, tmp_path / "s"
+    run.main(three_finalists(tmp_path))
+    before, table = looks(folder), analysis.load(folder).finalists
+
+    def outcome(one: Proposal) -> History:
+        fresh = one.seed not in REPLICATES
+        return completed(0.5 + FAMILIES.index(one.family) / 10) if fresh else paused(one)
+
+    runs.outcome = outcome
+    ask = [str(folder), "--replicates", "8"]
+    runs.steps_left = 10  # in the midst of it
+    with pytest.raises(Killed):
+        confirm.main(ask)
+    plans = StudyRecord.load(folder).plans
+    assert [(plan.first, plan.replicates) for plan in plans] == [(0, 20), (20, 8)]
+    assert (plans[1].looks_at, plans[1].looks) == ([7, 8], [])
+    runs.steps_left = 10**9
+    capsys.readouterr()
+    assert confirm.main(ask) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("going on with what was interrupted; for more seeds, ask again then\n")
+    assert "\nplan 2, of which earlier seeds are no part; finalists: constant, cosine, step" in out
+    assert looks(folder, 0) == before
+    (look,) = looks(folder, 1)
+    assert (look["seeds"], look["leader"], look["second"]) == (7, 2, None)
+    after = analysis.load(folder).finalists
+    pd.testing.assert_frame_equal(after[: len(table)], table)
+    assert sorted(set(after["replicate"])) == [*range(13), *range(20, 27)]
+    assert after["seed"].nunique() == 20
+    assert confirm.main(ask) == 0, "and now there is a third"
+    assert [plan.first for plan in StudyRecord.load(folder).plans] == [0, 20, 28]
+
+
+def test_below_seven_seeds_all_are_trained_and_it_is_said_that_they_are_too_few(
+    runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs.outcome = lambda one: completed(0.5 + FAMILIES.index(one.family) / 10)
+    run.main(three_finalists(tmp_path, "--replicates", "6"))
+    assert len(analysis.load(tmp_path / "s").finalists) == 3 * 6
+    assert looks(tmp_path / "s") == []
+    out = capsys.readouterr().out
+    assert "step; 6 fresh seeds each, too few to tell any apart; measured on the test split" in out
 
 
 def test_replicates_are_added_to_what_is_there_when_the_study_is_locked(
@@ -255,10 +345,10 @@ def test_replicates_that_all_fail_are_an_error_and_more_can_be_asked_for(
     runs: Runs, tmp_path: Path
 ) -> None:
     run.main(a_study(tmp_path, "--finalists", "0"))
-    completed, runs.outcome = runs.outcome, History("failed", error="ValueError: no")
+    outcome, runs.outcome = runs.outcome, lambda _: History("failed", error="ValueError: no")
     with pytest.raises(StudyError, match="all 2 replicates failed, the last with: ValueError: no"):
         confirm.main([str(tmp_path / "s"), "--replicates", "2"])
-    runs.outcome = completed
+    runs.outcome = outcome
     assert confirm.main([str(tmp_path / "s"), "--replicates", "1"]) == 0
 
 

@@ -111,7 +111,7 @@ def test_what_cannot_be_measured_is_refused_in_a_line(runs: Runs, tmp_path: Path
 
 def test_runs_that_all_fail_are_an_error(runs: Runs, tmp_path: Path) -> None:
     folder = a_study(tmp_path)
-    runs.outcome = History("failed", error="ValueError: no")
+    runs.outcome = lambda _: History("failed", error="ValueError: no")
     with pytest.raises(StudyError) as failed:
         forgiveness.main([str(folder)])
     assert str(failed.value) == (

@@ -206,7 +206,7 @@ EXTRAS = [
 def test_a_family_samples_from_its_ranges(
     family: ScheduleFamily, settings: dict[str, str], tmp_path: Path
 ) -> None:
-    """By which the sampler goes, the controls' first trial and the report."""
+    """By which the sampler goes, the first trial and the report."""
     extras = StudyConfig.of(**settings).search.extras()
     ranges = family.ranges(PEAK, extras)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
@@ -215,12 +215,10 @@ def test_a_family_samples_from_its_ranges(
         family.suggest(trial, PEAK, extras)
         assert trial.distributions == ranges
     space = SearchSpace((family.name,), PEAK, extras)
-    plan = Plan(space)
-    for number in range(5):
-        settled = plan.settled(number)
-        for name in settled.keys() - {"family"}:
-            inner = ranges[name].to_internal_repr(settled[name])
-            assert ranges[name]._contains(inner), (name, settled[name])
+    settled = Plan(space).settled(0, ())
+    assert settled.keys() == {"family", *ranges}
+    for name, range_ in ranges.items():
+        assert range_._contains(range_.to_internal_repr(settled[name])), (name, settled[name])
     described(tmp_path, space)
     stored = StudyRecord.load(tmp_path).search_space
     named = {
@@ -290,6 +288,11 @@ class Own(ScheduleFamily):
         ('{"a": (0.1, 1.0)}', r"a: a range is a FloatDistribution, .* not \(0.1, 1.0\)"),
         ('{"peak_lr": FloatDistribution(0.1, 1)}', r"peak_lr is no part .* peak_range\(\)"),
         ("[1]", "cannot be imported"),
+        ('{"a": IntDistribution(1, 3)}; defaults = {"a": 2}', ""),
+        ('{"a": IntDistribution(1, 3)}; defaults = {"a": 4}', "defaults: a 4 is not within its sp"),
+        ('{"a": IntDistribution(1, 3)}; defaults = {"a": "2"}', "a '2' is not within its space"),
+        ('{"a": CategoricalDistribution("xy")}; defaults = {"a": "z"}', "a 'z' is not within its"),
+        ('{"a": IntDistribution(1, 3)}; defaults = {"b": 2}', "b 2 is not within its space"),
     ],
 )
 def test_a_family_of_ones_own_is_refused_in_a_line(

@@ -15,6 +15,7 @@ from study.results.reader import Tables, read_tables
 from study.results.study_record import STUDY_JSON, StudyRecord
 from study.results.writer import ResultTables
 from study.search.proposal import Proposal
+from study.storage.file_version import VERSION
 from study.system.errors import InputError
 from study.tasks.metric import RMSE
 from study.training.history import EpochRecord, History
@@ -190,9 +191,9 @@ def test_tables_of_another_version_are_refused(tables: ResultTables) -> None:
     tables.on_trial_end(COSINE, COMPLETED)
     path = tables.folder / "epochs.parquet"
     table = pq.read_table(path)
-    assert table.schema.metadata == {b"version": b"3"}
-    for version, what in (("2", "older"), ("4", "newer")):
-        pq.write_table(table.replace_schema_metadata({"version": version}), path)
+    assert table.schema.metadata == {b"version": str(VERSION).encode()}
+    for version, what in ((VERSION - 1, "older"), (VERSION + 1, "newer")):
+        pq.write_table(table.replace_schema_metadata({"version": str(version)}), path)
         with pytest.raises(
             InputError, match=rf"epochs\.parquet' has version {version}, {what} than"
         ):

@@ -1,5 +1,6 @@
 """Stopping when finalists can be told apart: how often that is wrong, and how soon it is right."""
 
+import math
 from collections.abc import Callable
 from itertools import permutations
 from typing import Any, NamedTuple
@@ -8,7 +9,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from study.results.sequential import Race, found_above, looks_of, p_value
+from study.results.sequential import (
+    Look,
+    Race,
+    found_above,
+    looks_of,
+    p_value,
+    sign_flips,
+    signed_ranks,
+    spent,
+)
 
 MOST = 20
 FEW = 12
@@ -151,9 +161,9 @@ def test_each_look_spends_what_it_may() -> None:
     assert found_above(one_below, 7).tolist() == [[True]], "the only look may spend 3 of 128"
 
 
-def raced(values: Array, order: Any = None) -> list[Any]:
+def raced(values: Array, order: int | None = None) -> list[Look]:
     """The looks of a race whose runs come in some order, each when it is wanted."""
-    race, looks = Race.of(*values.shape), []
+    race = Race.of(*values.shape)
     random = np.random.default_rng(order)
     while wanted := race.standing().wanted:
         place = wanted[0] if order is None else wanted[random.integers(len(wanted))]
@@ -164,25 +174,26 @@ def raced(values: Array, order: Any = None) -> list[Any]:
 def test_the_looks_do_not_depend_on_the_order_of_the_runs() -> None:
     """Nor on a kill between them: whoever goes on has the same outcomes."""
     random = np.random.default_rng(11)
-    for _ in range(5):
+    for _ in range(3):
         values = random.normal(size=(4, MOST)) + np.array([[0.0], [0.4], [1.0], [-1.0]])
         values[random.random(values.shape) < 0.02] = -math.inf
         looks = raced(values)
         assert looks
-        assert all(raced(values, order) == looks for order in range(3))
+        assert all(raced(values, order) == looks for order in range(2))
 
 
 def test_a_beaten_finalist_pauses_and_is_trained_where_the_winner_has_not_beaten_it() -> None:
-    """Position 2 loses to 1 at once; 0 then beats 1, and 2 directly with the seeds that it lacked."""
-    random = np.random.default_rng(0)
-    noise = random.normal(size=(3, MOST))
+    """Position 2 loses to 1 at once; when 0 beats 1, it needs the seeds that 2 lacks."""
+    noise = np.random.default_rng(8).normal(size=(3, MOST))
     values = np.array([[1.4], [0.7], [0.0]]) + 0.5 * noise
-    race = Race.of(*values.shape)
-    counts = []
+    race, counts = Race.of(*values.shape), []
     while wanted := race.standing().wanted:
         race.enter(*wanted[0], values[wanted[0]])
         counts.append(race.is_there.sum(axis=1).tolist())
-    last = race.standing().looks[-1]
+    first, *_, last = race.standing().looks
+    assert first.beaten == [(1, 2)]
+    assert [13, 13, 7] in counts, "the two others have two more looks without it"
+    assert counts[-1] == [13, 13, 13]
     assert (last.leader, last.second) == (0, None)
     assert {(0, 1), (0, 2)} <= set(last.beaten)
 

@@ -30,6 +30,7 @@ from study.search.database import Database
 from study.search.journal_file import JOURNAL
 from study.search.optuna_trials import OptunaTrials, recorded_proposals
 from study.search.trial_plan import Plan
+from study.settings.choices import Allocation
 from study.settings.study_config import StudyConfig
 from study.stages.recovery import finished_before
 from study.storage.storage_path import CHECKPOINTS
@@ -179,8 +180,10 @@ def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     url: str = request.getfixturevalue("url")
     test_optuna_trials.in_database(url, monkeypatch)
 
-    def opened_there(folder: Path, resuming: bool = True) -> OptunaTrials:
-        return ledger_in(url, folder, resuming)
+    def opened_there(
+        folder: Path, resuming: bool = True, allocation: Allocation = "rounds"
+    ) -> OptunaTrials:
+        return ledger_in(url, folder, resuming, allocation)
 
     def recorded_there(folder: Path, space: SearchSpace) -> object:
         return recorded_proposals(Database(url, folder.name, folder), space)
@@ -189,8 +192,11 @@ def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(test_recovery, "recorded_proposals", recorded_there)
 
 
-def ledger_in(url: str, folder: Path, resuming: bool) -> OptunaTrials:
-    return OptunaTrials(Database(url, folder.name, folder), Plan(SPACE), ACCURACY, 0, resuming)
+def ledger_in(
+    url: str, folder: Path, resuming: bool, allocation: Allocation = "rounds"
+) -> OptunaTrials:
+    plan = Plan(SPACE, allocation, num_trials=20)
+    return OptunaTrials(Database(url, folder.name, folder), plan, ACCURACY, 0, resuming)
 
 
 def refusal(*flags: object) -> str:

@@ -4,25 +4,27 @@ Over a journal and over a database: the laws are the same.
 """
 
 import json
-import math
 import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal, get_args
 
 import optuna
 import pytest
+from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.samplers._tpe.sampler import _split_trials
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
+from torch.optim.lr_scheduler import ConstantLR
 
-from search_spaces import FAMILIES, GROUPS, SearchSpace, select
-from search_spaces.family import middle
+from search_spaces import FAMILIES, Parameters, ScheduleFamily, SearchSpace, select
+from search_spaces.family import Recipe, middle
 from search_spaces.preflight import draw
 from study.search.database import Database
+from study.search.interfaces import NothingYetError
 from study.search.journal_file import JOURNAL, OptunaStore
 from study.search.optuna_trials import OptunaTrials
 from study.search.proposal import Proposal
@@ -65,9 +67,10 @@ def open_ledger(
     sampler: Sampler = "tpe",
     name: str = "",
 ) -> OptunaTrials:
+    """Of 20 trials; of the classic families in rounds, nine at first, then five, then three."""
     place = place_of(folder, name or folder.name)
     resuming = (folder / JOURNAL).exists() or is_in_database(place)
-    plan = Plan(SearchSpace(select(families), PEAK), allocation, sampler)
+    plan = Plan(SearchSpace(select(families), PEAK), allocation, sampler, num_trials=20)
     return OptunaTrials(place, plan, ranking, seed, resuming)
 
 
@@ -96,11 +99,19 @@ def study_in(folder: Path) -> optuna.Study:
     return optuna.load_study(study_name=folder.name, storage=storage)
 
 
-def test_the_first_trials_visit_every_family(tmp_path: Path) -> None:
-    optuna_trials = open_ledger(tmp_path)
-    families = Counter(optuna_trials.propose().family for _ in range(STARTUP_TRIALS))
-    assert set(families) == set(GROUPS["classic"])
-    assert max(families.values()) - min(families.values()) <= 1
+@pytest.mark.parametrize("allocation", get_args(Allocation))
+def test_the_first_trials_are_the_defaults_of_all_families(
+    allocation: Allocation, tmp_path: Path
+) -> None:
+    """The controls' before the others'; nobody waits for them."""
+    optuna_trials = open_ledger(
+        tmp_path, "cosine,linear_to_zero,one_cycle,constant", allocation=allocation
+    )
+    first = [optuna_trials.propose() for _ in range(4)]
+    families = ["constant", "linear_to_zero", "cosine", "one_cycle"]
+    assert [one.family for one in first] == families
+    assert [one.parameters for one in first] == [FAMILIES[name].default(PEAK) for name in families]
+    assert [one.drawn_by for one in first] == ["fixed"] * 4
 
 
 def test_with_many_families_the_start_up_is_as_long_as_it_must_be(tmp_path: Path) -> None:
@@ -108,13 +119,78 @@ def test_with_many_families_the_start_up_is_as_long_as_it_must_be(tmp_path: Path
     assert {optuna_trials.propose().family for _ in FAMILIES} == set(FAMILIES)
 
 
-def test_the_controls_go_first_at_a_sensible_rate(tmp_path: Path) -> None:
-    optuna_trials = open_ledger(tmp_path, "cosine,linear_to_zero,constant")
-    middle = pytest.approx(math.sqrt(PEAK[0] * PEAK[1]))
-    first, second, third = (optuna_trials.propose() for _ in range(3))
-    assert [first.family, second.family] == ["constant", "linear_to_zero"]
-    assert first.parameters["peak_lr"] == second.parameters["peak_lr"] == middle
-    assert third.family == "cosine"
+def test_a_round_begins_when_all_trials_before_it_have_ended(tmp_path: Path) -> None:
+    """However many workers ask; who asks too early leaves nothing behind, and may be another."""
+    optuna_trials = open_ledger(tmp_path, allocation="rounds")
+    done = 0
+    for trials, families in ((9, 9), (5, 5), (6, 3)):
+        proposals = [optuna_trials.propose() for _ in range(trials)]
+        done += trials
+        assert len({one.family for one in proposals}) == families
+        for one in reversed(proposals):
+            if done < 20:
+                with pytest.raises(NothingYetError):
+                    optuna_trials.propose()
+            optuna_trials.finish(one.number, value_of(one))
+        assert optuna_trials.proposed_count == done
+        optuna_trials = open_ledger(tmp_path, allocation="rounds")
+
+
+@pytest.mark.parametrize(
+    ("families", "allocation"),
+    [("classic", "balanced"), ("classic", "joint"), ("constant,step,cosine", "rounds")],
+)
+def test_nobody_waits_where_no_family_is_left_out(
+    families: str, allocation: Allocation, tmp_path: Path
+) -> None:
+    optuna_trials = open_ledger(tmp_path, families, allocation=allocation)
+    assert [optuna_trials.propose().number for _ in range(20)] == list(range(20))
+
+
+@only_a_journal
+@pytest.mark.parametrize("sampler", get_args(Sampler))
+@pytest.mark.parametrize("lost", ["diverged", "failed"])
+def test_rounds_leave_out_families_that_come_to_nothing(
+    lost: Status, sampler: Sampler, tmp_path: Path
+) -> None:
+    """And end, if no trial at all completes."""
+    optuna_trials = open_ledger(tmp_path, allocation="rounds", sampler=sampler)
+    broken = {"step", "cosine", "one_cycle", "linear"}
+    for _ in range(20):
+        one = optuna_trials.propose()
+        outcome = ended(lost) if one.family in broken else value_of(one)
+        optuna_trials.finish(one.number, outcome)
+    assert all(families_of(optuna_trials)[family] == 1 for family in broken)
+    drawn = [one.drawn_by for one, _ in optuna_trials.finished()]
+    assert drawn == ["fixed"] * 9 + ["random"] * 7 + [sampler] * 4
+    hopeless = open_ledger(folder(tmp_path, "hopeless"), allocation="rounds", sampler=sampler)
+    for _ in range(20):
+        hopeless.finish(hopeless.propose().number, ended(lost))
+    assert hopeless.finished_count == 20
+
+
+class Own(ScheduleFamily):
+    """A family of a user's own, who has no configuration to begin with."""
+
+    name = "own"
+    groups = frozenset()
+    space: ClassVar = {"height": FloatDistribution(0.2, 0.6), "kind": IntDistribution(1, 5)}
+
+    def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
+        return Recipe(ConstantLR, {"factor": 1.0, "total_iters": total_steps})
+
+
+@only_a_journal
+def test_a_family_of_ones_own_without_defaults_begins_in_its_middle(tmp_path: Path) -> None:
+    path = f"{__name__}:Own"
+    try:
+        optuna_trials = open_ledger(tmp_path, f"{path},constant,step,rex", allocation="rounds")
+        proposals = propose_and_finish(optuna_trials, 20)
+    finally:
+        FAMILIES.pop(path, None)
+    assert proposals[1].family == path
+    rate = pytest.approx(PEAK[0] ** (1 / 3) * PEAK[1] ** (2 / 3))
+    assert proposals[1].parameters == {"peak_lr": rate, "height": pytest.approx(0.4), "kind": 3}
 
 
 def test_a_family_left_out_is_never_sampled(tmp_path: Path) -> None:
@@ -213,13 +289,17 @@ def folder(parent: Path, name: str) -> Path:
     return parent / name
 
 
-@pytest.mark.parametrize("stop", [0, 1, 7, 16, 21])
-def test_a_reopened_ledger_proposes_what_it_would_have(tmp_path: Path, stop: int) -> None:
-    whole = propose_and_finish(open_ledger(folder(tmp_path, "whole")), 25)
-    broken = folder(tmp_path, "broken")
-    parts = propose_and_finish(open_ledger(broken), stop)
-    parts += propose_and_finish(open_ledger(broken), 25 - stop)
-    assert parts == whole
+@pytest.mark.parametrize("allocation", get_args(Allocation))
+def test_a_reopened_ledger_proposes_what_it_would_have(
+    allocation: Allocation, tmp_path: Path
+) -> None:
+    """Before any trial, in every round and where one begins, and with TPE after the start-up."""
+    whole = open_ledger(folder(tmp_path, "whole"), allocation=allocation)
+    expected = propose_and_finish(whole, 20)
+    broken, parts = folder(tmp_path, "broken"), []
+    for count in (0, 1, 8, 2, 6, 3):
+        parts += propose_and_finish(open_ledger(broken, allocation=allocation), count)
+    assert parts == expected
 
 
 def test_unfinished_proposals_come_back(tmp_path: Path) -> None:
@@ -255,7 +335,7 @@ def test_a_proposal_cut_short_is_completed_as_it_would_have_been(tmp_path: Path)
     expected = open_ledger(folder(tmp_path, "whole")).propose()
     broken = folder(tmp_path, "broken")
     optuna_trials = open_ledger(broken)
-    optuna_trials._study.enqueue_trial(optuna_trials._plan.settled(0))
+    optuna_trials._study.enqueue_trial(optuna_trials._plan.settled(0, ()))
     optuna_trials._study.ask()  # the process dies before anything is suggested
     assert list(open_ledger(broken).unfinished()) == [expected]
 
@@ -357,14 +437,15 @@ def test_random_trials_are_independent_of_all_results(tmp_path: Path) -> None:
             optuna_trials.finish(optuna_trials.propose().number, ended("completed", value))
         found.append([proposal for proposal, _ in optuna_trials.finished()])
     assert found[0] == found[1]
-    assert [proposal.drawn_by for proposal in found[0]] == ["fixed"] * 2 + ["random"] * 38
+    assert [proposal.drawn_by for proposal in found[0]] == ["fixed"] * 9 + ["random"] * 31
 
 
 def test_it_is_recorded_how_a_trial_came_about(tmp_path: Path) -> None:
     drawn = [one.drawn_by for one in propose_and_finish(open_ledger(tmp_path), 20)]
-    assert drawn == ["fixed"] * 2 + ["random"] * (STARTUP_TRIALS - 2) + ["tpe"] * 4
+    assert drawn == ["fixed"] * 9 + ["random"] * (STARTUP_TRIALS - 9) + ["tpe"] * 4
 
 
+@only_a_journal
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_has_a_middle_that_can_be_drawn(name: str) -> None:
     family = FAMILIES[name]

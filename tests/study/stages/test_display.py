@@ -7,10 +7,13 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from study.results.study_record import Look, SeedPlan
 from study.search.proposal import Proposal
 from study.stages.display import Display, Workload, _clock
+from study.stages.reporting import standing_line
 from study.tasks.metric import ACCURACY, RMSE
 from study.training.history import EpochRecord, History
+from tests.study.studies import completed
 
 RECORD = EpochRecord(1, 10, 0.1, 1.0, 1.0, 0.9876, 1.0)
 
@@ -68,6 +71,56 @@ def test_on_a_terminal_one_live_display() -> None:
     assert re.search(r"10/40 trials · 2 running · \d+:\d\d left", shown)
     assert re.search(r"best 98.00% step · [\d,]+ samples/s", shown)
     assert "trial 10" not in shown
+
+
+STANDING = "cosine ahead of step, 7 seeds, next look at 10"
+
+
+def test_how_the_runs_stand_is_shown_on_a_terminal_until_it_changes() -> None:
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=80, color_system=None)
+    with Display(Workload(40, 1, kind="run"), ACCURACY, console) as display:
+        display.on_trial_start(proposal(0))
+        console.print(display._render())
+        assert "ahead of" not in file.getvalue(), "before the first look"
+        display.stand("step ahead of cosine, 7 seeds, next look at 10")
+        display.stand(STANDING)
+        display.on_epoch(proposal(0), RECORD, 500)
+        file.truncate(file.seek(0))
+        console.print(display._render())
+    assert re.search(rf"{STANDING} · [\d,]+ samples/s", file.getvalue())
+    assert "step ahead" not in file.getvalue()
+
+
+def test_how_the_runs_stand_is_elsewhere_a_line_of_its_own() -> None:
+    file = io.StringIO()
+    with Display(Workload(40, 1, kind="run"), ACCURACY, Console(file=file)) as display:
+        display.on_trial_end(proposal(0), completed(0.9))
+        display.stand(STANDING)
+        display.on_trial_end(proposal(1, "step"), completed(0.8))
+    assert file.getvalue().splitlines() == [
+        "[1/40] run 0  cosine  peak_lr 0.0451  90.00%  0.0 s",
+        STANDING,
+        "[2/40] run 1  step  peak_lr 0.0451  80.00%  0.0 s",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("look", "line"),
+    [
+        (Look(7, 3, 1, 0.1, [], [], False), "cosine ahead of step, 7 seeds, next look at 10"),
+        (
+            Look(10, 3, None, 0.0, [(3, 1)], [], True),
+            "cosine is better than all others, after 10",
+        ),
+        (Look(10, 1, 3, 0.4, [], [], True), "step ahead of cosine, 10 seeds, which cannot tell th"),
+        (Look(12, 1, 3, 0.04, [], [], True), "step ahead of cosine, 12 seeds, which cannot tell "),
+        (Look(7, None, None, 0.0, [], [1, 3], True), "no finalist is left after 7 seeds: all"),
+    ],
+)
+def test_a_look_in_words(look: Look, line: str) -> None:
+    plan = SeedPlan(0, 12, [7, 10, 12], [look])
+    assert standing_line(plan, {1: "step", 3: "cosine"}).startswith(line)
 
 
 def test_only_epochs_that_are_left_take_time(monkeypatch: pytest.MonkeyPatch) -> None:

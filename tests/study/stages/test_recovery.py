@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import optuna
 import pytest
@@ -19,6 +19,7 @@ from study.search.journal_file import JOURNAL
 from study.search.optuna_trials import OptunaTrials, recorded_proposals
 from study.search.proposal import Proposal
 from study.search.trial_plan import Plan
+from study.settings.choices import Allocation
 from study.settings.study_config import StudyConfig
 from study.stages.recovery import finished_before, what_was_found
 from study.storage.checkpoint_files import MANIFEST, write_checkpoint
@@ -36,8 +37,10 @@ RECORDS = [EpochRecord(k, 10 * k, 0.1, 1.0, 1.0, 0.8 + k / 100, 1.0) for k in (1
 COMPLETED = History("completed", RECORDS)
 
 
-def opened(folder: Path, resuming: bool = True) -> OptunaTrials:
-    return OptunaTrials(folder, Plan(SPACE), ACCURACY, 0, resuming)
+def opened(folder: Path, resuming: bool = True, allocation: Allocation = "rounds") -> OptunaTrials:
+    """Of 20 trials; in rounds, of nine families, then of five, and of three from the 14th on."""
+    plan = Plan(SPACE, allocation, num_trials=20)
+    return OptunaTrials(folder, plan, ACCURACY, 0, resuming)
 
 
 @pytest.fixture
@@ -156,20 +159,27 @@ def test_a_journal_of_a_newer_version_is_refused(config: StudyConfig) -> None:
         opened(config.location.folder)
 
 
-def test_a_replay_proposes_the_same_in_the_same_order(config: StudyConfig, tmp_path: Path) -> None:
-    original = opened(config.location.folder)
-    more = [original.propose() for _ in range(20)]
-    recorded = recorded_proposals(config.location.folder, SPACE)
-    assert len(recorded) == 26
-    (tmp_path / "again").mkdir()
-    opened(tmp_path / "again", resuming=False).replay(recorded[3:9])  # and then it was killed
-    again = opened(tmp_path / "again", resuming=False)
-    again.replay(recorded)
-    assert again.finished_count == 0
-    proposals = [again.propose() for _ in range(26)]
-    assert proposals[6:] == more
-    assert again.proposed_count == 26
-    assert again.propose().number == 26, "after the replay comes the sampler"
+@pytest.mark.parametrize("allocation", get_args(Allocation))
+def test_a_replay_proposes_the_same_in_the_same_order(
+    allocation: Allocation, tmp_path: Path
+) -> None:
+    """And waits for none of them to end, since nothing depends on that; the sampler goes on."""
+    original, again = tmp_path / "original", tmp_path / "again"
+    original.mkdir()
+    again.mkdir()
+    expected = play(opened(original, False, allocation), 19)
+    recorded = recorded_proposals(original, SPACE)
+    assert len(recorded) == 19
+    opened(again, False, allocation).replay(recorded[3:9])  # and then it was killed
+    replayed = opened(again, False, allocation)
+    replayed.replay(recorded)
+    assert replayed.finished_count == 0
+    proposals = [replayed.propose() for _ in recorded]
+    assert [(one.family, one.parameters) for one in proposals] == [*expected.values()]
+    assert replayed.proposed_count == 19
+    for one in proposals:
+        replayed.finish(one.number, COMPLETED)
+    assert replayed.propose().number == 19, "after the replay comes the sampler"
 
 
 def test_a_half_proposed_trial_is_not_replayed(config: StudyConfig) -> None:
@@ -212,25 +222,32 @@ def test_a_half_written_first_line_is_no_study(config: StudyConfig, tmp_path: Pa
 
 
 def play(optuna_trials: OptunaTrials, count: int) -> dict[int, tuple[str, Any]]:
-    """Propose and finish, one at a time, what was left first."""
-    for proposal in optuna_trials.unfinished():
-        optuna_trials.finish(proposal.number, COMPLETED)
-    while optuna_trials.finished_count < count:
-        optuna_trials.finish(optuna_trials.propose().number, COMPLETED)
+    """Propose and finish, one at a time, what was left first; what a trial comes to is its own."""
+    waiting = [*optuna_trials.unfinished()]
+    while waiting or optuna_trials.finished_count < count:
+        number = (waiting.pop(0) if waiting else optuna_trials.propose()).number
+        records = [replace(RECORDS[-1], val_metric=7 * number % 20 / 20)]
+        optuna_trials.finish(number, History("completed", records))
     return {one.number: (one.family, one.parameters) for one, _ in optuna_trials.finished()}
 
 
-def test_a_kill_after_any_line_of_the_journal_changes_no_proposal(tmp_path: Path) -> None:
-    """Between two parameters of one trial, too: in the start-up, and with TPE after it."""
+@pytest.mark.parametrize("allocation", get_args(Allocation))
+def test_a_kill_after_any_line_of_the_journal_changes_no_proposal(
+    allocation: Allocation, tmp_path: Path
+) -> None:
+    """Between two parameters of one trial, too: in every round, and with TPE after the start-up."""
     (tmp_path / "whole").mkdir()
-    expected = play(opened(tmp_path / "whole", resuming=False), 18)
+    expected = play(opened(tmp_path / "whole", False, allocation), 18)
     lines = (tmp_path / "whole" / JOURNAL).read_bytes().splitlines(keepends=True)
-    begun = next(k for k, line in enumerate(lines) if json.loads(line)["op_code"] == 4)
-    for cut in range(begun, len(lines)):
+    begun = [k for k, line in enumerate(lines) if json.loads(line)["op_code"] == 4]
+    for cut in range(begun[0], len(lines)):
         folder = tmp_path / str(cut)
         folder.mkdir()
         (folder / JOURNAL).write_bytes(b"".join(lines[:cut]))
-        assert play(opened(folder), 18) == expected, lines[cut - 1]
+        # One more than there are: then the rest follows from the same trials.
+        count = min(18, sum(k < cut for k in begun) + 1)
+        played = play(opened(folder, True, allocation), count)
+        assert played == {number: expected[number] for number in range(count)}, lines[cut - 1]
 
 
 def test_curves_outlive_checkpoints_in_their_table(config: StudyConfig) -> None:
@@ -240,7 +257,7 @@ def test_curves_outlive_checkpoints_in_their_table(config: StudyConfig) -> None:
         in lines_of(config, optuna_trials, finished(config, optuna_trials))[2]
     )
     curved = replace(COMPLETED, curve=[(0, 0.1, 0.9), (29, 0.05, 0.9)])
-    (config.location.folder / STUDY_JSON).write_text(json.dumps({"version": 2}))
+    (config.location.folder / STUDY_JSON).write_text(json.dumps({"version": VERSION}))
     tables = ResultTables(config.location.folder, SPACE)
     for proposal, _ in optuna_trials.finished():
         tables.on_trial_end(proposal, curved)
@@ -263,11 +280,11 @@ def test_a_family_that_has_changed_is_refused() -> None:
         read_space(space)
 
 
-@pytest.mark.parametrize("version", [2, 4, "3", None, [1]])
+@pytest.mark.parametrize("version", [VERSION - 1, VERSION + 1, str(VERSION), None, [1]])
 def test_a_description_of_another_version_is_refused(version: object, tmp_path: Path) -> None:
     (tmp_path / STUDY_JSON).write_text(json.dumps({"version": version}))
     with pytest.raises(
-        InputError, match=r"study\.json' has version .* than this project reads \(3\)"
+        InputError, match=rf"study\.json' has version .* than this project reads \({VERSION}\)"
     ):
         StudyRecord.load(tmp_path)
 
