@@ -215,7 +215,7 @@ def test_a_family_samples_from_its_ranges(
         family.suggest(trial, PEAK, extras)
         assert trial.distributions == ranges
     space = SearchSpace((family.name,), PEAK, extras)
-    settled = Plan(space).settled(0, ())
+    settled = Plan(space).settled(0)
     assert settled.keys() == {"family", *ranges}
     for name, range_ in ranges.items():
         assert range_._contains(range_.to_internal_repr(settled[name])), (name, settled[name])

@@ -181,7 +181,7 @@ def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     test_optuna_trials.in_database(url, monkeypatch)
 
     def opened_there(
-        folder: Path, resuming: bool = True, allocation: Allocation = "rounds"
+        folder: Path, resuming: bool = True, allocation: Allocation = "balanced"
     ) -> OptunaTrials:
         return ledger_in(url, folder, resuming, allocation)
 
@@ -193,9 +193,9 @@ def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def ledger_in(
-    url: str, folder: Path, resuming: bool, allocation: Allocation = "rounds"
+    url: str, folder: Path, resuming: bool, allocation: Allocation = "balanced"
 ) -> OptunaTrials:
-    plan = Plan(SPACE, allocation, num_trials=20)
+    plan = Plan(SPACE, allocation)
     return OptunaTrials(Database(url, folder.name, folder), plan, ACCURACY, 0, resuming)
 
 

@@ -24,12 +24,11 @@ from search_spaces import FAMILIES, Parameters, ScheduleFamily, SearchSpace, sel
 from search_spaces.family import Recipe, middle
 from search_spaces.preflight import draw
 from study.search.database import Database
-from study.search.interfaces import NothingYetError
 from study.search.journal_file import JOURNAL, OptunaStore
 from study.search.optuna_trials import OptunaTrials
 from study.search.proposal import Proposal
 from study.search.sampler import GOOD, REMEMBERED, VisibleTrials
-from study.search.trial_plan import STARTUP_TRIALS, Plan
+from study.search.trial_plan import Plan
 from study.settings.choices import Allocation, Sampler
 from study.system.errors import InputError
 from study.tasks.metric import ACCURACY, RMSE
@@ -67,10 +66,9 @@ def open_ledger(
     sampler: Sampler = "tpe",
     name: str = "",
 ) -> OptunaTrials:
-    """Of 20 trials; of the classic families in rounds, nine at first, then five, then three."""
     place = place_of(folder, name or folder.name)
     resuming = (folder / JOURNAL).exists() or is_in_database(place)
-    plan = Plan(SearchSpace(select(families), PEAK), allocation, sampler, num_trials=20)
+    plan = Plan(SearchSpace(select(families), PEAK), allocation, sampler)
     return OptunaTrials(place, plan, ranking, seed, resuming)
 
 
@@ -119,56 +117,6 @@ def test_with_many_families_the_start_up_is_as_long_as_it_must_be(tmp_path: Path
     assert {optuna_trials.propose().family for _ in FAMILIES} == set(FAMILIES)
 
 
-def test_a_round_begins_when_all_trials_before_it_have_ended(tmp_path: Path) -> None:
-    """However many workers ask; who asks too early leaves nothing behind, and may be another."""
-    optuna_trials = open_ledger(tmp_path, allocation="rounds")
-    done = 0
-    for trials, families in ((9, 9), (5, 5), (6, 3)):
-        proposals = [optuna_trials.propose() for _ in range(trials)]
-        done += trials
-        assert len({one.family for one in proposals}) == families
-        for one in reversed(proposals):
-            if done < 20:
-                with pytest.raises(NothingYetError):
-                    optuna_trials.propose()
-            optuna_trials.finish(one.number, value_of(one))
-        assert optuna_trials.proposed_count == done
-        optuna_trials = open_ledger(tmp_path, allocation="rounds")
-
-
-@pytest.mark.parametrize(
-    ("families", "allocation"),
-    [("classic", "balanced"), ("classic", "joint"), ("constant,step,cosine", "rounds")],
-)
-def test_nobody_waits_where_no_family_is_left_out(
-    families: str, allocation: Allocation, tmp_path: Path
-) -> None:
-    optuna_trials = open_ledger(tmp_path, families, allocation=allocation)
-    assert [optuna_trials.propose().number for _ in range(20)] == list(range(20))
-
-
-@only_a_journal
-@pytest.mark.parametrize("sampler", get_args(Sampler))
-@pytest.mark.parametrize("lost", ["diverged", "failed"])
-def test_rounds_leave_out_families_that_come_to_nothing(
-    lost: Status, sampler: Sampler, tmp_path: Path
-) -> None:
-    """And end, if no trial at all completes."""
-    optuna_trials = open_ledger(tmp_path, allocation="rounds", sampler=sampler)
-    broken = {"step", "cosine", "one_cycle", "linear"}
-    for _ in range(20):
-        one = optuna_trials.propose()
-        outcome = ended(lost) if one.family in broken else value_of(one)
-        optuna_trials.finish(one.number, outcome)
-    assert all(families_of(optuna_trials)[family] == 1 for family in broken)
-    drawn = [one.drawn_by for one, _ in optuna_trials.finished()]
-    assert drawn == ["fixed"] * 9 + ["random"] * 7 + [sampler] * 4
-    hopeless = open_ledger(folder(tmp_path, "hopeless"), allocation="rounds", sampler=sampler)
-    for _ in range(20):
-        hopeless.finish(hopeless.propose().number, ended(lost))
-    assert hopeless.finished_count == 20
-
-
 class Own(ScheduleFamily):
     """A family of a user's own, who has no configuration to begin with."""
 
@@ -184,7 +132,7 @@ class Own(ScheduleFamily):
 def test_a_family_of_ones_own_without_defaults_begins_in_its_middle(tmp_path: Path) -> None:
     path = f"{__name__}:Own"
     try:
-        optuna_trials = open_ledger(tmp_path, f"{path},constant,step,rex", allocation="rounds")
+        optuna_trials = open_ledger(tmp_path, f"{path},constant,step,rex")
         proposals = propose_and_finish(optuna_trials, 20)
     finally:
         FAMILIES.pop(path, None)
@@ -203,7 +151,7 @@ def test_a_family_left_out_is_never_sampled(tmp_path: Path) -> None:
 
 def test_proposals_hold_their_familys_parameters_only(tmp_path: Path) -> None:
     optuna_trials = open_ledger(tmp_path)
-    for _ in range(STARTUP_TRIALS):
+    for _ in range(16):
         proposal = optuna_trials.propose()
         assert set(proposal.parameters) == {"peak_lr", *FAMILIES[proposal.family].space}
 
@@ -335,7 +283,7 @@ def test_a_proposal_cut_short_is_completed_as_it_would_have_been(tmp_path: Path)
     expected = open_ledger(folder(tmp_path, "whole")).propose()
     broken = folder(tmp_path, "broken")
     optuna_trials = open_ledger(broken)
-    optuna_trials._study.enqueue_trial(optuna_trials._plan.settled(0, ()))
+    optuna_trials._study.enqueue_trial(optuna_trials._plan.settled(0))
     optuna_trials._study.ask()  # the process dies before anything is suggested
     assert list(open_ledger(broken).unfinished()) == [expected]
 
@@ -350,10 +298,10 @@ def test_a_lock_left_by_a_dead_process_is_not_waited_for(tmp_path: Path) -> None
 
 @only_a_journal
 def test_tpe_learns(tmp_path: Path) -> None:
-    """In the made-up landscape the second half of a study is better than the start-up."""
+    """In the made-up landscape the second half of a study is better than its beginning."""
     proposals = propose_and_finish(open_ledger(tmp_path), 60)
     values = [value_of(proposal).epochs[-1].val_metric for proposal in proposals]
-    assert sum(values[30:]) / 30 > sum(values[:STARTUP_TRIALS]) / STARTUP_TRIALS + 0.05
+    assert sum(values[30:]) / 30 > sum(values[:16]) / 16 + 0.05
 
 
 @only_a_journal
@@ -365,7 +313,7 @@ def test_lower_may_be_better(tmp_path: Path) -> None:
         proposal = optuna_trials.propose()
         values.append(1 - value_of(proposal).epochs[-1].val_metric)
         optuna_trials.finish(proposal.number, ended("completed", values[-1]))
-    assert sum(values[30:]) / 30 < sum(values[:STARTUP_TRIALS]) / STARTUP_TRIALS - 0.05
+    assert sum(values[30:]) / 30 < sum(values[:16]) / 16 - 0.05
     assert study_in(tmp_path).best_value == min(values)
 
 
@@ -442,7 +390,7 @@ def test_random_trials_are_independent_of_all_results(tmp_path: Path) -> None:
 
 def test_it_is_recorded_how_a_trial_came_about(tmp_path: Path) -> None:
     drawn = [one.drawn_by for one in propose_and_finish(open_ledger(tmp_path), 20)]
-    assert drawn == ["fixed"] * 9 + ["random"] * (STARTUP_TRIALS - 9) + ["tpe"] * 4
+    assert drawn == ["fixed"] * 9 + ["tpe"] * 11
 
 
 @only_a_journal

@@ -37,9 +37,10 @@ RECORDS = [EpochRecord(k, 10 * k, 0.1, 1.0, 1.0, 0.8 + k / 100, 1.0) for k in (1
 COMPLETED = History("completed", RECORDS)
 
 
-def opened(folder: Path, resuming: bool = True, allocation: Allocation = "rounds") -> OptunaTrials:
-    """Of 20 trials; in rounds, of nine families, then of five, and of three from the 14th on."""
-    plan = Plan(SPACE, allocation, num_trials=20)
+def opened(
+    folder: Path, resuming: bool = True, allocation: Allocation = "balanced"
+) -> OptunaTrials:
+    plan = Plan(SPACE, allocation)
     return OptunaTrials(folder, plan, ACCURACY, 0, resuming)
 
 
@@ -235,7 +236,7 @@ def play(optuna_trials: OptunaTrials, count: int) -> dict[int, tuple[str, Any]]:
 def test_a_kill_after_any_line_of_the_journal_changes_no_proposal(
     allocation: Allocation, tmp_path: Path
 ) -> None:
-    """Between two parameters of one trial, too: in every round, and with TPE after the start-up."""
+    """Between two parameters of one trial, too: of a default, and with TPE after them."""
     (tmp_path / "whole").mkdir()
     expected = play(opened(tmp_path / "whole", False, allocation), 18)
     lines = (tmp_path / "whole" / JOURNAL).read_bytes().splitlines(keepends=True)

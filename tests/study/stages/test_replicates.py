@@ -23,8 +23,6 @@ from study.training.history import History, Status
 from tests.study.studies import PAUSED, completed
 
 CLASSIC = SearchSpace(select("classic"), (0.02, 0.3))
-ANY = Plan(SearchSpace(("constant", "cosine", "step", "rex", "linear"), (0.02, 0.3)), "joint")
-"""In which a finalist may be of any family."""
 
 
 def trial(
@@ -54,18 +52,18 @@ def numbers(finalists: Iterable[Proposal]) -> list[int]:
 
 
 def test_the_best_of_the_best_families_and_the_control() -> None:
-    assert numbers(choose(FINISHED, ACCURACY, ANY, 4)) == [3, 2, 4, 6]
-    assert numbers(choose(FINISHED, ACCURACY, ANY, 3)) == [3, 2, 6]
-    assert numbers(choose(FINISHED, ACCURACY, ANY, 9)) == [3, 2, 4, 6]
-    assert numbers(choose(FINISHED, RMSE, ANY, 3)) == [0, 2, 4], "lower may be better"
+    assert numbers(choose(FINISHED, ACCURACY, 4)) == [3, 2, 4, 6]
+    assert numbers(choose(FINISHED, ACCURACY, 3)) == [3, 2, 6]
+    assert numbers(choose(FINISHED, ACCURACY, 9)) == [3, 2, 4, 6]
+    assert numbers(choose(FINISHED, RMSE, 3)) == [0, 2, 4], "lower may be better"
     better_control = [*FINISHED, trial(7, "constant", 1.0)]
-    assert numbers(choose(better_control, ACCURACY, ANY, 3)) == [7, 3, 2]
+    assert numbers(choose(better_control, ACCURACY, 3)) == [7, 3, 2]
 
 
 def test_a_control_that_was_not_searched_is_no_finalist() -> None:
     others = [pair for pair in FINISHED if pair[0].family != "constant"]
-    assert numbers(choose(others, ACCURACY, ANY, 2)) == [3, 2]
-    assert choose([FINISHED[5]], ACCURACY, ANY, 4) == []
+    assert numbers(choose(others, ACCURACY, 2)) == [3, 2]
+    assert choose([FINISHED[5]], ACCURACY, 4) == []
 
 
 UNTUNED = [
@@ -82,51 +80,45 @@ UNTUNED = [
 def test_the_default_of_what_was_tuned_is_a_finalist_too(count: int, chosen: list[int]) -> None:
     """After the best and the control, before the other families' best."""
     tuned = [trial(4, "cosine", 0.95), trial(5, "constant", 0.75), trial(6, "step", 0.7)]
-    assert numbers(choose([*UNTUNED, *tuned], ACCURACY, ANY, count)) == chosen
+    assert numbers(choose([*UNTUNED, *tuned], ACCURACY, count)) == chosen
 
 
 def test_it_is_that_of_the_best_family_of_which_tuning_found_a_better_one() -> None:
     """Another's default is its best trial, and stands for it; one that failed stands for none."""
-    assert numbers(choose(UNTUNED, ACCURACY, ANY, 5)) == [1, 3, 2, 0]
+    assert numbers(choose(UNTUNED, ACCURACY, 5)) == [1, 3, 2, 0]
     tuned = [trial(4, "rex", 0.88), trial(5, "step", 0.81)]
-    assert numbers(choose([*UNTUNED, *tuned], ACCURACY, ANY, 4)) == [1, 4, 3, 0]
+    assert numbers(choose([*UNTUNED, *tuned], ACCURACY, 4)) == [1, 4, 3, 0]
     lost = [*UNTUNED[:3], trial(3, "rex", 0.85, "failed", "fixed"), *tuned]
-    assert numbers(choose(lost, ACCURACY, ANY, 4)) == [1, 4, 5, 0]
+    assert numbers(choose(lost, ACCURACY, 4)) == [1, 4, 5, 0]
 
 
-def searched(plan: Plan, seed: int) -> tuple[list[FinishedTrial], list[str]]:
-    """A study of which chance makes what it will, and the families that are left at its end."""
+def searched(plan: Plan, seed: int, trials: int) -> list[FinishedTrial]:
+    """A study of which chance makes what it will."""
     random = np.random.default_rng(seed)
     finished: list[FinishedTrial] = []
-    results: dict[int, tuple[str, float]] = {}
     better = random.normal(size=len(plan.space.families))
-    for number in range(plan.num_trials):
-        begun = plan.round_of(number)
-        settled = plan.settled(number, plan.survivors(begun, results) if begun else ())
-        family = str(settled.get("family") or random.choice(plan.space.families))
+    for number in range(trials):
+        family = str(plan.settled(number).get("family") or random.choice(plan.space.families))
         value = float(random.normal() + better[plan.space.families.index(family)])
         status: Status = "diverged" if random.random() < 0.1 else "completed"
         finished.append(trial(number, family, value, status, plan.drawn_by(number)))
-        if status == "completed":
-            results[number] = family, ACCURACY.cost(value)
-    return finished, plan.survivors(plan.rounds[-1], results)
+    return finished
 
 
 @pytest.mark.parametrize("allocation", get_args(Allocation))
 @pytest.mark.parametrize("count", [2, 3, 4, 5])
-def test_finalists_of_any_study_are_the_best_of_those_that_went_the_whole_way(
+def test_finalists_of_any_study_are_the_best_of_their_families(
     allocation: Allocation, count: int
 ) -> None:
     """And so had equally many trials, within one, where the trials take turns."""
     for seed in range(40):
-        plan = Plan(CLASSIC, allocation, num_trials=(7, 11, 20, 40)[seed % 4])
-        finished, alive = searched(plan, seed)
+        finished = searched(Plan(CLASSIC, allocation), seed, (7, 11, 20, 40)[seed % 4])
         candidates = [
             one
             for one, history in sorted(finished, key=lambda pair: -pair[1].epochs[-1].val_metric)
-            if history.status == "completed" and one.family in alive
+            if history.status == "completed"
         ]
-        chosen = choose(finished, ACCURACY, plan, count)
+        chosen = choose(finished, ACCURACY, count)
         assert chosen == [one for one in candidates if one in chosen], "the best first, none twice"
         assert chosen[0] == candidates[0]
         assert len(chosen) <= count
