@@ -40,9 +40,10 @@ class Comparison(NamedTuple):
     beaten pauses), and the ``mean`` of its test metric with the ends of its 95% interval, ``low``
     and ``high``."""
     pairs: pd.DataFrame
-    """A row a pair of them: ``better``, ``worse``, ``found`` (if they have been told apart),
-    ``seeds``, the ``difference`` (how much better, in the metric's own units: its pseudo-median,
-    and with fewer than 7 seeds its mean) with ``low`` and ``high``, and the ``mean``."""
+    """A row a pair of them that share a seed: ``better``, ``worse``, ``found`` (if they have been
+    told apart), ``seeds``, the ``difference`` (how much better, in the metric's own units: its
+    pseudo-median, and with fewer than 7 seeds its mean) with ``low`` and ``high``, and the
+    ``mean``."""
     lost: dict[str, str]
     """Finalists left out, and why."""
     runs: pd.DataFrame
@@ -182,6 +183,8 @@ def _pairs(
         seeds = _last_look(plan, min(trained[better], trained[worse]))
         apart = _gains(values[better], values[worse], scale)[:seeds]
         plain = mean_interval(apart[np.isfinite(apart)])
+        if np.isnan(plain.mean):
+            continue
         middle, low, high = repeated_interval(apart, plan.replicates) if plan.looks_at else plain
         mean = plain.mean
         if middle < 0 and not found:

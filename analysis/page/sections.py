@@ -61,9 +61,9 @@ def _finalist_tables(found: Findings) -> list[pd.DataFrame]:
             "worse": pairs["worse"],
             "told apart": pairs["found"].map({True: "yes", False: "no"}),
             "seeds": pairs["seeds"].astype(str),
-            "difference": _written(pairs["difference"], difference),
+            "difference": pairs["difference"].map(difference),
             "95% interval, this test split": intervals(pairs, difference),
-            "mean": _written(pairs["mean"], difference),
+            "mean": pairs["mean"].map(difference),
         }
     )
     return [described, compared] if len(pairs) else [described]

@@ -107,9 +107,10 @@ def _who(comparison: Comparison, scale: Scale, where: str) -> str:
     beaten = [name for name in names if name not in tied]
     standing = (
         f"{seeds} seeds cannot tell {tied[0]} from {joined(tied[1:], 'or')}"
-        f"{f'; beaten: {joined(beaten)}' if beaten else ''}. The two best differ by "
-        f"{_apart(_pair(comparison, *tied[:2]), scale)}."
+        f"{f'; beaten: {joined(beaten)}' if beaten else ''}."
     )
+    if apart := _apart(_pair(comparison, *tied[:2]), scale):
+        standing += f" The two best differ by {apart}."
     if comparison.is_decided:
         return f"No single winner: {standing}"
     following = min(look for look in comparison.plan.looks_at if look > seeds)
@@ -149,11 +150,10 @@ def _row(comparison: Comparison, name: str) -> dict[Any, Any]:
     return finalists[finalists["finalist"] == name].to_dict("records")[0]
 
 
-def _pair(comparison: Comparison, one: str, other: str) -> dict[Any, Any]:
-    """Two finalists as they compare, the better of whom may be either."""
-    pairs = comparison.pairs
-    both = pairs["better"].isin([one, other]) & pairs["worse"].isin([one, other])
-    return pairs[both].to_dict("records")[0]
+def _pair(comparison: Comparison, one: str, other: str) -> dict[Any, Any] | None:
+    """Two finalists as they compare, whichever is better; None where they share no seed."""
+    pairs = comparison.pairs.to_dict("records")
+    return next((pair for pair in pairs if {pair["better"], pair["worse"]} == {one, other}), None)
 
 
 def _how_good(comparison: Comparison, scale: Scale) -> str:
@@ -170,8 +170,7 @@ def _how_good(comparison: Comparison, scale: Scale) -> str:
     words = {CONTROL: "the constant rate", f"{best['family']} (default)": "its own default"}
     others = list(comparison.finalists["finalist"])
     for other in others[2:] if comparison.winner else others:  # how far it is ahead is said
-        if other in words and other != name:
-            pair = _pair(comparison, name, other)
+        if other in words and (pair := _pair(comparison, name, other)):
             which = "better" if pair["better"] == name else "worse"
             line += f"; {scale.difference(pair['difference'])} {which} than {words[other]}"
             line += _interval(pair["low"], pair["high"], scale.difference)
@@ -195,8 +194,10 @@ def _ensemble(comparison: Comparison, scale: Scale) -> str:
     )
 
 
-def _apart(pair: Mapping[Any, Any], scale: Scale) -> str:
-    """By how much two finalists differ."""
+def _apart(pair: Mapping[Any, Any] | None, scale: Scale) -> str:
+    """By how much two finalists differ, if that is known."""
+    if not pair:
+        return ""
     interval = _interval(pair["low"], pair["high"], scale.difference)
     return f"{scale.difference(pair['difference'])} in test {scale.name}{interval}"
 

@@ -1,6 +1,5 @@
 """Intervals of paired differences that hold whenever their seeds have been looked at."""
 
-import math
 from itertools import combinations_with_replacement
 
 import numpy as np
@@ -17,15 +16,13 @@ def repeated_interval(differences: Array, most: int) -> Interval:
     shifts that the test which is looked at as it goes has found too low or too high at none of its
     looks so far: 95% or more, however often it has been looked at (Jennison & Turnbull, J. R. Stat.
     Soc. B 51, 1989). Where the looks contradict each other, those of the last one alone. Infinite
-    ends where no shift is too large yet, NaN where no difference is known.
+    ends where no shift is too large yet.
 
     Args:
-        differences: (seeds,), at one of the plan's looks; NaN counts for nothing.
+        differences: (seeds,), at one of the plan's looks; NaN counts for nothing, and is not all.
         most: seeds of the plan.
     """
     known = differences[np.isfinite(differences)]
-    if not len(known):
-        return Interval(math.nan, math.nan, math.nan)
     means = np.array([(one + other) / 2 for one, other in combinations_with_replacement(known, 2)])
     for looks in (slice(None), slice(-1, None)):
         low, high = (

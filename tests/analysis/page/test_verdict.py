@@ -21,6 +21,7 @@ from analysis.load import Results
 from analysis.page.sections import SECTIONS
 from analysis.page.verdict import answer, verdict
 from analysis.page.words import between, brief, joined
+from analysis.scale import Scale
 from analysis.statistics.intervals import mean_interval
 from analysis.statistics.repeated_intervals import repeated_interval
 from search_spaces import FAMILIES, SearchSpace
@@ -203,7 +204,7 @@ def test_lower_may_be_better(tmp_path: Path) -> None:
         "cosine wins: after 7 seeds it was found better than constant, by 0.2 in test RMSE (95% "
         "interval 0.2 to 0.2)."
     )
-    assert line_of(results, "Test RMSE of cosine: 0.5")
+    assert "than the constant rate" not in line_of(results, "Test RMSE of cosine: 0.5"), "twice"
 
 
 ALIKE: Values = {
@@ -257,6 +258,24 @@ def test_simple_is_what_needs_little_tuning(
         assert line_of(results, f"Take {simplest}, {why}: ")
 
 
+def test_the_beaten_come_last_however_little_they_are_behind(tmp_path: Path) -> None:
+    values = {"linear": about(0.9798), "cosine": about(0.98), "step": noisy(0.9795, 2)}
+    comparison = compared(study_of(tmp_path, values))
+    assert comparison.tied == ["cosine", "step"]
+    assert list(comparison.finalists["finalist"]) == ["cosine", "step", "linear"]
+
+
+def test_of_a_pair_the_better_is_so_by_its_own_difference(tmp_path: Path) -> None:
+    """The best mean, which hangs on one seed, leads all the same."""
+    results = study_of(tmp_path, {"cosine": but(about(0.979), (3, 0.999)), "step": about(0.98)})
+    comparison = compared(results)
+    (pair,) = comparison.pairs.to_dict("records")
+    assert (pair["better"], pair["difference"]) == ("step", pytest.approx(0.001))
+    assert pair["low"] < 0 < pair["high"]
+    assert pair["mean"] < 0
+    assert comparison.tied == ["cosine", "step"]
+
+
 def test_it_is_undecided_while_the_plan_goes_on(tmp_path: Path) -> None:
     values = {name: outcomes[:9] for name, outcomes in ALIKE.items()}
     who, configuration, *_ = said(study_of(tmp_path, values), "a b")
@@ -288,6 +307,9 @@ def test_fewer_than_seven_seeds_decide_nothing(tmp_path: Path) -> None:
         "Its configuration: peak rate 0.01, end_ratio 0.1 (trial 0, the best of 2 trials).",
     ]
     assert not compared(results).pairs["found"].any()
+    lost = {**THREE, "one_cycle": [0.99, math.nan, 0.99]}
+    results = study_of(tmp_path / "lost", lost, plans=(3,))
+    assert said(results)[0].startswith("No winner: cosine has the best mean, but 3 seeds")
 
 
 def test_the_only_one_that_none_beats_need_not_win(tmp_path: Path) -> None:
@@ -321,7 +343,8 @@ def test_what_diverged_is_out_and_what_failed_counts_for_nothing(tmp_path: Path)
     }
     assert comparison.winner == "one_cycle"
     seeds = comparison.finalists.set_index("finalist")["seeds"]
-    assert dict(seeds) == {"one_cycle": comparison.seeds - 1, "constant": comparison.seeds}
+    assert dict(seeds) == {"one_cycle": 9, "constant": 10}
+    assert "fewer than 29% of seeds do" in line_of(results, "Test error"), "by the nine"
     assert line_of(results, "Beware").startswith(
         "Beware: linear completed under none of its seeds and is out; step diverged under 1 of its "
         "4 seeds and is out; 11 runs failed, which says nothing; it holds"
@@ -343,11 +366,24 @@ def test_a_run_that_completed_with_no_finite_metric_has_diverged(
     plt.close(figures.finalists(comparison.runs, comparison.finalists, found.scale))
 
 
+def test_finalists_that_share_no_seed_are_not_compared(tmp_path: Path) -> None:
+    values: Values = {
+        "cosine": but(about(0.98), *((seed, "failed") for seed in range(4))),
+        "constant": but(about(0.97), *((seed, "failed") for seed in range(4, 7))),
+    }
+    results = study_of(tmp_path, values, (7,))
+    assert said(results)[0] == "No single winner: 7 seeds cannot tell cosine from constant."
+    assert "nan" not in " ".join(said(results))
+    assert compared(results).pairs.empty
+
+
 def test_finalists_that_all_diverged_say_nothing(tmp_path: Path) -> None:
     values: Values = {"cosine": ["diverged"], "step": ["diverged"]}
     lines = said(study_of(tmp_path, values))
     assert lines[1] == "The finalists on fresh seeds say nothing: 2 diverged."
     assert not any("study.confirm" in line for line in lines)
+    again = {name: [*THREE[name][:7], "diverged"] for name in THREE}
+    assert "nothing: 3 diverged." in said(study_of(tmp_path / "again", again, (7, 2)))[1]
 
 
 def test_a_beaten_finalist_pauses_and_pairs_are_compared_at_the_look_of_both(
@@ -420,6 +456,9 @@ def test_the_ensemble_of_one_that_has_paused_is_named_too(tmp_path: Path) -> Non
     assert min(others) > paused == 7
     assert comparison.ensemble
     assert comparison.ensemble.finalist == "snapshot"
+    best = values[comparison.tied[0]]
+    gains = np.subtract(together(0.999)["snapshot"][:7], best[:7])
+    assert comparison.ensemble.better == pytest.approx(repeated_interval(gains, 20))
 
 
 @pytest.mark.parametrize(
@@ -568,7 +607,7 @@ def test_without_finalists_the_best_trial_is_no_more_than_that(tmp_path: Path) -
 @pytest.mark.parametrize("ranking", [ACCURACY, RMSE, Ranking("R²", "maximize")])
 @pytest.mark.parametrize(
     ("finalists", "plans"),
-    [(5, (1,)), (2, (6,)), (1, (10,)), (2, (34,)), (5, (7, 3)), (5, (10, 10))],
+    [(5, (1,)), (2, (6,)), (1, (10,)), (5, (12,)), (2, (34,)), (5, (7, 3)), (5, (10, 10))],
 )
 def test_any_verdict_is_short_and_its_code_is_that_which_is_exported(
     finalists: int, plans: Sequence[int], ranking: Ranking, tmp_path: Path
@@ -716,6 +755,7 @@ def test_names_and_numbers_are_written_as_people_write_them() -> None:
     assert [joined(list("abc")[:k]) for k in (1, 2, 3)] == ["a", "a and b", "a, b and c"]
     numbers = (10_000, 0.000012345, 0.1, 3.0, 1_234_567)
     assert list(map(brief, numbers)) == ["10000", "1.23e-05", "0.1", "3", "1.23e+06"]
+    assert [Scale(one).difference(-1e-9) for one in (ACCURACY, RMSE)] == ["0.00 points", "-1e-09"]
     assert between(0.5, 1, "{:.2f} points".format) == "0.50 to 1.00 points"
     assert between(-math.inf, math.inf, str) == "without bounds yet"
     assert between(math.nan, math.nan, str) == ""
