@@ -25,7 +25,7 @@ from study.results.stored_space import read_space
 from study.results.study_record import StudyRecord
 from study.search.optuna_trials import OptunaTrials
 from study.search.trial_plan import Plan
-from study.settings.study_config import StudyConfig
+from study.stages.resuming import begun_config
 from study.storage.checkpoint_files import read_checkpoint
 from study.storage.checkpoint_store import CheckpointStore
 from study.storage.storage_path import CHECKPOINTS, StoragePath
@@ -72,6 +72,7 @@ def main(soak: Soak) -> None:
     folder = out / "soak"
     flags = ["--task", "digits", "--batch-size", "8", "--epochs", "24", "--name", "soak"]
     flags += ["--num-trials", str(soak.trials), "--out", str(out), "--max-failures", "1000"]
+    flags += ["--finalists", "2", "--replicates", "4"]
     command = [sys.executable, "-m", "study.run"]
     kills: Counter[str] = Counter()
     until = time.monotonic() + 60 * soak.minutes
@@ -108,15 +109,10 @@ def look(folder: Path, count: int) -> None:
     """Train some of the trials once more, evenly spread, and compare."""
     torch.set_num_threads(1)
     record = StudyRecord.load(folder)
-    config = StudyConfig.of(out=folder.parent, name=folder.name, epochs=24, batch_size=8)
-    space = read_space(record.search_space)
-    optuna_trials = OptunaTrials(
-        folder,
-        Plan(space, config.search.allocation, config.search.sampler),
-        record.metric,
-        config.search.seed,
-        resuming=True,
-    )
+    config = begun_config(record, folder)
+    search, space = config.search, read_space(record.search_space)
+    plan = Plan(space, search.allocation, search.sampler, search.num_trials)
+    optuna_trials = OptunaTrials(folder, plan, record.metric, search.seed, resuming=True)
     task = make_task()
     data = task.load_search_data(folder)
     rows = {row["trial"]: row for row in analysis.load(folder).trials.to_dict("records")}

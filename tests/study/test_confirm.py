@@ -243,6 +243,17 @@ def test_seeds_are_trained_until_the_finalists_are_told_apart(
     assert len(analysis.load(folder).finalists) == 3 * 13
 
 
+def test_workers_wait_where_a_look_comes(study: Study, tmp_path: Path) -> None:
+    """Real ones, side by side, and none for ever."""
+    flags = ("--families", "rex,constant", "--num-trials", 3, "--epochs", 1)
+    more = ("--finalists", 2, "--replicates", 8, "--max-concurrent", 2)
+    results = study(*flags, *more, task="digits")
+    seeds = [look["seeds"] for look in looks(tmp_path / "s")]
+    assert seeds in ([7], [7, 8])
+    assert len(results.finalists) == 2 * seeds[-1]
+    assert results.study["ended"]
+
+
 def test_killed_at_any_step_it_ends_as_if_undisturbed(runs: Runs, tmp_path: Path) -> None:
     """Before and after everything that is written down, at the looks and between them.
 

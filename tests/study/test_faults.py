@@ -311,6 +311,8 @@ def test_a_name_with_anything_in_it(tmp_path: Path) -> None:
             *DIGITS,
             "--num-trials",
             "1",
+            "--replicates",
+            "2",
             "--out",
             str(tmp_path),
             "--name",

@@ -115,9 +115,10 @@ def test_what_is_searched_beside_the_shapes_is_recorded(runs: Runs, study: Study
     flags = ("--warmup", "search", "--weight-decay", "search", "--momentum", 0.8)
     kind = ("--optimizer", "adamw", "--families", "cosine,one_cycle", "--num-trials", 6)
     trials = study("--epochs", 1, *flags, *kind).trials.set_index("family")
-    assert trials.loc[["cosine"], "params.warmup_fraction"].between(0.01, 0.2).all()
+    assert trials.loc[["cosine"], "params.warmup_fraction"].between(0, 0.3).all()
+    assert trials["params.warmup_fraction"].nunique() == 3
     assert trials.loc[["one_cycle"], "params.warmup_fraction"].isna().all()
-    assert trials["params.weight_decay"].nunique() == 6
+    assert trials["params.weight_decay"].nunique() == 5, "both defaults have the same"
     assert set(trials["params.momentum"]) == {0.8}
     assert set(trials["params.optimizer"]) == {"adamw"}
     assert trials["peak_lr"].between(1e-4, 1e-2).all()

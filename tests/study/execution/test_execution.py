@@ -11,13 +11,15 @@ from typing import Any
 
 import psutil
 import pytest
+from ray.tune.search import Searcher
 
 from study.execution import active_trials
 from study.execution.active_trials import ActiveTrials
 from study.execution.environment import ENVIRONMENT
 from study.execution.ray_session import Connection, RayLost
 from study.execution.trial_set import TrialSet
-from study.execution.tune_adapters import TuneCallback
+from study.execution.tune_adapters import TuneCallback, TuneSearcher
+from study.search.interfaces import NothingYetError
 from study.search.proposal import Proposal
 from study.settings.study_config import StudyConfig
 from study.stages.replicates import Planned
@@ -130,6 +132,28 @@ def test_a_step_that_failed_is_no_epoch(tmp_path: Path, monkeypatch: pytest.Monk
     for result in ({"samples": 50, "record": asdict(RECORD)}, {"samples": 0, "record": None}):
         callback.on_trial_result(0, [], trial, result)
     assert epochs == [(RUNS[0], RECORD, 50)]
+
+
+def test_what_depends_on_a_running_trial_is_waited_for_and_ends_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray asks again where the answer is none, as often as something runs, and never otherwise."""
+
+    def propose() -> Proposal:
+        raise NothingYetError
+
+    active, _ = begun(tmp_path)
+    searcher, callback = TuneSearcher(active), TuneCallback(active)
+    suggested = [searcher.suggest(str(number)) for number in range(2)]
+    assert [one and one["trial"] for one in suggested] == [0, 1]
+    monkeypatch.setattr(active.source, "propose", propose)
+    assert searcher.suggest("2") is None
+    active.finish(0, History("completed", [RECORD]))
+    assert searcher.suggest("2") is None, "one is left"
+    callback.on_trial_error(0, [], a_trial(1))
+    end: object = searcher.suggest("2")
+    assert end == Searcher.FINISHED
+    assert active.error is None
 
 
 def a_trial(number: int) -> Any:
