@@ -111,7 +111,7 @@ def look(folder: Path, count: int) -> None:
     record = StudyRecord.load(folder)
     config = begun_config(record, folder)
     search, space = config.search, read_space(record.search_space)
-    plan = Plan(space, search.allocation, search.sampler, search.num_trials)
+    plan = Plan(space, search.allocation, search.sampler)
     optuna_trials = OptunaTrials(folder, plan, record.metric, search.seed, resuming=True)
     task = make_task()
     data = task.load_search_data(folder)
