@@ -252,10 +252,11 @@ def _first_of_all(comparison: Comparison, found: Findings) -> str:
 
 def _moved(comparison: Comparison, results: Results) -> list[str]:
     """Doubts about what only some finalists did, by the rates and momenta that were really used."""
-    schedules = results.schedules.groupby("trial")
+    schedules = dict(list(results.schedules.groupby("trial")))
     rises, moves = [], []
     for one in comparison.finalists.to_dict("records"):
-        own = schedules.get_group(one["trial"])
+        if (own := schedules.get(one["trial"])) is None:
+            return []  # its curve is lost, and who knows
         if own["lr"].iloc[0] < own["lr"].max() / 2:
             rises.append(one["finalist"])
         if own["momentum"].nunique() > 1:

@@ -557,6 +557,8 @@ def test_what_all_did_or_could_have_done_is_no_doubt(tmp_path: Path) -> None:
     space = store_space(SearchSpace(tuple(THREE), (0.001, 1.0), extras))
     results = study_of(tmp_path / "searched", THREE, search_space=space)
     assert not line_of(with_curves(results, 0, lr=rising["lr"]), "First"), "all could"
+    lost = results.schedules[results.schedules["trial"] != 1]
+    assert said(results._replace(schedules=lost))[0] == said(results)[0], "its curve is lost"
 
 
 def test_the_edge_is_that_of_the_familys_own_rates(tmp_path: Path) -> None:
