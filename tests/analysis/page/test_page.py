@@ -172,6 +172,7 @@ def test_a_trial_pointed_at_or_in_focus_shows_its_curve(page: Page, real_study: 
     rates = log_rates(results.schedules)
     for trial, show in ((5, "hover"), (9, "focus")):
         link = page.locator(f"#trial-{trial} a")
+        page.mouse.move(0, 0)  # else the page scrolls to a link, and another lies under the mouse
         getattr(link, show)()
         family = str(results.trials.set_index("trial").loc[trial, "family"])
         caption = page.locator("#preview figcaption")
