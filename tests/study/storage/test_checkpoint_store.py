@@ -16,6 +16,7 @@ from study.storage.checkpoint_files import (
     read_history,
     write_checkpoint,
 )
+from study.storage.file_version import VERSION
 from study.storage.storage_path import StoragePath
 from study.task import SearchData
 from study.training.history import History
