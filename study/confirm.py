@@ -1,6 +1,5 @@
 """Finalists again on fresh seeds: ``python -m study.confirm results/NAME``."""
 
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,11 +7,10 @@ from dataclasses import dataclass
 import tyro
 
 from study.results.reader import read_tables
-from study.results.study_record import StudyRecord
 from study.settings.study_options import ConfirmOptions
 from study.settings.values import at_least
 from study.stages.reporting import CONFIRM
-from study.stages.resuming import begun_config
+from study.stages.resuming import searched_study
 from study.stages.study import carry_out
 from study.storage.mirror import local_copy
 from study.system.command_line import Location, exit_status, parse
@@ -39,14 +37,9 @@ def main(arguments: Sequence[str]) -> int:
     """
     asked = parse(ConfirmConfig, CONFIRM, arguments)
     at_least("replicates", asked.replicates, 1)
-    record = StudyRecord.load(asked.folder)
-    config = begun_config(record, asked.folder)
-    if not record.is_searched:
-        raise InputError(
-            f"the search of {asked.folder!r} has not ended, and nothing may be searched any "
-            f"more once the test split is open; resume it by: python -m study.run --resume "
-            f"{shlex.quote(asked.folder)}"
-        )
+    record, config = searched_study(
+        asked.folder, "and nothing may be searched any more once the test split is open"
+    )
     with local_copy(asked.folder) as folder:
         if "completed" not in read_tables(folder).trials["status"].to_pylist():
             raise InputError(f"{asked.folder!r} has no completed trial to train again")

@@ -1,17 +1,14 @@
 """The cost of a badly chosen peak rate: ``python -m study.forgiveness results/NAME``."""
 
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import tyro
 
-from study.results.study_record import StudyRecord
 from study.stages.forgiving import COMMAND, measure
-from study.stages.resuming import begun_config
+from study.stages.resuming import searched_study
 from study.system.command_line import Location, exit_status, parse
-from study.system.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -36,13 +33,7 @@ def main(arguments: Sequence[str]) -> int:
         InputError: no such study, or its search has not ended.
     """
     asked = parse(ForgivenessConfig, COMMAND, arguments)
-    record = StudyRecord.load(asked.folder)
-    config = begun_config(record, asked.folder)
-    if not record.is_searched:
-        raise InputError(
-            f"the search of {asked.folder!r} has not ended, so that there is no best trial to "
-            f"measure; resume it by: python -m study.run --resume {shlex.quote(asked.folder)}"
-        )
+    record, config = searched_study(asked.folder, "so that there is no best trial to measure")
     address = asked.address or config.machine.address
     return measure(config.but(resume=asked.folder, address=address), record)
 

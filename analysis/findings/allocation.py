@@ -5,6 +5,8 @@ from typing import Any
 
 import pandas as pd
 
+from study.results.stored_ranges import searched_count
+
 UNEQUAL = 1.25  # amounts of training, if they differ by more than this factor
 
 
@@ -61,11 +63,4 @@ def _dimensions(family: str, of_family: pd.DataFrame, search_space: Mapping[str,
     """Searched parameters of a family that has trials, else 0."""
     if of_family.empty:
         return 0
-    return sum(map(_is_searched, search_space["parameters"][family].values()))
-
-
-def _is_searched(range_: Mapping[str, Any]) -> bool:
-    """True if a distribution, as Optuna writes it, has more than one value."""
-    attributes = range_["attributes"]
-    values = attributes.get("choices") or (attributes["low"], attributes["high"])
-    return len(set(values)) > 1
+    return searched_count(search_space["parameters"], family)

@@ -157,7 +157,8 @@ def _ordered(values: pd.DataFrame, best: str, first: Sequence[str], scale: Scale
 def _described(
     order: Sequence[str], values: pd.DataFrame, chosen: Sequence[Finalist], results: Results
 ) -> pd.DataFrame:
-    by_name = {names_of(chosen)[one.trial]: one for one in chosen}
+    names = names_of(chosen)
+    by_name = {names[one.trial]: one for one in chosen}
     trials = results.trials["family"].value_counts()
     rows: list[dict[str, Any]] = []
     for name in order:

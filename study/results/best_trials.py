@@ -9,7 +9,7 @@ from typing import Any
 
 from study.results.parameters import PREFIX, proposed
 from study.results.reader import read_finalists, read_tables
-from study.results.stored_ranges import stored_ranges
+from study.results.stored_ranges import searched_count, stored_ranges
 from study.results.study_record import Finalist, Look, StoredSpace, StudyRecord
 from study.tasks.ranking import Ranking
 
@@ -81,8 +81,7 @@ def recommended(
 
 def _simplicity(space: StoredSpace, finalist: Finalist) -> tuple[int, bool, int]:
     """Lower is simpler."""
-    ranges = stored_ranges(space.parameters, finalist.family).values()
-    searched = sum(not range_.single() for range_ in ranges)
+    searched = searched_count(space.parameters, finalist.family)
     return searched, not finalist.is_default, space.families.index(finalist.family)
 
 

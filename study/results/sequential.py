@@ -7,7 +7,7 @@ Biometrika 70, 1983; of unpaired means, AdaStop, arXiv 2306.10882).
 """
 
 import math
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import permutations
@@ -15,6 +15,8 @@ from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
+
+from study.results.study_record import Look
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -115,30 +117,12 @@ def sign_flips(seeds: int, exact: int) -> Array:
     return (1 - 2 * np.column_stack([bits, *further])).astype(np.float32)
 
 
-class Look(NamedTuple):
-    """The standing of finalists after so many seeds. They go by their positions."""
-
-    seeds: int
-    leader: int | None
-    """The best mean of those that nobody has beaten; None if all have collapsed."""
-    second: int | None
-    """The next of them; None where nobody is left."""
-    p: float
-    """Of the leader against the second, for this look alone; 0 without a second."""
-    beaten: list[tuple[int, int]]
-    """Pairs, the better first."""
-    out: list[int]
-    """Those that collapsed under a seed, or completed none."""
-    ends: bool
-    """True if no more seeds are needed."""
-
-
 class Standing(NamedTuple):
     """The looks so far, and the runs that are wanted for the next."""
 
     looks: list[Look]
     wanted: list[tuple[int, int]]
-    """Finalist and seed, in the order of the seeds; none where nothing is left to be done."""
+    """Position of a finalist, and seed, in the order of the seeds; none where all is done."""
 
 
 @dataclass
@@ -146,8 +130,10 @@ class Race:
     """Finalists under seeds that all of them share, up to a decision.
 
     The looks follow from the outcomes, in whatever order they came: whoever resumes finds the same.
+    Finalists go by their positions, but in a look by their trials.
     """
 
+    trials: Sequence[int]
     values: Array
     """(finalists, seeds), higher is better; -inf where a run collapsed, NaN where it has none."""
     is_there: Flags
@@ -155,10 +141,10 @@ class Race:
     _better: dict[tuple[int, int, int], bool] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, finalists: int, most: int) -> Self:
+    def of(cls, trials: Sequence[int], most: int) -> Self:
         """A race that has not begun, under at most so many seeds."""
-        shape = finalists, most
-        return cls(np.full(shape, math.nan), np.zeros(shape, bool))
+        shape = len(trials), most
+        return cls(trials, np.full(shape, math.nan), np.zeros(shape, bool))
 
     def enter(self, finalist: int, seed: int, value: float) -> None:
         """Take in the outcome of a run."""
@@ -230,8 +216,11 @@ class Race:
         ]
 
     def _look(self, rivals: list[int], beaten: Set[tuple[int, int]], seeds: int) -> Look:
-        leader, second = [*rivals, None, None][:2]
-        p = 0.0 if leader is None or second is None else self.p(leader, second, seeds)
+        first, second = [*rivals, None, None][:2]
+        p = 0.0 if first is None or second is None else self.p(first, second, seeds)
         is_last = seeds == self.values.shape[1]
         ends = second is None or is_last or (seeds >= FUTILE_FROM and p > FUTILE)
-        return Look(seeds, leader, second, p, sorted(beaten), self._out(seeds), ends)
+        leader, follower = (None if one is None else self.trials[one] for one in (first, second))
+        pairs = [(self.trials[better], self.trials[worse]) for better, worse in sorted(beaten)]
+        out = [self.trials[one] for one in self._out(seeds)]
+        return Look(seeds, leader, follower, p, pairs, out, ends)

@@ -23,6 +23,11 @@ def stored_ranges(parameters: Ranges, family: str) -> dict[str, BaseDistribution
     return read_ranges(parameters.get(family, {}))
 
 
+def searched_count(parameters: Ranges, family: str) -> int:
+    """The number of a family's parameters that have more than one value to search."""
+    return sum(not range_.single() for range_ in stored_ranges(parameters, family).values())
+
+
 def stored_peak_range(parameters: Ranges, family: str) -> PeakRange:
     """The peak rates that were searched for a family, as :func:`stored_ranges`."""
     searched = parameters[family]["peak_lr"]["attributes"]

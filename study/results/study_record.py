@@ -65,7 +65,7 @@ class Look:
     second: int | None
     """The next of them. None: the leader has beaten all that are left, and is the winner."""
     p: float
-    """Of the leader against the second, for this look alone."""
+    """The p-value of the leader against the second, for this look alone; 0 without a second."""
     beaten: list[tuple[int, int]]
     """Pairs that have been told apart by now, the better first."""
     out: list[int]

@@ -5,14 +5,11 @@ trial and no replicate, and the same for all runs, so that rates are compared in
 """
 
 import shlex
-import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from study.execution.trial_set import TrialSet
 from study.results.best_trials import best_trial, parameters_of
@@ -24,7 +21,7 @@ from study.settings.study_config import StudyConfig
 from study.stages.beginning import Prepared
 from study.stages.display import Display, Workload
 from study.stages.preparation import prepare
-from study.stages.replicates import CONTROL, Planned
+from study.stages.replicates import CONTROL, Planned, replicate_seed
 from study.stages.reporting import finish_report, start_report
 from study.stages.session import StudySession
 from study.storage.checkpoint_store import CheckpointStore
@@ -109,15 +106,9 @@ def runs_of(configurations: Sequence[Proposal], seed: int) -> dict[RateRun, Prop
             one,
             number=(one.number * len(FACTORS) + rate) * SEEDS + replicate,
             parameters={**one.parameters, "peak_lr": factor * float(one.parameters["peak_lr"])},
-            seed=fresh_seed(seed, replicate),
+            seed=replicate_seed(seed, replicate, "forgiveness"),
         )
     return runs
-
-
-def fresh_seed(study_seed: int, replicate: int) -> int:
-    """Seed of a run at any rate, and of no trial of the search and no finalist's replicate."""
-    entropy = (study_seed, replicate, zlib.crc32(b"forgiveness"))
-    return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
 
 def _train(

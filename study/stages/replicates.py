@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from search_spaces import CONTROLS
-from study.results import sequential
 from study.results.sequential import Race
-from study.results.study_record import Look, SeedPlan
+from study.results.study_record import SeedPlan
 from study.search.interfaces import FinishedTrial, NothingYetError
 from study.search.proposal import Proposal
 from study.storage.checkpoint_store import CheckpointStore
@@ -88,7 +87,8 @@ class SeedRuns:
     ) -> None:
         self.finalists, self.plans = finalists, plans
         self._seed, self._ranking = seed, ranking
-        self._races = [Race.of(len(finalists), plan.replicates) for plan in plans]
+        trials = [one.number for one in finalists]
+        self._races = [Race.of(trials, plan.replicates) for plan in plans]
         self._begun: set[int] = set()
         self._look()
 
@@ -167,20 +167,12 @@ class SeedRuns:
         self._wanted: list[int] = []
         for plan, race in zip(self.plans, self._races, strict=True):
             looks, wanted = race.standing()
-            for look in looks[len(plan.looks) :]:
-                plan.looks.append(self._recorded(look))
+            plan.looks += looks[len(plan.looks) :]
             count = len(self.finalists)
             self._wanted += [(plan.first + seed) * count + position for position, seed in wanted]
 
-    def _recorded(self, look: sequential.Look) -> Look:
-        numbers = [one.number for one in self.finalists]
-        leader, second = (None if one is None else numbers[one] for one in look[1:3])
-        beaten = [(numbers[better], numbers[worse]) for better, worse in look.beaten]
-        out = [numbers[one] for one in look.out]
-        return Look(look.seeds, leader, second, look.p, beaten, out, look.ends)
 
-
-def replicate_seed(study_seed: int, replicate: int) -> int:
-    """Seed of a replicate in every family, and of no trial of the search."""
-    entropy = (study_seed, replicate, zlib.crc32(b"replicate"))
+def replicate_seed(study_seed: int, replicate: int, use: str = "replicate") -> int:
+    """Seed of a replicate in every family; of each use another one, and of no trial's search."""
+    entropy = (study_seed, replicate, zlib.crc32(use.encode()))
     return int(np.random.SeedSequence(entropy).generate_state(1)[0])

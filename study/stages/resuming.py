@@ -64,6 +64,26 @@ def begun_config(record: StudyRecord, location: str | Path) -> StudyConfig:
         raise InputError(f"{where!r} is damaged: {error}") from error
 
 
+def searched_study(location: str, why: str) -> tuple[StudyRecord, StudyConfig]:
+    """The record of a study whose search has ended, and the configuration that it began with.
+
+    Args:
+        location: where it is, a folder or a URL.
+        why: words for why it has to have ended.
+
+    Raises:
+        InputError: no such study, a damaged record, or a search that has not ended.
+    """
+    record = StudyRecord.load(location)
+    config = begun_config(record, location)
+    if not record.is_searched:
+        raise InputError(
+            f"the search of {location!r} has not ended, {why}; resume it by: {COMMAND} --resume "
+            f"{shlex.quote(location)}"
+        )
+    return record, config
+
+
 def _holds_study(config: StudyConfig) -> bool:
     location = config.location
     if not location.storage:

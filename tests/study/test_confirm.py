@@ -343,11 +343,11 @@ def test_replicates_are_added_to_what_is_there_when_the_study_is_locked(
     begun, ask = resuming.begun_config, [str(tmp_path / "s"), "--replicates", "3"]
 
     def meanwhile(record: StudyRecord, location: str) -> Any:
-        monkeypatch.setattr(confirm, "begun_config", begun)
+        monkeypatch.setattr(resuming, "begun_config", begun)
         confirm.main(ask)
         return begun(record, location)
 
-    monkeypatch.setattr(confirm, "begun_config", meanwhile)
+    monkeypatch.setattr(resuming, "begun_config", meanwhile)
     confirm.main(ask)
     assert list(analysis.load(tmp_path / "s").finalists["replicate"]) == list(range(8))
 

@@ -10,7 +10,6 @@ import pytest
 from scipy import stats
 
 from study.results.sequential import (
-    Look,
     Race,
     found_above,
     looks_of,
@@ -19,6 +18,7 @@ from study.results.sequential import (
     signed_ranks,
     spent,
 )
+from study.results.study_record import Look
 
 MOST = 20
 FEW = 12
@@ -89,7 +89,7 @@ def simulated(draw: Draw, effects: tuple[float, ...], seed: int = 0) -> Outcome:
         tests[study][pairs[pair]] = looks
     winners, runs = np.zeros(len(effects)), 0
     for study in range(STUDIES):
-        race = Simulated(np.full(values.shape[1:], np.nan), np.zeros(values.shape[1:], bool))
+        race = Simulated.of(range(len(effects)), MOST)
         race.tests = tests[study]
         while (standing := race.standing()).wanted:
             for place in standing.wanted:
@@ -161,9 +161,13 @@ def test_each_look_spends_what_it_may() -> None:
     assert found_above(one_below, 7).tolist() == [[True]], "the only look may spend 3 of 128"
 
 
+def standing_of(look: Look) -> tuple[int | None, int | None]:
+    return look.leader, look.second
+
+
 def raced(values: Array, order: int | None = None) -> list[Look]:
     """The looks of a race whose runs come in some order, each when it is wanted."""
-    race = Race.of(*values.shape)
+    race = Race.of(range(len(values)), values.shape[1])
     random = np.random.default_rng(order)
     while wanted := race.standing().wanted:
         place = wanted[0] if order is None else wanted[random.integers(len(wanted))]
@@ -186,7 +190,7 @@ def test_a_beaten_finalist_pauses_and_is_trained_where_the_winner_has_not_beaten
     """Position 2 loses to 1 at once; when 0 beats 1, it needs the seeds that 2 lacks."""
     noise = np.random.default_rng(8).normal(size=(3, MOST))
     values = np.array([[1.4], [0.7], [0.0]]) + 0.5 * noise
-    race, counts = Race.of(*values.shape), []
+    race, counts = Race.of(range(len(values)), values.shape[1]), []
     while wanted := race.standing().wanted:
         race.enter(*wanted[0], values[wanted[0]])
         counts.append(race.is_there.sum(axis=1).tolist())
@@ -206,9 +210,9 @@ def test_one_that_collapses_is_no_candidate_and_one_whose_runs_fail_is_none() ->
     assert last.leader in (1, 2)
     assert not {pair for pair in last.beaten if 0 in pair}
     values[1] = math.nan
-    assert raced(values)[-1][1:3] == (2, None), "the only one that is left"
+    assert standing_of(raced(values)[-1]) == (2, None), "the only one that is left"
     values[2, 0] = -math.inf
-    assert raced(values)[-1][1:3] == (None, None)
+    assert standing_of(raced(values)[-1]) == (None, None)
 
 
 def test_it_ends_where_more_seeds_would_not_help() -> None:
@@ -222,4 +226,4 @@ def test_it_ends_where_more_seeds_would_not_help() -> None:
 def test_a_failed_run_counts_for_nothing() -> None:
     values = np.random.default_rng(4).normal(size=(2, MOST)) + np.array([[2.0], [0.0]])
     values[1, 2] = math.nan
-    assert raced(values)[-1][1:3] == (0, None)
+    assert standing_of(raced(values)[-1]) == (0, None)

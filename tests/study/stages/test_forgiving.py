@@ -8,7 +8,7 @@ import pytest
 from study.results.study_record import StudyRecord
 from study.results.writer import FinalistTable
 from study.search.proposal import Proposal, seeds_of
-from study.stages.forgiving import fresh_seed, measured_configurations, runs_of
+from study.stages.forgiving import measured_configurations, runs_of
 from study.stages.replicates import replicate_seed
 from study.system.errors import InputError
 from study.tasks.metric import ACCURACY
@@ -87,7 +87,7 @@ CONTROL = Proposal(4, "constant", {"peak_lr": 0.1}, seed=2)
 def test_nothing_but_the_peak_rate_and_the_seed_is_another() -> None:
     runs = runs_of([BEST, CONTROL], 7)
     assert len(runs) == 30
-    seeds = [fresh_seed(7, k) for k in range(3)]
+    seeds = [replicate_seed(7, k, "forgiveness") for k in range(3)]
     for (trial, factor, replicate), run in runs.items():
         own = {9: BEST, 4: CONTROL}[trial]
         parameters = {**own.parameters, "peak_lr": factor * float(own.parameters["peak_lr"])}
@@ -97,7 +97,7 @@ def test_nothing_but_the_peak_rate_and_the_seed_is_another() -> None:
 
 
 def test_the_seeds_are_those_of_no_trial_and_no_replicate() -> None:
-    seeds = {fresh_seed(7, k) for k in range(3)}
+    seeds = {replicate_seed(7, k, "forgiveness") for k in range(3)}
     assert len(seeds) == 3
     assert seeds.isdisjoint({replicate_seed(7, k) for k in range(200)})
     assert seeds.isdisjoint({seeds_of(7, number)[0] for number in range(10_000)})
