@@ -252,7 +252,7 @@ def levelled(seed: int) -> Study:
 
 
 def rounds(seed: int) -> Study:
-    """Of the nine families the better five go on to 15 trials, and then three to the rest."""
+    """Fewer families from round to round: nine, the better five for 15 trials, then three."""
     study = Study(seed, "balanced")
     study.follow_the_plan(len(study.space.families))
     better = study.leading(study.space.families, 5)

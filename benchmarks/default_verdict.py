@@ -1,4 +1,4 @@
-"""Whether default studies recommend what holds: beside configurations that nobody tuned.
+"""The recommendations of default studies beside configurations that nobody tuned.
 
 ``python -m benchmarks.default_verdict results/A results/B`` trains what each of these studies
 recommends, and twelve untuned configurations, under the same 20 fresh seeds, with the LeNet on
@@ -42,7 +42,7 @@ class Configuration:
 
 
 def recommended(folder: Path) -> Configuration:
-    """What a study recommends.
+    """The configuration that a study recommends.
 
     Raises:
         InputError: it has no completed trial.

@@ -31,7 +31,7 @@ from study.training.training_run import TrainingRun
 POOL = Path(__file__).with_name("pool.csv")
 EPOCHS, BATCH, CORES = 3, 128, 2
 PEAK = 0.1
-"""Of the families' defaults."""
+"""The peak rate of the families' defaults."""
 UNTUNED = 8
 """Seeds of each family's default."""
 DRAWN = 104
@@ -39,7 +39,7 @@ DRAWN = 104
 
 
 class Range(NamedTuple):
-    """What random configurations are drawn from."""
+    """Ranges that random configurations are drawn from."""
 
     peak_lr: PeakRange
     extras: Extras
@@ -80,7 +80,7 @@ def planned() -> Iterator[Run]:
 
 
 def row(run: Run) -> dict[str, Any]:
-    """What a run came to: accuracies after the last epoch, 0 where it diverged."""
+    """The outcome of a run: accuracies after the last epoch, 0 where it diverged."""
     task, data, test = _loaded()
     config = RunConfig(run.family, run.parameters, run.seed, EPOCHS, BATCH)
     training = TrainingRun(task, data, config, test=test)

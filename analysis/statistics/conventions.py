@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 LEVEL = 0.95
-"""Of confidence."""
+"""The level of confidence."""
 SEED = 1
 ROUNDING = 1e-9
 """Relative. Numbers that are closer differ by rounding: 0.9871 - 0.9870 is no 0.9872 - 0.9871."""

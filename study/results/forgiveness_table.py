@@ -18,7 +18,7 @@ class RateRun(NamedTuple):
     trial: int
     factor: float
     replicate: int
-    """Of its seed."""
+    """The number of its seed."""
 
 
 class ForgivenessTable(TableWriter):

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 COMMAND = "python -m study.forgiveness"
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
-"""Of a configuration's own peak rate; all else is equal."""
+"""Multiples of a configuration's own peak rate; all else is equal."""
 SEEDS = 3
 
 
