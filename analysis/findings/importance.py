@@ -19,8 +19,8 @@ from study.results.parameters import PREFIX, proposed
 from study.results.stored_ranges import stored_ranges
 
 LEAST_TRIALS = 30
-"""Fewest trials of a family. A parameter that decides alone, drawn at random, exceeds chance in 97% of so many
-trials, and in 61% of 16; one that TPE narrows, in 55% and in 15%, and in 99% of 60."""
+"""Fewest trials of a family. A parameter that decides alone, drawn at random, exceeds chance in 97%
+of so many trials, and in 61% of 16; one that TPE narrows, in 55% and in 15%, and in 99% of 60."""
 TOP = 0.25
 """Share of a family's trials that count as its good ones."""
 SHUFFLES = 999
