@@ -1,7 +1,7 @@
 """Which schedule is best at which budget: seven of them at 5 to 100% of 20 epochs.
 
-After REX, arXiv 2107.04197, with the small LeNet on MNIST: peak rates are tuned anew for each
-schedule and budget, on the validation split. ``python -m reproductions.budgets``
+After REX, arXiv 2107.04197, with the small LeNet on MNIST: each schedule's defaults, but for its
+peak rate, tuned anew for each budget on the validation split. ``python -m reproductions.budgets``
 """
 
 import sys
@@ -15,15 +15,16 @@ from matplotlib.figure import Figure
 
 from analysis.figures.style import COLUMN, beside
 from reproductions.runs import Bench, Outcome, Run, percent
-from search_spaces import CONTROLS, FAMILIES
-from search_spaces.family import middle
+from search_spaces import FAMILIES
 from study.search.proposal import seeds_of
+from study.settings.study_options import SearchOptions
 from study.stages.replicates import replicate_seed
 from study.system.command_line import exit_status
+from study.tasks.builtin import mnist
 
 EPOCHS, SEEDS, STUDY_SEED = (1, 2, 5, 10, 20), 3, 0
-PEAKS = tuple(0.01 * 20**share for share in (1 / 2, 1 / 4, 3 / 4, 1 / 8))
-"""Peak rates that are tried."""
+PEAKS = tuple(0.02 * 15**share for share in (2 / 3, 1 / 3, 5 / 6, 1 / 2))
+"""Peak rates within the task's range that are tried, the default first."""
 PUBLISHED = {
     "constant": "1 / 5",
     "exponential": "5 / 11",
@@ -79,12 +80,11 @@ def draw(places: pd.DataFrame) -> Figure:
 
 
 def tuning(epochs: int, peaks: Iterable[float]) -> list[Run]:
-    """A run for each peak rate and schedule; the other parameters in the middle of their ranges."""
+    """A run for each peak rate and schedule; the other parameters are the family's defaults."""
     runs: list[Run] = []
-    controls_first = sorted(SCHEDULES, key=lambda family: family not in CONTROLS)
-    for peak, family in product(peaks, controls_first):
-        ranges = FAMILIES[family].searched((min(PEAKS), max(PEAKS)))
-        parameters = {name: middle(range_) for name, range_ in ranges.items()} | {"peak_lr": peak}
+    peak_range, extras = mnist.make_task().peak_lr, SearchOptions().extras()
+    for peak, family in product(peaks, SCHEDULES):
+        parameters = FAMILIES[family].default(peak_range, extras) | {"peak_lr": peak}
         runs.append(Run(family, family, parameters, epochs, seeds_of(STUDY_SEED, len(runs))[0]))
     return runs
 
@@ -100,8 +100,8 @@ def best(tuned: Iterable[Outcome]) -> list[Run]:
 def main(arguments: Sequence[str]) -> int:
     """Tune the peak rates, train the best of each schedule with fresh seeds, and rank."""
     bench = Bench.parse("budgets", arguments)
-    quick = bench.asked.quick
-    budgets, peaks, seeds = ((1,), PEAKS[:1], 2) if quick else (EPOCHS, PEAKS, SEEDS)
+    every, fewest = (EPOCHS, PEAKS, SEEDS), (EPOCHS[:1], PEAKS[:1], 2)
+    budgets, peaks, seeds = fewest if bench.asked.quick else every
     tuned = replace(bench, folder=bench.folder / "tuning").train(
         "mnist", [run for epochs in budgets for run in tuning(epochs, peaks)]
     )
