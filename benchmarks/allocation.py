@@ -170,7 +170,7 @@ class Study:
         drawn_by = self.plan.drawn_by(trial.number)
         self.finished.append(ended(Proposal(trial.number, family, drawn, 0, drawn_by), value))
 
-    def follow_the_plan(self, until: int = TRIALS) -> None:
+    def follow_the_plan(self, until: int) -> None:
         """As a study does, one trial after the other."""
         while len(self.finished) < until:
             self.run(self.plan.settled(len(self.finished)))
@@ -226,22 +226,17 @@ def as_it_was(seed: int) -> Study:
     return study
 
 
-def planned(allocation: Allocation, sampler: Sampler = "tpe") -> Callable[[int], Study]:
+def planned(
+    allocation: Allocation, sampler: Sampler = "tpe", trials: int = TRIALS
+) -> Callable[[int], Study]:
     """Studies that follow their plan."""
 
     def simulate(seed: int) -> Study:
         study = Study(seed, allocation, sampler)
-        study.follow_the_plan()
+        study.follow_the_plan(trials)
         return study
 
     return simulate
-
-
-def defaults_alone(seed: int) -> Study:
-    """Nothing is tuned."""
-    study = Study(seed, "balanced")
-    study.follow_the_plan(len(study.space.families))
-    return study
 
 
 def levelled(seed: int) -> Study:
@@ -280,11 +275,13 @@ def second_seeds(seed: int) -> Study:
 
 LAYOUTS: dict[str, Callable[[int], Study]] = {
     "joint, as it was": as_it_was,
-    "the defaults alone": defaults_alone,
+    "the defaults alone": planned("balanced", trials=9),
     "joint": planned("joint"),
     "joint, then level": levelled,
     "rounds": rounds,
     "balanced": planned("balanced"),
+    "balanced, 27 trials": planned("balanced", trials=27),
+    "balanced, 18 trials": planned("balanced", trials=18),
     "balanced, random draws": planned("balanced", "random"),
     "balanced, second seeds": second_seeds,
 }

@@ -23,7 +23,7 @@ from study.system.command_line import exit_status
 from study.tasks.builtin import mnist
 
 EPOCHS, SEEDS, STUDY_SEED = (1, 2, 5, 10, 20), 3, 0
-PEAKS = tuple(0.02 * 15**share for share in (2 / 3, 1 / 3, 5 / 6, 1 / 2))
+PEAKS = tuple(0.02 * 15**share for share in (0.6, 0.35, 0.8, 0.5))
 """Peak rates within the task's range that are tried, the default first."""
 PUBLISHED = {
     "constant": "1 / 5",

@@ -48,7 +48,7 @@ class TrainingOptions:
 class SearchOptions:
     """Options of the search: the same when a study is resumed."""
 
-    num_trials: int = 40
+    num_trials: int = 27
     """Trials in all, a resumed study's earlier ones included."""
     families: Annotated[str, tyro.conf.arg(help=families_help())] = "classic"
     allocation: Allocation = "balanced"

@@ -85,8 +85,8 @@ class Task:
     adamw_peak_lr: PeakRange = (1e-4, 1e-2)
     """The same with AdamW."""
     chance_loss: float | None = None
-    """The loss of a guess, ln(classes) for cross entropy: a run that ends no better has diverged.
-    None where no such loss is known."""
+    """The loss of a guess, ln(classes) for cross entropy: a run that does not end at least 1% below
+    has diverged. None where no such loss is known."""
     samples_recur: bool = False
     """Whether different samples may be equal, so that equal ones in two splits are no leak."""
     capturable: bool = False

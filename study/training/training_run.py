@@ -34,6 +34,9 @@ from study.training.steps import training_steps
 MAX_CURVE_POINTS = 512
 MAX_SNAPSHOTS = 8  # those of the last cycles: every checkpoint holds them, and 4 to 8 work well
 RECALIBRATION_BATCHES = 50  # as schedulefree's own example has it
+NO_BETTER = 0.01
+"""Share of a guess's loss by which a run must end below it: a collapsed network still learns how
+frequent the targets are, which is a hair better than a guess of any."""
 
 
 class TrainingRun:
@@ -155,7 +158,8 @@ class TrainingRun:
     def _diverged(self, record: EpochRecord, evaluation: Evaluation) -> bool:
         last, chance = record.epoch == self.config.epochs, self.task.chance_loss
         # Half collapsed, its outputs still differ; at the end, nothing begins to learn any more.
-        at_chance = last and chance and min(record.train_loss, record.val_loss) >= chance
+        guess = chance - NO_BETTER * abs(chance) if last and chance else math.inf
+        at_chance = min(record.train_loss, record.val_loss) >= guess
         finite = math.isfinite(record.train_loss + record.val_loss + record.val_metric)
         return bool(evaluation.collapsed or at_chance or not finite)
 

@@ -210,7 +210,7 @@ def test_a_dry_run_checks_and_says_and_leaves_nothing(
     flags = ["--task", "digits", "--epochs", "5", "--out", str(tmp_path), "--name", "s"]
     assert main([*flags, "--dry-run"]) == 0
     assert capsys.readouterr().out == (
-        "40 trials of 5 epochs on digits, 9 schedule families, peak rates 0.01 to 1, "
+        "27 trials of 5 epochs on digits, 9 schedule families, peak rates 0.01 to 1, "
         f"then up to 4 finalists under up to 20 seeds -> {tmp_path / 's'}\n"
     )
     assert not list(tmp_path.iterdir())

@@ -305,7 +305,7 @@ def test_a_dry_run_leaves_the_database_empty(
 ) -> None:
     flags = ["--task", "digits", "--epochs", "5", "--out", str(tmp_path), "--dry-run"]
     assert run.main([*flags, "--optuna-storage", url]) == 0
-    assert "40 trials of 5 epochs on digits" in capsys.readouterr().out
+    assert "27 trials of 5 epochs on digits" in capsys.readouterr().out
     assert not tables_of(url)
     assert not list(tmp_path.iterdir())
 

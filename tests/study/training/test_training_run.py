@@ -21,7 +21,7 @@ from study.tasks.metric import RMSE, Metric
 from study.training.history import History, RunConfig
 from study.training.training_run import RECALIBRATION_BATCHES, TrainingRun
 from tests.search_spaces.test_families import WITH_WARMUP, curve, every_family, sampled
-from tests.tasks import Constant, Samples, WithDropout, small_task, tensors
+from tests.tasks import Constant, HalfCollapsed, Samples, WithDropout, small_task, tensors
 
 CONFIG = RunConfig("constant", {"peak_lr": 0.05}, seed=1, epochs=3, batch_size=50)
 FEW = replace(CONFIG, batch_size=10)
@@ -399,6 +399,18 @@ def test_a_run_that_ends_at_chance_has_diverged(small_mnist: SearchData) -> None
     assert run.history.status == "running"
     assert finish(run).history.status == "diverged"
     assert len(run.history.epochs) == 3
+
+
+def test_a_run_that_learned_how_frequent_the_classes_are_has_diverged(mnist: SearchData) -> None:
+    """Which is better than a guess of any, and no use."""
+    train = Split(*(part[:5_000] for part in tensors(mnist.train)))
+    config = replace(CONFIG, parameters={"peak_lr": 0.003})
+    run = TrainingRun(small_task(HalfCollapsed), SearchData(train, mnist.validation), config)
+    first = run.run_epoch()
+    assert run.history.status == "running", "its outputs differ"
+    last = finish(run).history.epochs[-1]
+    assert last.val_loss < first.val_loss < math.log(10)
+    assert run.history.status == "diverged"
 
 
 def test_a_slow_start_is_no_collapse(small_mnist: SearchData) -> None:
