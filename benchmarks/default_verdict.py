@@ -72,14 +72,14 @@ def main(arguments: Sequence[str]) -> int:
     every = [*chosen, *untuned()]
     entropy = zlib.crc32(b"default verdict")
     seeds = np.random.SeedSequence(entropy).generate_state(SEEDS).tolist()
-    # Numbered by what they are, so that another study's runs do not take their place.
-    runs = [
-        Run(_number(one, seed), one.family, one.label, one.parameters, seed)
+    # Numbered by what they are: studies that recommend the same share its runs.
+    runs = {
+        _number(one, seed): Run(_number(one, seed), one.family, "", one.parameters, seed)
         for seed in seeds
         for one in every
-    ]
+    }
     RUNS.parent.mkdir(exist_ok=True)
-    train_missing(RUNS, runs)
+    train_missing(RUNS, runs.values())
     table = pd.read_csv(RUNS).set_index("number")["test_accuracy"]
     accuracies = {
         one.label: np.array([table[_number(one, seed)] for seed in seeds]) for one in every
