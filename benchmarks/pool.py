@@ -113,7 +113,8 @@ def train_missing(path: Path, runs: Iterable[Run]) -> None:
         path.open("a", newline="") as file,
         ProcessPoolExecutor(CORES, get_context("spawn")) as workers,
     ):
-        table = csv.DictWriter(file, [*Run._fields, "status", "val_accuracy", "test_accuracy"])
+        columns = [*Run._fields, "status", "val_accuracy", "test_accuracy"]
+        table = csv.DictWriter(file, columns, lineterminator="\n")
         if not lines:
             table.writeheader()
         for one in workers.map(row, missing):
