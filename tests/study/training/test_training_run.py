@@ -408,9 +408,9 @@ def test_a_run_that_learned_how_frequent_the_classes_are_has_diverged(mnist: Sea
     run = TrainingRun(small_task(HalfCollapsed), SearchData(train, mnist.validation), config)
     first = run.run_epoch()
     assert run.history.status == "running", "its outputs differ"
-    last = finish(run).history.epochs[-1]
-    assert last.val_loss < first.val_loss < math.log(10)
-    assert run.history.status == "diverged"
+    history = finish(run).history
+    assert history.epochs[-1].val_loss < first.val_loss < math.log(10)
+    assert history.status == "diverged"
 
 
 def test_a_slow_start_is_no_collapse(small_mnist: SearchData) -> None:
