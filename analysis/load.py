@@ -23,7 +23,7 @@ class Results(NamedTuple):
     study: dict[str, Any]
     """study.json: config, versions, hardware, times."""
     scale: Scale
-    """Of the metric by which trials are ranked."""
+    """Name and direction of the metric by which trials are ranked."""
     finalists: pd.DataFrame
     """A row a replicate of a finalist; none where there are no finalists yet."""
     forgiveness: pd.DataFrame

@@ -1,10 +1,10 @@
 """Which layout of a study's trials ends with a good configuration: simulated on real runs.
 
 ``python -m benchmarks.allocation`` reads ``benchmarks/pool.csv``, of :mod:`benchmarks.pool`, and
-prints a table: how far the configuration that a study of 40 trials or fewer ends with lies behind the best
-of the pool, and how often the best family is among its finalists. Between the runs of the pool
-stands a surrogate, since a sampler asks for values anywhere; the trials are Optuna's, and the plan
-and the choice of the finalists the study's own.
+prints a table: how far the configuration that a study of at most 40 trials ends with lies behind
+the best of the pool, and how often the best family is among its finalists. Between the runs of the
+pool stands a surrogate, since a sampler asks for values anywhere; the trials are Optuna's, and the
+plan and the choice of the finalists the study's own.
 """
 
 import json

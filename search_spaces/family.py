@@ -73,9 +73,9 @@ class ScheduleFamily(ABC):
     defaults: ClassVar[Parameters] = {}
     """Values within :attr:`space` that are in common use: a study's first trial of the family."""
     rises_again: ClassVar[bool] = False
-    """Whether the rate may rise again after it has fallen."""
+    """True if the rate may rise again after it has fallen."""
     warms_up: ClassVar[bool] = False
-    """Whether the shape begins with a warm-up of its own, so that none is composed before it."""
+    """True if the shape begins with a warm-up of its own, so that none is composed before it."""
 
     def peak_range(self, peak_lr: PeakRange) -> PeakRange:
         """The peak rates that are searched for this family where the task's are ``peak_lr``."""

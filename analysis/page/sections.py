@@ -21,7 +21,7 @@ class Section(NamedTuple):
     """A part of the report. Words in braces are the metric's."""
 
     name: str
-    """Of its figure's files."""
+    """Name of its figure's files."""
     title: str
     caption: str
     draw: Callable[[Findings], Figure] | None = None

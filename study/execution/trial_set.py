@@ -23,5 +23,5 @@ class TrialSet:
     load: Load
     observers: Sequence[TrialObserver]
     mirror: Mirror
-    """Of the study: nothing is proposed or recorded for one that somebody else writes."""
+    """Folder of the study: nothing is proposed or recorded in one that somebody else writes."""
     early_stopping: EarlyStopping | None = None

@@ -19,7 +19,7 @@ class LoggedTrial:
     """A trial as people look for it."""
 
     id: str
-    """The same for the same trial of a resumed study, and for no trial of another study."""
+    """Identifier: kept when the study is resumed, and no other study's."""
     name: str
     family: str
     parameters: Mapping[str, Any] = field(compare=False)

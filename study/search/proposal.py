@@ -19,7 +19,7 @@ class Proposal:
     family: str
     parameters: Parameters
     seed: int
-    """Of this trial's training run, derived from the study's seed."""
+    """Seed of this trial's training run, derived from the study's seed."""
     drawn_by: DrawnBy = "tpe"
 
     def run_config(self, config: StudyConfig) -> RunConfig:

@@ -16,15 +16,15 @@ class StudyConfig:
     """Find out which learning-rate schedule to train with: Optuna proposes, Ray Tune trains."""
 
     training: TrainingOptions = field(default_factory=TrainingOptions)
-    """What each trial trains."""
+    """Training of each trial."""
     search: SearchOptions = field(default_factory=SearchOptions)
-    """What is searched, and how."""
+    """Search for schedules."""
     confirm: ConfirmOptions = field(default_factory=ConfirmOptions)
     """The best, trained again on fresh seeds and measured on the test split."""
     location: LocationOptions = field(default_factory=LocationOptions)
     """Where the study lives."""
     machine: MachineOptions = field(default_factory=MachineOptions)
-    """What it runs on; all of this may be another whenever the study is resumed."""
+    """Machines it runs on; all of this may be another whenever the study is resumed."""
     invocation: InvocationOptions = field(default_factory=InvocationOptions)
     """This run of the command."""
 

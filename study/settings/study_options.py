@@ -30,7 +30,7 @@ class TrainingOptions:
     """Options of every training run: the same when a study is resumed."""
 
     task: Annotated[Location, tyro.conf.arg(help=task_help())] = "mnist"
-    """What to train."""
+    """Model and data to train."""
     task_args: tuple[str, ...] = ()
     """Arguments of the task's function, each key=value."""
     epochs: int = 3
@@ -69,7 +69,7 @@ class SearchOptions:
     peak_lr: str = "task"
     """Peak rates to search: those of the task, auto (a learning-rate range test), or LOW,HIGH."""
     seed: int = 0
-    """Of everything random. Repeats a study exactly with --max-concurrent 1."""
+    """Seed of everything random. Repeats a study exactly with --max-concurrent 1."""
 
     def __post_init__(self) -> None:
         """Raise InputError, naming the first value that cannot be."""

@@ -24,11 +24,11 @@ class Workload:
     total: int
     """Trials of the whole study."""
     epochs: int
-    """Of each."""
+    """Epochs of each."""
     before: Sequence[FinishedTrial] = ()
     """Trials that an earlier process finished."""
     kind: Literal["trial", "run"] = "trial"
-    """What they are called. Of runs that repeat each other, none is the best."""
+    """Name of such a run. Those called run repeat each other, so that none is the best."""
 
 
 class Display(TrialObserver):

@@ -41,7 +41,7 @@ class StoragePath:
     """The path, as it was typed, or the URL."""
     filesystem: FileSystem
     path: str
-    """The same as the file system and Ray name it."""
+    """Path as the file system and Ray name it."""
 
     @classmethod
     def of(cls, location: str | Path) -> Self:

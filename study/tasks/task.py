@@ -77,20 +77,20 @@ class Task:
     """From a batch's outputs and targets to its mean loss, a scalar. Lower is better. The loss of
     a split is the mean over its batches, each with the weight of its samples."""
     metric: Metric = ACCURACY
-    """What trials are ranked by, on the validation split."""
+    """Metric that trials are ranked by, on the validation split."""
     transform: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
     """Augmentation: from a training batch's inputs and targets to those to train with."""
     peak_lr: PeakRange = (3e-3, 0.3)
     """The range of peak rates worth searching for this model with SGD."""
     adamw_peak_lr: PeakRange = (1e-4, 1e-2)
-    """The same with AdamW."""
+    """The range of peak rates with AdamW."""
     chance_loss: float | None = None
     """The loss of a guess, ln(classes) for cross entropy: a run that does not end at least 1% below
     has diverged. None where no such loss is known."""
     samples_recur: bool = False
-    """Whether different samples may be equal, so that equal ones in two splits are no leak."""
+    """True if different samples may be equal, so that equal ones in two splits are no leak."""
     capturable: bool = False
-    """Whether a training step is the same work on the device every time: model and loss draw
+    """True if a training step is the same work on the device every time: model and loss draw
     nothing on the host, look at no values (``.item()``, a mask that picks) and keep no state but
     in buffers. Steps with SGD on tensors in memory are then replayed as one CUDA graph on a GPU."""
 

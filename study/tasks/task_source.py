@@ -39,14 +39,14 @@ class TaskSource:
     spec: str
     """``mnist``, ``path/to/file.py:function`` or ``package.module:function``."""
     arguments: tuple[str, ...]
-    """Of the function, each ``key=value``."""
+    """Arguments of the function, each ``key=value``."""
     text: str
     file: str = ""
     """Its absolute path, which a worker may not have."""
     module: str = ""
-    """Of a task that is no module yet: the file of one that runs its text."""
+    """File of a module that runs the text of a task which is no module yet."""
     trace: Mapping[str, Any] | None = None
-    """What the task trains on, as study.json has it: a worker's task is held against it."""
+    """Fingerprint of what the task trains on, as study.json has it: a worker's must equal it."""
 
     @classmethod
     def read(cls, spec: str, arguments: tuple[str, ...]) -> "TaskSource":

@@ -18,7 +18,7 @@ class RunConfig:
     family: str
     parameters: Parameters
     seed: int
-    """Of initialisation and data order."""
+    """Seed of initialisation and data order."""
     epochs: int
     batch_size: int
 
@@ -61,7 +61,7 @@ class History:
     """The epoch after which early stopping saw no hope for it, whether it was stopped or not."""
     test_loss: float | None = None
     test_metric: float | None = None
-    """Of a completed run that was given the test split."""
+    """Metric on the test split, of a completed run that was given it."""
     device: str = ""
     """``cpu``, or the name of a GPU."""
     ensembles: list[float] = field(default_factory=list)
