@@ -92,7 +92,7 @@ def tuning(epochs: int, peaks: Iterable[float]) -> list[Run]:
 def best(tuned: Iterable[Outcome]) -> list[Run]:
     """The run of highest validation accuracy by budget and schedule; the earliest of equal ones."""
     found: dict[tuple[int, str], Run] = {}
-    for one in sorted(tuned, key=lambda one: -one.row["val_accuracy"]):
+    for one in sorted(tuned, key=lambda one: -one.val_accuracy):
         found.setdefault((one.run.epochs, one.run.family), one.run)
     return [*found.values()]
 

@@ -5,6 +5,7 @@ on when the same command is given again.
 """
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -74,7 +75,7 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of it."""
+    """What a run that has completed or diverged came to."""
 
     run: Run
     history: History
@@ -88,9 +89,15 @@ class Outcome:
             "schedule": self.run.schedule,
             "epochs": self.run.epochs,
             "seed": self.run.seed,
-            "val_accuracy": self.history.epochs[-1].val_metric,
+            "val_accuracy": self.val_accuracy,
             "test_accuracy": self.accuracy,
         }
+
+    @property
+    def val_accuracy(self) -> float:
+        """On the validation split after the last epoch; below every other where it diverged."""
+        completed = self.history.status == "completed"
+        return self.history.epochs[-1].val_metric if completed else -math.inf
 
     @cached_property
     def state(self) -> dict[str, Any]:
@@ -99,8 +106,13 @@ class Outcome:
 
     @property
     def accuracy(self) -> float:
-        """On the test split, which no run is chosen by."""
-        assert self.history.test_metric is not None, "it has completed"
+        """On the test split, which no run is chosen by.
+
+        Raises:
+            StudyError: it diverged.
+        """
+        if self.history.test_metric is None:
+            raise StudyError(f"{_named(self.run)}: {self.history.status}, so it has no test result")
         return self.history.test_metric
 
 
@@ -126,7 +138,7 @@ class Bench:
         Raises:
             InputError: the task cannot be used.
             KeyboardInterrupt: interrupted.
-            StudyError: a run did not complete.
+            StudyError: a run failed.
         """
         runs, outcomes = list(runs), []
         for epochs in sorted({run.epochs for run in runs}):
@@ -235,9 +247,10 @@ def _outcome(
     digest = planned.run_config(config).digest()
     found, _ = checkpoints.find(planned.number, digest)
     history = found.history if found else History("failed", error="its checkpoint is lost")
-    if history.status != "completed" or not found:
-        raise StudyError(
-            f"{run.schedule}, {run.epochs} epochs, seed {run.seed}: {history.status} "
-            f"{history.error}".strip()
-        )
+    if history.status not in ("completed", "diverged") or not found:
+        raise StudyError(f"{_named(run)}: {history.status} {history.error}".strip())
     return Outcome(run, history, found.folder)
+
+
+def _named(run: Run) -> str:
+    return f"{run.schedule}, {run.epochs} epochs, seed {run.seed}"

@@ -69,7 +69,7 @@ def compared(family: str, tuned: Sequence[Outcome], task: Task, test: Split) -> 
     """The children of one schedule, at their best peak rate on the validation split."""
     own = [one for one in tuned if one.run.family == family]
     rates = [list(group) for _, group in groupby(own, lambda one: one.run.schedule)]
-    best = max(rates, key=lambda group: sum(one.row["val_accuracy"] for one in group))
+    best = max(rates, key=lambda group: sum(one.val_accuracy for one in group))
     said, ensembles = together(task, [one.state["model"] for one in best], test)
     pairs = combinations([one.argmax(1) for one in said], 2)
     return {

@@ -11,15 +11,18 @@ import pytest
 import torch
 from torch import nn
 
-from reproductions import caffe
+from reproductions import budgets, caffe
+from reproductions.runs import Outcome, Run
 from reproductions.subnetworks import CHILDREN, make_child
 from reproductions.super_convergence import Inv, OneCycle
 from search_spaces.optimizers import applied_rate
 from search_spaces.preflight import draw
 from study.storage.checkpoint_files import write_checkpoint
+from study.storage.storage_path import StoragePath
+from study.system.errors import StudyError
 from study.task import SearchData
 from study.tasks.builtin import mnist
-from study.training.history import RunConfig
+from study.training.history import EpochRecord, History, RunConfig, Status
 from study.training.training_run import TrainingRun
 
 ROOT = Path(__file__).parent.parent
@@ -116,6 +119,18 @@ def test_each_is_a_page() -> None:
     for name in NAMES:
         lines = (ROOT / "reproductions" / f"{name}.py").read_text().splitlines()
         assert len(lines) < 120, name
+
+
+def test_a_run_that_diverged_is_chosen_last_and_has_no_test_result(tmp_path: Path) -> None:
+    def outcome(peak: float, status: Status, accuracy: float) -> Outcome:
+        record = EpochRecord(1, 391, peak, 2.0, 2.0, accuracy, 1.0)
+        run = Run("rex", "rex", {"peak_lr": peak}, 1, 0)
+        return Outcome(run, History(status, [record]), StoragePath.of(str(tmp_path)))
+
+    high, low = outcome(0.2, "diverged", 0.5), outcome(0.1, "completed", 0.4)
+    assert budgets.best([high, low]) == [low.run]
+    with pytest.raises(StudyError, match="rex, 1 epochs, seed 0: diverged, so it has no test"):
+        _ = high.accuracy
 
 
 @pytest.mark.slow
