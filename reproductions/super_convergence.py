@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from torch import Tensor
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 
@@ -34,7 +35,8 @@ class Caffe(ScheduleFamily):
         self, weights: Weights, parameters: Parameters, total_steps: int, fused: bool = False
     ) -> Optimizer:
         """Weights in the first group, biases in the second."""
-        every, lr = list(weights), float(parameters["peak_lr"])
+        every = [one for one in weights if isinstance(one, Tensor)]
+        lr = float(parameters["peak_lr"])
         biases: dict[str, Any] = {
             "params": [one for one in every if one.ndim == 1],
             "lr": BIAS_RATE * lr,

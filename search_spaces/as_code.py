@@ -1,18 +1,24 @@
 """A schedule as lines of plain torch."""
 
 import inspect
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 from search_spaces import FAMILIES, Parameters
 from search_spaces.family import Recipe
+from search_spaces.optimizers import MOMENTUM, WEIGHT_DECAY
+
+MadeBy = Literal["study", "parameter_groups", "make_optimizer"]
+"""Maker of the optimizer: the study for all parameters alike or for groups of the user's, or a
+function of the user's that gives an optimizer or several."""
 
 
-def code(family: str, parameters: Parameters, total_steps: int) -> str:
+def code(family: str, parameters: Parameters, total_steps: int, made_by: MadeBy = "study") -> str:
     """A snippet that makes ``optimizer`` and ``schedule`` for a ``model``; it imports no study.
 
     For families that torch lacks it carries the formula, as a class whose objects survive
-    ``state_dict``. Schedule-free needs the package schedulefree.
+    ``state_dict``. Schedule-free needs the package schedulefree. A function of the user's is called
+    by its name, and all optimizers are then in ``optimizers``.
     """
     shape = FAMILIES[family]
     recipes = shape.recipes(parameters, total_steps)
@@ -36,8 +42,8 @@ def code(family: str, parameters: Parameters, total_steps: int) -> str:
     if source:
         lines += ["", "", source, "", ""]
     package = "schedulefree" if "import schedulefree" in lines else "torch.optim"
-    arguments = _written(optimizer_arguments)
-    lines.append(f"optimizer = {package}.{_name(optimizer)}(model.parameters(), {arguments})")
+    class_ = f"{package}.{_name(optimizer)}"
+    lines += _optimizer_lines(made_by, class_, optimizer_arguments, parameters)
     parts = [
         ("" if recipe.schedule in classes else "torch.optim.lr_scheduler.")
         + f"{recipe.schedule.__name__}(optimizer, {_written(recipe.arguments)})"
@@ -50,8 +56,54 @@ def code(family: str, parameters: Parameters, total_steps: int) -> str:
         milestone = recipes[0].arguments["total_iters"]
         sequence = f"SequentialLR(optimizer, [warmup, rest], milestones=[{milestone}])"
         lines.append(f"schedule = torch.optim.lr_scheduler.{sequence}")
-    lines.append(_USAGE.get(family, "# After each optimizer.step(): schedule.step()"))
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_usage(family, made_by)]) + "\n"
+
+
+def _optimizer_lines(
+    made_by: MadeBy, class_: str, arguments: Mapping[str, Any], parameters: Parameters
+) -> list[str]:
+    peak_lr = float(parameters["peak_lr"])
+    if made_by == "study":
+        return [f"optimizer = {class_}(model.parameters(), {_written(arguments)})"]
+    if made_by == "parameter_groups":
+        scaled = f'{{**group, "lr": {peak_lr!r} * group.get("lr_scale", 1.0)}}'
+        lines = [
+            f"groups = [{scaled} for group in parameter_groups(model)]",
+            f"optimizers = [{class_}(groups, {_written(arguments)})]",
+        ]
+    else:
+        momentum = float(parameters.get("momentum", MOMENTUM))
+        decay = float(parameters.get("weight_decay", WEIGHT_DECAY))
+        lines = [
+            f"made = make_optimizer(model, {peak_lr!r}, {momentum!r}, {decay!r})",
+            "optimizers = [made] if isinstance(made, torch.optim.Optimizer) else [*made]",
+        ]
+    return [*lines, inspect.cleandoc(_FOLLOW.format(peak_lr=repr(peak_lr)))]
+
+
+_FOLLOW = """
+    # The first group with the peak rate goes by the schedule, all others in proportion to it.
+    for one in optimizers:
+        one.param_groups.sort(key=lambda group: group["lr"] != {peak_lr})
+    optimizers.sort(key=lambda one: one.param_groups[0]["lr"] != {peak_lr})
+    optimizer = optimizers[0]
+    scales = [[group["lr"] / {peak_lr} for group in one.param_groups] for one in optimizers]
+
+
+    def follow(one, *_):
+        for group, scale in zip(one.param_groups, scales[optimizers.index(one)]):
+            group["lr"] = optimizer.param_groups[0]["lr"] * scale
+
+
+    for one in optimizers:
+        one.register_step_pre_hook(follow)
+"""
+
+
+def _usage(family: str, made_by: MadeBy) -> Iterator[str]:
+    if made_by == "make_optimizer":
+        yield "# Step each of optimizers, not the first alone."
+    yield _USAGE.get(family, "# After each optimizer.step(): schedule.step()")
 
 
 _USAGE = {

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
@@ -18,12 +18,19 @@ from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LinearLR, LRScheduler, SequentialLR
 
-from search_spaces.optimizers import ADAMW_WEIGHT_DECAY, MOMENTUM, UNTRACED, WEIGHT_DECAY
+from search_spaces.optimizers import (
+    ADAMW_WEIGHT_DECAY,
+    MOMENTUM,
+    UNTRACED,
+    WEIGHT_DECAY,
+    in_proportion,
+)
 
 ParameterValue = float | int | str
 Parameters = Mapping[str, ParameterValue]
-Weights = Iterable[Tensor]
-"""What an optimizer trains, as ``model.parameters()`` gives it."""
+Weights = Iterable[Tensor] | Sequence[Mapping[str, Any]]
+"""Parameters that an optimizer trains, as ``model.parameters()`` gives them or in groups, which may
+have an ``lr_scale``, a factor of the rate."""
 Extras = Mapping[str, BaseDistribution]
 """Ranges of what is searched for every family beside its shape: ``warmup_fraction``,
 ``weight_decay``, ``momentum``, ``optimizer``."""
@@ -158,7 +165,11 @@ class ScheduleFamily(ABC):
         made_by, arguments = self.optimizer(parameters, total_steps)
         if fused and made_by in UNTRACED:
             arguments = {**arguments, "fused": True}
-        return UNTRACED.get(made_by, made_by)(weights, **arguments)
+        groups, peak_lr = [*weights], arguments["lr"]
+        if not isinstance(groups[0], Mapping):
+            return UNTRACED.get(made_by, made_by)(groups, **arguments)
+        scaled = [{**group, "lr": peak_lr * group.get("lr_scale", 1.0)} for group in groups]
+        return in_proportion(UNTRACED.get(made_by, made_by)(scaled, **arguments), peak_lr)
 
     @abstractmethod
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:

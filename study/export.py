@@ -19,6 +19,7 @@ from study.settings.values import at_least
 from study.storage.mirror import local_copy
 from study.system.command_line import Location, exit_status, parse
 from study.system.errors import InputError, summary
+from study.tasks.recipe_code import recipe_code
 
 COMMAND = "python -m study.export"
 
@@ -93,9 +94,10 @@ def export(config: ExportConfig) -> Exported:
     names = ("trial", "family", "metric", f"val_{record.metric.column}")
     trial = {name: row[name] for name in names if name in row}
     try:
-        snippet = code(family, parameters, total_steps)
+        snippet = code(family, parameters, total_steps, record.recipe.optimizer)
     except Exception as error:  # whatever a family of the user's own does
         raise InputError(f"the code of {family} cannot be written: {summary(error)}") from error
+    snippet += recipe_code(record.recipe.step, total_steps)
     return Exported(trial, parameters, total_steps, snippet)
 
 

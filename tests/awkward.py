@@ -167,7 +167,7 @@ METRICS: dict[str, Callable[[], Metric]] = {
     "RMSE": lambda: RMSE,
     "all pairs": lambda: Metric("pairs", "minimize", compute=lambda o, t: (o - t).abs().mean()),
     "counting": lambda: Metric("counting", "minimize", compute=Counting()),
-    "a float": lambda: Metric("float", "maximize", compute=lambda o, t: float(o.mean())),  # type: ignore[arg-type, return-value]
+    "a float": lambda: Metric("float", "maximize", compute=lambda o, t: float(o.mean())),
     "infinite": lambda: Metric("infinite", "maximize", compute=lambda o, t: o.sum() / 0),
     "a row": lambda: Metric("row", "maximize", compute=lambda o, t: o.sum(0)),
 }

@@ -49,7 +49,7 @@ def _fits(machine: MachineOptions, cpus: float, gpus: float) -> int:
     by_cpu = int(cpus // machine.cpus_per_trial)
     if not share:
         return by_cpu
-    by_gpu = int(gpus) * int(1 / share) if share < 1 else int(gpus // share)
+    by_gpu = int(gpus) * int(1 / share)
     return min(by_cpu, by_gpu)
 
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ray
 import torch
 from ray import ObjectRef, tune
@@ -19,6 +20,7 @@ from study.system.atomic_files import locked
 from study.system.errors import ChangedTaskError
 from study.system.user_folders import private_folder
 from study.tasks.check_data import Load
+from study.tasks.structure import mapped
 from study.tasks.task import Split, Task, TrialData
 from study.tasks.task_source import TaskSource
 from study.training.batches import on_device
@@ -98,7 +100,7 @@ class ScheduleTrial(tune.Trainable):
         trained = self._run if self._run and not self._failure else None
         epochs = history.epochs
         return {
-            "samples": trained.steps_per_epoch * self._config.batch_size if trained else 0,
+            "samples": trained.samples_per_epoch if trained else 0,
             "epoch": len(epochs),
             "metric": epochs[-1].val_metric if epochs else None,
             "status": history.status,
@@ -167,11 +169,12 @@ def _node_lock() -> Path:
 
 def put_split(split: Split) -> "ObjectRef[Any]":
     """Put a split into the object store, as arrays, which workers map; tensors they would copy."""
-    return ray.put([tensor.cpu().numpy() for tensor in split])
+    return ray.put(mapped(lambda tensor: tensor.cpu().numpy(), split))
 
 
 def _shared_split(reference: "ObjectRef[Any]") -> Split:
     with warnings.catch_warnings():
         # torch warns that the memory is read-only; nobody writes to it.
         warnings.simplefilter("ignore", UserWarning)
-        return Split(*map(torch.from_numpy, ray.get(reference)))
+        split: Split = mapped(torch.from_numpy, ray.get(reference), np.ndarray)
+        return split

@@ -54,7 +54,7 @@ class TrialRunner:
         self._thread = ThreadPoolExecutor(1)
         self._started: Future[Connection] | None = None
         self._nodes: Nodes | None = None
-        self._shared: dict[Split, ray.ObjectRef[Any]] = {}
+        self._shared: list[tuple[Split, ray.ObjectRef[Any]]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -176,10 +176,15 @@ class TrialRunner:
         splits = [split for split in data.splits if isinstance(split, Split)]
         if len(splits) < len(data.splits):
             return None
-        for split in splits:
-            if split not in self._shared:
-                self._shared[split] = put_split(split)
-        return [self._shared[split] for split in splits]
+        return [self._reference(split) for split in splits]
+
+    def _reference(self, split: Split) -> "ray.ObjectRef[Any]":
+        for known, reference in self._shared:
+            if known is split:
+                return reference
+        reference = put_split(split)
+        self._shared.append((split, reference))
+        return reference
 
 
 def _tuner(trainable: type[tune.Trainable], active: ActiveTrials, num_trials: int) -> tune.Tuner:

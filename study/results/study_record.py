@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 
 from pydantic import TypeAdapter, ValidationError
 
+from study.results.stored_recipe import StoredRecipe
 from study.storage.file_version import VERSION, check_version
 from study.storage.storage_path import StoragePath
 from study.system.atomic_files import write_atomically
@@ -150,6 +151,7 @@ class StudyRecord:
     """The last one is what the verdict rests on; each may name a winner wrongly in 5 of 100."""
     test_split: list[Opening] = field(default_factory=list)
     ended: str | None = None
+    recipe: StoredRecipe = field(default_factory=StoredRecipe)
 
     @staticmethod
     def load(location: str | Path) -> "StudyRecord":

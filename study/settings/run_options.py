@@ -92,10 +92,13 @@ class MachineOptions:
         asked = self.gpus_per_trial
         share = 0.0 if asked is None or asked == "auto" else asked
         at_least("gpus_per_trial", share, 0)
-        if share != round(share, 4) or (share > 1 and share % 1 != 0):
+        if share != round(share, 4):
             raise InputError(
-                f"--gpus-per-trial must be a whole number or a share of one GPU with at most four "
-                f"digits, not {share:g}"
+                f"--gpus-per-trial must be a share of a GPU with at most four digits, not {share:g}"
+            )
+        if share > 1:
+            raise InputError(
+                f"--gpus-per-trial must be at most 1: a trial trains on one GPU, not on {share:g}"
             )
         if self.require_gpu and asked == 0:
             raise InputError("--require-gpu and --gpus-per-trial 0 contradict each other")

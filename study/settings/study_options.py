@@ -1,7 +1,7 @@
 """The options of what a study is: the same when it is resumed."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from optuna.distributions import (
@@ -23,6 +23,7 @@ from study.settings.choices import (
 from study.settings.values import at_least, ranged, rates
 from study.system.command_line import Location
 from study.system.errors import InputError
+from study.tasks.recipe import PLAIN, Precision, check_recipe
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,31 @@ class TrainingOptions:
     epochs: int = 3
     """Epochs a trial: the budget that the schedule is chosen for."""
     batch_size: int = 128
-    """Samples a step."""
+    """Samples a batch."""
+    accumulate: int | None = None
+    """Batches a step. Default: the task's, one for most."""
+    clip_norm: float | None = None
+    """Norm to which gradients are clipped; 0 for no clipping. Default: the task's."""
+    precision: Precision | None = None
+    """Automatic mixed precision, or fp32. Default: the task's, fp32 for most."""
+    average: str | None = None
+    """Average of the weights to evaluate: none, ema:DECAY, or tail:FRACTION, the mean over the last
+    steps of a run. Default: the task's, none for most."""
 
     def __post_init__(self) -> None:
         """Raise InputError, naming the first value that cannot be."""
         at_least("epochs", self.epochs, 1)
         at_least("batch_size", self.batch_size, 1)
+        try:
+            check_recipe({**PLAIN, **self.recipe})
+        except ValueError as error:
+            raise InputError(f"--{str(error).replace('_', '-', 1)}") from error
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The values that were typed in place of the task's, by the names of its fields."""
+        typed = {name: getattr(self, name) for name in PLAIN if getattr(self, name) is not None}
+        return typed | {"clip_norm": None} if self.clip_norm == 0 else typed
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces import SearchSpace, select
+from study.results.stored_recipe import StoredRecipe
 from study.results.stored_space import store_space
 from study.results.study_record import StoredSpace, StoredTask, StudyRecord
 from study.settings.study_config import StudyConfig
@@ -62,6 +63,7 @@ def begin(
         versions=describe_versions(),
         hardware=describe_hardware(),
         command=shlex.join(["python", *sys.orig_argv[1:]]),
+        recipe=StoredRecipe(**prepared.task.recipe, optimizer=prepared.task.optimizer_from),
     )
 
 

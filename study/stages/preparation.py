@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from search_spaces import FAMILIES, SearchSpace, preflight
+from search_spaces import FAMILIES, preflight
 from search_spaces.family import MIN_STEPS, middle
 from study.results.stored_space import read_space
 from study.results.study_record import StudyRecord
@@ -22,6 +22,7 @@ from study.system.hardware import usable_cpus, usable_gpus
 from study.tasks.check_data import load_search_data
 from study.tasks.task import SearchData, Task
 from study.tasks.task_source import TaskSource
+from study.training.check_optimizer import check_families
 from study.training.check_resume import check_resume
 from study.training.check_task import check_task, refuse_other, steps_per_epoch
 from study.training.gpu_share import measured_share
@@ -47,7 +48,8 @@ def prepare(session: StudySession, optuna_study: str | None = None) -> Prepared:
     store = optuna_store(config.location, resumed.optuna_study if resumed else optuna_study)
     if isinstance(store, Database):
         store.check(bool(resumed), looking=config.invocation.dry_run)
-    source = TaskSource.read(config.training.task, config.training.task_args)
+    training = config.training
+    source = replace(TaskSource.read(training.task, training.task_args), overrides=training.recipe)
     if before:
         source.check_unchanged(before.task.text, before.refused_test_split)
     task = source.make()
@@ -81,7 +83,7 @@ def rehearse(session: StudySession, prepared: Prepared, runner: "TrialRunner") -
         runner.start()
     run = _trial_run(session.config, prepared.task)
     check_resume(prepared.task, prepared.data, run, session.config.machine.device_here)
-    _check_families(session.space, prepared.horizon)
+    _check_families(session, prepared)
     if runs and session.config.machine.address != "local":
         session.config = runner.join()
 
@@ -161,10 +163,12 @@ def _with_gpu_share(config: StudyConfig, task: Task, data: SearchData) -> StudyC
     return config.but(gpus_per_trial=share)
 
 
-def _check_families(space: SearchSpace, horizon: int) -> None:
-    """Nothing, or InputError where a family's curves break a law of schedules."""
+def _check_families(session: StudySession, prepared: Prepared) -> None:
+    """InputError where a family's curves break a law, or it and the task do not go together."""
+    space = session.space
     try:
         for name in space.families:
-            preflight.check(FAMILIES[name], horizon, space.peak_lr, space.extras)
+            preflight.check(FAMILIES[name], prepared.horizon, space.peak_lr, space.extras)
     except preflight.PreflightError as error:
         raise InputError(str(error)) from error
+    check_families(prepared.task, space, session.config.machine.device_here)

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, Subset
 
 from study.system.errors import InputError, blamed
+from study.tasks.structure import named_tensors, sample_count
 from study.tasks.task import Data, SearchData, Split, Task, TrialData
 
 SHARED = 0.1
@@ -81,24 +82,39 @@ def _check_split(task: Task, name: str, split: Data) -> None:
 
 
 def _check_tensors(task: Task, name: str, split: Split) -> None:
-    for part, tensor in split._asdict().items():
-        if not isinstance(tensor, Tensor) or not tensor.dim():
-            kind = "one number" if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise wrong(task, f"{name} {part} must be a tensor of samples, not {kind}")
-        # Workers share them as NumPy arrays.
-        call(task, f"reading {name} {part}", lambda values: values.cpu().numpy(), tensor[:1])
-    inputs, targets = map(len, split)
-    if inputs != targets:
-        raise wrong(task, f"the {name} split has {inputs} inputs but {targets} targets")
-    if not inputs:
+    parts = [*_parts(task, name, split)]
+    (first, samples), *others = ((part, len(tensor)) for part, tensor in parts)
+    for part, count in others:
+        if count != samples:
+            raise wrong(task, f"the {name} split has {samples} {first} but {count} {part}")
+    if not samples:
         raise wrong(task, f"the {name} split is empty")
-    for part, tensor in split._asdict().items():
-        for k, chunk in enumerate(torch.split(tensor, CHUNK)):
-            finite = chunk.isfinite()
-            finite = finite.flatten(1).all(1) if finite.dim() > 1 else finite
-            if not finite.all():
-                sample = CHUNK * k + int(finite.int().argmin())
-                raise wrong(task, f"{name} {part} hold NaN or infinity, first in sample {sample}")
+    for part, tensor in parts:
+        _check_finite(task, f"{name} {part}", tensor)
+
+
+def _parts(task: Task, name: str, split: Split) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a split by their names; a structure without any is refused."""
+    for part, values in split._asdict().items():
+        tensors = [*named_tensors(values, part)]
+        if not tensors and not (part == "targets" and values is None):
+            kind = type(values).__name__
+            raise wrong(task, f"{name} {part} must be a tensor of samples, not {kind}")
+        for whole, tensor in tensors:
+            if not tensor.dim():
+                raise wrong(task, f"{name} {whole} must be a tensor of samples, not one number")
+            # Workers share them as NumPy arrays.
+            call(task, f"reading {name} {whole}", lambda some: some.cpu().numpy(), tensor[:1])
+        yield from tensors
+
+
+def _check_finite(task: Task, what: str, tensor: Tensor) -> None:
+    for k, chunk in enumerate(torch.split(tensor, CHUNK)):
+        finite = chunk.isfinite()
+        finite = finite.flatten(1).all(1) if finite.dim() > 1 else finite
+        if not finite.all():
+            sample = CHUNK * k + int(finite.int().argmin())
+            raise wrong(task, f"{what} hold NaN or infinity, first in sample {sample}")
 
 
 def _check_apart(task: Task, first: Data, name: str, second: Data, other: str) -> None:
@@ -117,8 +133,8 @@ def _check_apart(task: Task, first: Data, name: str, second: Data, other: str) -
     if task.samples_recur or not (isinstance(first, Split) and isinstance(second, Split)):
         return
     rows = Counter(_rows(first))
-    count, found = len(second.targets), sum(row in rows for row in _rows(second))
-    by_nature = sum(times for times in rows.values() if times > 1) / len(first.targets)
+    count, found = sample_count(second), sum(row in rows for row in _rows(second))
+    by_nature = sum(times for times in rows.values() if times > 1) / sample_count(first)
     if found > (SHARED + by_nature) * count:
         raise wrong(
             task,
@@ -131,10 +147,12 @@ def _check_apart(task: Task, first: Data, name: str, second: Data, other: str) -
 def _shared_indices(first: Data, second: Data) -> int:
     """Number of samples with the same index in the same tensor or Dataset."""
     if isinstance(first, Split) and isinstance(second, Split):
-        return _shared_rows(first.inputs, second.inputs)
+        (_, some), *_ = named_tensors(first)
+        (_, others), *_ = named_tensors(second)
+        return _shared_rows(some, others)
     if isinstance(first, Dataset) and isinstance(second, Dataset):
-        (whole, indices), (other, others) = _indices(first), _indices(second)
-        return len(indices & others) if whole is other else 0
+        (whole, indices), (other, more) = _indices(first), _indices(second)
+        return len(indices & more) if whole is other else 0
     return len([first]) if first is second else 0
 
 
@@ -148,8 +166,8 @@ def _indices(data: Dataset[Any]) -> tuple[Dataset[Any], set[int]]:
 
 
 def _rows(split: Split) -> Iterator[int]:
-    inputs, targets = (tensor.cpu().numpy() for tensor in split)
-    return (hash((x.tobytes(), y.tobytes())) for x, y in zip(inputs, targets, strict=True))
+    parts = [tensor.cpu().numpy() for _, tensor in named_tensors(split)]
+    return (hash(tuple(part.tobytes() for part in row)) for row in zip(*parts, strict=True))
 
 
 def _shared_rows(first: Tensor, second: Tensor) -> int:

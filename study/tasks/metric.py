@@ -2,19 +2,25 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
 from study.tasks.ranking import BY_ACCURACY, Ranking
 
 
+def not_given(outputs: Any, targets: Any) -> Any:
+    """Nothing: the metric is one of the values that the task's ``evaluate`` gives."""
+    raise TypeError("this metric has no compute(outputs, targets)")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Metric(Ranking):
     """A metric of a task."""
 
-    compute: Callable[[Tensor, Tensor], Tensor]
+    compute: Callable[[Any, Any], Any] = not_given
     """From all outputs and all targets of a split, (samples, ...) each, to a scalar. They are held
-    in memory for it, once an epoch."""
+    in memory for it, once an epoch. A task that has ``evaluate`` needs none."""
 
 
 IGNORED = -100

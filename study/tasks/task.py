@@ -1,36 +1,49 @@
 """A task: data, model, loss and metric, behind one small seam."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Generator, Tensor, nn
 from torch.nn import functional
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
 from search_spaces import PeakRange
-from study.tasks.metric import ACCURACY, RMSE, Metric
+from search_spaces.as_code import MadeBy
+from study.tasks.metric import ACCURACY, RMSE, Metric, not_given
+from study.tasks.recipe import PLAIN, Precision, check_recipe
 
 __all__ = ["ACCURACY", "RMSE", "Data", "MakeLoader", "Metric", "SearchData", "Split", "Task"]
 
 
 class Split(NamedTuple):
-    """Samples and their targets in memory, in the same order."""
+    """Samples in memory, in the same order in every tensor.
 
-    inputs: Tensor
+    A batch is (inputs, targets), or what ``inputs`` is where there are no targets. Either may be a
+    tensor or any structure of tensors: tuples, lists, dicts, dataclasses.
+    """
+
+    inputs: Any
     """(samples, ...)"""
-    targets: Tensor
+    targets: Any = None
     """(samples, ...): class numbers as int64, (samples,), for cross entropy."""
+
+    @property
+    def batch(self) -> Any:
+        """All samples as one batch."""
+        return self.inputs if self.targets is None else (self.inputs, self.targets)
 
 
 MakeLoader = Callable[[int, Generator | None], DataLoader[Any]]
-"""Makes a loader of (inputs, targets) from a batch size and the generator that it has to shuffle
-with; without a generator, it gives every sample once, in order."""
+"""Makes a loader of batches from a batch size and the generator that it has to shuffle with;
+without a generator, it gives every sample once, in order."""
 
 Data = Split | Dataset[Any] | MakeLoader
 """One split: tensors in memory, which are the fastest; or, for what does not fit, a map-style
-torch Dataset of (input, target) pairs, or a function that makes a DataLoader."""
+torch Dataset of samples, or a function that makes a DataLoader. A batch is (inputs, targets), or
+any other structure of tensors for a task that has ``step`` and ``evaluate``."""
 
 
 class SearchData(NamedTuple):
@@ -58,6 +71,14 @@ class TrialData(NamedTuple):
         return self.search if self.test is None else (*self.search, self.test)
 
 
+Step = Callable[[nn.Module, Any], Tensor]
+Evaluate = Callable[[nn.Module, Iterable[Any]], Mapping[str, Any]]
+MakeOptimizer = Callable[[nn.Module, float, float, float], Optimizer | Sequence[Optimizer]]
+Transform = Callable[[Any, Any], tuple[Any, Any]]
+LOSS = "loss"
+"""Name of the loss among the values of :attr:`Task.evaluate`."""
+
+
 @dataclass(frozen=True)
 class Task:
     """A model, the data that it is trained on, and what counts as good.
@@ -73,15 +94,43 @@ class Task:
     """The test split, which no search opens."""
     make_model: Callable[[int], nn.Module]
     """A fresh model. The seed is for those who need one: the global states have it already."""
-    loss: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy
+
+    loss: Callable[[Any, Any], Tensor] = functional.cross_entropy
     """From a batch's outputs and targets to its mean loss, a scalar. Lower is better. The loss of
     a split is the mean over its batches, each with the weight of its samples."""
     metric: Metric = ACCURACY
     """Metric that trials are ranked by, on the validation split."""
-    transform: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+    transform: Transform | None = None
     """Augmentation: from a training batch's inputs and targets to those to train with."""
+    step: Step | None = None
+    """The loss of a training batch, a scalar, from the model and the whole batch, in place of
+    ``loss(model(inputs), targets)``: for several losses, masks, batches of any structure."""
+    evaluate: Evaluate | None = None
+    """Values by their names from the model and the batches of a split, in place of ``metric`` over
+    its outputs: the metric's name is among them; the others are kept in the tables. The loss is
+    that called ``loss``, or the mean over all batches as in training. Called in evaluation mode
+    without gradients."""
+
+    parameter_groups: Callable[[nn.Module], Sequence[Mapping[str, Any]]] | None = None
+    """The model's parameters in groups, as torch's optimizers take them: with a ``weight_decay`` of
+    their own, say, or an ``lr_scale``, a factor of the rate that the schedule gives."""
+    make_optimizer: MakeOptimizer | None = None
+    """The optimizer, or several for parts of the model, from the model, the peak rate, the momentum
+    and the weight decay, in place of the study's. One group has the peak rate itself; the rates of
+    the others keep their proportion to it."""
+
+    clip_norm: float | None = None
+    """Norm to which the gradient of all parameters together is clipped."""
+    accumulate: int = 1
+    """Batches a step, whose gradients are averaged; an epoch's last step takes what is left."""
+    precision: Precision = "fp32"
+    """``bf16`` and ``fp16`` by torch.autocast; ``fp16`` with torch's GradScaler."""
+    average: str = "none"
+    """Average of the weights that is evaluated in their place: ``ema:DECAY`` or ``tail:FRACTION``,
+    the mean over the last steps of a run; torch.optim.swa_utils."""
+
     peak_lr: PeakRange = (3e-3, 0.3)
-    """The range of peak rates worth searching for this model with SGD."""
+    """The range of peak rates worth searching for this model with SGD, or its own optimizer."""
     adamw_peak_lr: PeakRange = (1e-4, 1e-2)
     """The range of peak rates with AdamW."""
     chance_loss: float | None = None
@@ -94,16 +143,35 @@ class Task:
     nothing on the host, look at no values (``.item()``, a mask that picks) and keep no state but
     in buffers. Steps with SGD on tensors in memory are then replayed as one CUDA graph on a GPU."""
 
+    def loss_of(self, model: nn.Module, batch: Any) -> Tensor:
+        """The loss of a batch, as training takes it."""
+        if self.step:
+            return self.step(model, batch)
+        inputs, targets = batch
+        return self.loss(model(inputs), targets)
+
     def peak_range(self, optimizer: str) -> PeakRange:
         """The peak rates to search with an optimizer: ``sgd`` or ``adamw``."""
         return self.adamw_peak_lr if optimizer == "adamw" else self.peak_lr
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """Clipping, accumulation, precision and averaging, by the names of their fields."""
+        return {name: getattr(self, name) for name in PLAIN}
+
+    @property
+    def optimizer_from(self) -> MadeBy:
+        """Maker of the optimizer: ``study``, ``parameter_groups`` or ``make_optimizer``."""
+        if self.make_optimizer:
+            return "make_optimizer"
+        return "parameter_groups" if self.parameter_groups else "study"
 
     def __post_init__(self) -> None:
         """Check what can be checked without data.
 
         Raises:
             TypeError: a metric that is no :class:`~study.metric.Metric`.
-            ValueError: a range of rates that is none.
+            ValueError: a range of rates that is none, or fields that do not go together.
         """
         if not isinstance(self.metric, Metric):
             raise TypeError(f"metric must be a study.task.Metric, not {self.metric!r}")
@@ -111,3 +179,10 @@ class Task:
             low, high = getattr(self, field)
             if not 0 < low < high:
                 raise ValueError(f"{field} must be two rates, 0 < low < high, not {low}, {high}")
+        if self.metric.compute is not_given and not self.evaluate:
+            raise ValueError(
+                f"metric {self.metric.name!r} needs compute(outputs, targets), or the task evaluate"
+            )
+        if self.parameter_groups and self.make_optimizer:
+            raise ValueError("parameter_groups and make_optimizer exclude each other; give one")
+        check_recipe(self.recipe)

@@ -16,7 +16,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
@@ -45,6 +45,8 @@ class TaskSource:
     """Its absolute path, which a worker may not have."""
     module: str = ""
     """File of a module that runs the text of a task which is no module yet."""
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the task that were typed as flags, by their names."""
     trace: Mapping[str, Any] | None = None
     """Fingerprint of what the task trains on, as study.json has it: a worker's must equal it."""
 
@@ -75,7 +77,7 @@ class TaskSource:
                 raised, in one line.
         """
         with contextlib.chdir(os.curdir):
-            return self._made()
+            return replace(self._made(), **self.overrides)
 
     def _made(self) -> Task:
         origin, name = _split(self.spec)

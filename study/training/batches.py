@@ -2,15 +2,16 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from study.tasks.structure import mapped, named_tensors
 from study.tasks.task import Data, Split
 
-Pair = tuple[Tensor, Tensor]
 T = TypeVar("T")
 
 
@@ -20,8 +21,8 @@ class Batches(Protocol):
     def __len__(self) -> int:
         """Batches an epoch."""
 
-    def __iter__(self) -> Iterator[Pair]:
-        """Inputs and targets, on the device."""
+    def __iter__(self) -> Iterator[Any]:
+        """Batches, structures of tensors on the device."""
 
 
 def batches(data: Data, size: int, order: Generator | None, device: str = "cpu") -> Batches:
@@ -61,7 +62,12 @@ def last_batch(loader: DataLoader[Any]) -> Any:
 
 def on_device(data: Data, device: str) -> Data:
     """Tensors moved to the device, unless they lie there; any other data as they are."""
-    return Split(*(tensor.to(device) for tensor in data)) if isinstance(data, Split) else data
+    return moved(data, device) if isinstance(data, Split) else data
+
+
+def moved(structure: T, device: str) -> T:
+    """A structure whose tensors are on the device."""
+    return mapped(lambda tensor: tensor.to(device), structure)
 
 
 def endless(epoch: Callable[[], Iterable[T]]) -> Iterator[T]:
@@ -83,34 +89,37 @@ class TensorBatches:
     """The whole split lies on the device."""
 
     def __init__(self, split: Split, size: int, order: Generator | None, device: str) -> None:
-        self.split = Split(*(tensor.to(device) for tensor in split))
+        self.split = moved(split, device)
         self.size, self._order = size, order
+        (_, first), *_ = named_tensors(self.split)
+        self._samples, self.device = len(first), first.device
 
     def __len__(self) -> int:
-        samples = len(self.split.targets)
-        return samples // self.size if self._order else -(-samples // self.size)
+        return self._samples // self.size if self._order else -(-self._samples // self.size)
 
-    def __iter__(self) -> Iterator[Pair]:
+    def __iter__(self) -> Iterator[Any]:
         if self._order is None:
-            parts = (torch.split(part, self.size) for part in self.split)
-            for some, their_targets in zip(*parts, strict=True):
+            for start in range(0, self._samples, self.size):
                 # A copy, since a model may work in place, and others read these tensors too.
-                yield some.clone(), their_targets
+                yield mapped(partial(_copied, start, start + self.size), self.split.batch)
             return
         for indices in self.indices():
             yield self.at(indices)
 
     def indices(self) -> Iterator[Tensor]:
         """One shuffled epoch: for each batch, where in the split its samples lie."""
-        order = torch.randperm(len(self.split.targets), generator=self._order)
-        picked = order[: len(self) * self.size].to(self.split.targets.device)
+        order = torch.randperm(self._samples, generator=self._order)
+        picked = order[: len(self) * self.size].to(self.device)
         return iter(picked.view(len(self), -1))
 
-    def at(self, indices: Tensor) -> Pair:
+    def at(self, indices: Tensor) -> Any:
         """The samples that lie there."""
-        inputs, targets = self.split
-        # A third of the time of inputs[indices].
-        return inputs.index_select(0, indices), targets.index_select(0, indices)
+        # A third of the time of tensor[indices].
+        return mapped(lambda tensor: tensor.index_select(0, indices), self.split.batch)
+
+
+def _copied(start: int, end: int, samples: Tensor) -> Tensor:
+    return samples[start:end].clone()
 
 
 class _LoaderBatches:
@@ -120,13 +129,13 @@ class _LoaderBatches:
     def __len__(self) -> int:
         return len(self._loader)
 
-    def __iter__(self) -> Iterator[Pair]:
+    def __iter__(self) -> Iterator[Any]:
         promised, given = len(self), 0
-        for inputs, targets in self._loader:
+        for batch in self._loader:
             given += 1
             if given > promised:
                 break
-            yield inputs.to(self._device), targets.to(self._device)
+            yield moved(batch, self._device)
         if given != promised:  # the schedule ends where the loader says that it will
             found = "more" if given > promised else given
             raise ValueError(f"a loader that says it has {promised} batches has {found}")

@@ -14,23 +14,25 @@ from study.system.errors import ChangedTaskError, InputError, summary
 from study.system.seeding import seed_everything
 from study.tasks.check_data import call, wrong
 from study.tasks.fingerprint import Trace, describe_trace, difference
+from study.tasks.structure import named_tensors, sample_count
 from study.tasks.task import Data, SearchData, Split, Task
-from study.training.batches import batches, last_batch
+from study.training.batches import batches, last_batch, moved
 from study.training.check_functions import (
     LOSS,
     MODEL,
-    as_pair,
+    STEP,
     backward,
-    check_targets,
+    checked_loss,
     each_batch,
     fresh_model,
     gradient_of,
     measured,
-    outputs_of,
     transformed,
 )
-from study.training.check_metric import check_pairing, same
+from study.training.check_metric import same
+from study.training.check_optimizer import check_optimizer
 from study.training.check_resume import tolerance
+from study.training.steps import steps_an_epoch
 
 
 class FirstBatch(NamedTuple):
@@ -47,10 +49,10 @@ class FirstBatch(NamedTuple):
 
 
 def steps_per_epoch(task: Task, data: SearchData, batch_size: int) -> int:
-    """Batches of the training split.
+    """Optimizer steps of an epoch.
 
     Raises:
-        InputError: there is none, or they cannot be counted.
+        InputError: there is no batch, fewer than a step takes, or they cannot be counted.
     """
     train = call(task, "the training split", batches, data.train, batch_size, Generator())
     count: int = call(task, "len() of the training split's loader", len, train)
@@ -58,7 +60,12 @@ def steps_per_epoch(task: Task, data: SearchData, batch_size: int) -> int:
         raise InputError(
             f"--batch-size {batch_size} is more than the training samples of {task.name}; lower it"
         )
-    return count
+    if task.accumulate > count:
+        raise InputError(
+            f"--accumulate {task.accumulate} is more than the {count} batches of an epoch of "
+            f"{task.name}; lower it, or --batch-size"
+        )
+    return steps_an_epoch(count, task.accumulate)
 
 
 def check_task(task: Task, data: SearchData, batch_size: int, device: str) -> dict[str, Any]:
@@ -71,6 +78,7 @@ def check_task(task: Task, data: SearchData, batch_size: int, device: str) -> di
         InputError: something raises, does not fit, is not finite, or differs from one time to the
             next under the same seed.
     """
+    check_optimizer(task, device)
     first = _first_batch(task, data, batch_size, device)
     again = _first_batch(task, data, batch_size, device)
     for part, other in zip(first[1:], again[1:], strict=True):
@@ -82,9 +90,9 @@ def check_task(task: Task, data: SearchData, batch_size: int, device: str) -> di
         (f"the {name} {part}", values)
         for name, split in splits.items()
         if isinstance(split, Split)
-        for part, values in split._asdict().items()
+        for part, values in named_tensors(split)
     ]
-    return first.describe([*given, ("the validation targets", targets)], results, device)
+    return first.describe([*given, *targets], results, device)
 
 
 def check_test_split(task: Task, split: Data, batch_size: int, device: str) -> None:
@@ -146,22 +154,25 @@ def _first_batch(task: Task, data: SearchData, batch_size: int, device: str) -> 
     given: list[tuple[str, Tensor]] = [(MODEL, call(task, MODEL, torch.cat, weights))]
     order = Generator().manual_seed(0)
     train = each_batch(task, "training", lambda: batches(data.train, batch_size, order, device))
-    inputs, targets = next(train)
-    seen = inputs.clone()  # a model may work in place
-    given += [("the first training inputs", seen), ("the first training targets", targets)]
-    every = data.train.targets if isinstance(data.train, Split) else targets
+    batch = next(train)
+    given += _copied("the first training", batch)
+    every = data.train.targets if isinstance(data.train, Split) else None
     computed: list[tuple[str, Tensor]] = []
     if task.transform:
-        inputs, targets = transformed(task, inputs, targets)
-        every = targets
-        computed += [("transform", inputs), ("transform", targets)]
-    outputs = outputs_of(task, model, inputs)
-    check_targets(task, "training", outputs, every)
-    loss = backward(task, outputs, targets)
-    check_pairing(task, LOSS, task.loss, outputs.detach(), targets)
-    gradient = gradient_of(task, model)
-    computed += [("the model", outputs.detach()), (LOSS, loss), ("the backward pass", gradient)]
+        batch = transformed(task, batch)
+        every = None
+        computed += [("transform", tensor) for _, tensor in _copied("", batch)]
+    loss, outputs = checked_loss(task, model, batch, every)
+    what, loss = STEP if task.step else LOSS, backward(task, loss)
+    computed += [*outputs, (what, loss), ("the backward pass", gradient_of(task, model))]
     return FirstBatch(model, given, computed)
+
+
+def _copied(what: str, batch: Any) -> list[tuple[str, Tensor]]:
+    """Copies of a batch's tensors, since a model may work in place, behind what they are."""
+    pair = isinstance(batch, tuple | list) and len(batch) == 2
+    parts = Split(*batch) if pair else batch
+    return [(f"{what} {name}", tensor.clone()) for name, tensor in named_tensors(parts)]
 
 
 def _check_last_batch(
@@ -170,17 +181,13 @@ def _check_last_batch(
     """The last batch of a loader of one's own, which may be a small one."""
     if isinstance(train, Split | Dataset):  # of which every batch is a whole one
         return
-    what = "the training split"
-    inputs, targets = as_pair(
-        task, what, call(task, what, lambda: last_batch(train(batch_size, Generator())))
-    )
-    inputs, targets = inputs.to(device), targets.to(device)
+    last = call(task, "the training split", lambda: last_batch(train(batch_size, Generator())))
+    batch = moved(last, device)
     model.train()
     try:
-        inputs, targets = transformed(task, inputs, targets)
-        backward(task, outputs_of(task, model, inputs), targets)
+        backward(task, checked_loss(task, model, transformed(task, batch), None)[0])
     except InputError as error:
         raise InputError(
-            f"{error}, with the training split's last batch (samples: {len(targets)}); "
+            f"{error}, with the training split's last batch (samples: {sample_count(batch)}); "
             "drop_last=True leaves an incomplete one out"
         ) from error

@@ -33,7 +33,7 @@ class CapturedSteps:
 
     def __init__(self, task: Task, model: nn.Module, optimizer: SGD, train: TensorBatches) -> None:
         self._task, self._model, self._optimizer, self._train = task, model, optimizer, train
-        device = train.split.inputs.device
+        device = train.device
         # Of the batch to come; the warm-up takes the first samples.
         self._indices = torch.arange(train.size, device=device)
         self._rate = torch.zeros((), dtype=torch.float32, device=device)

@@ -1,23 +1,40 @@
 """Loss and metric of a whole split."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from study.tasks.task import Task
+from study.tasks.structure import sample_count
+from study.tasks.task import LOSS, Task
 from study.training.batches import Batches
+from study.training.precision import autocast
 
 EVALUATION_BATCH = 256  # larger ones leave the processor's cache and are slower
+COLLAPSED = ""  # which no value of a task's is called
+Values = Mapping[str, Tensor]
+"""Scalars in float64 on the device, by their names."""
 
 
 class Evaluation(NamedTuple):
-    """Loss, a mean, and metric of a split."""
+    """Loss, a mean, and metrics of a split."""
 
     loss: float
     metric: float
-    collapsed: float
-    """1 where the model puts out the same for every input, 0 elsewhere."""
+    """The one that trials are ranked by."""
+    collapsed: bool
+    """True where the model puts out the same for every input."""
+    others: Mapping[str, float]
+    """Further values of the task's ``evaluate``."""
+
+    @classmethod
+    def of(cls, task: Task, numbers: Mapping[str, float]) -> "Evaluation":
+        """From the numbers that :func:`evaluate` gives, once they are on the host."""
+        known = (LOSS, task.metric.name, COLLAPSED)
+        others = {name: value for name, value in numbers.items() if name not in known}
+        collapsed = bool(numbers.get(COLLAPSED, False))
+        return cls(numbers[LOSS], numbers[task.metric.name], collapsed, others)
 
 
 def evaluation_batch(batch_size: int) -> int:
@@ -26,8 +43,33 @@ def evaluation_batch(batch_size: int) -> int:
 
 
 @torch.no_grad()  # not inference_mode(), which TorchScript's functions do not survive
-def evaluate(task: Task, model: nn.Module, split: Batches) -> list[Tensor]:
-    """The fields of an :class:`Evaluation`, scalars in float64 on the device.
+def evaluate(task: Task, model: nn.Module, split: Batches) -> Values:
+    """Values by their names: the loss, the task's metric, and what else there is."""
+    device = next(model.parameters()).device
+    with autocast(task.precision, device):
+        values = _by_task(task, model, split) if task.evaluate else _by_pairs(task, model, split)
+    tensors = {
+        name: value
+        if isinstance(value, Tensor)
+        else torch.tensor(float(value), dtype=torch.float64)
+        for name, value in values.items()
+    }
+    return {name: one.to(device, torch.float64).view(()) for name, one in tensors.items()}
+
+
+def _by_task(task: Task, model: nn.Module, split: Batches) -> dict[str, Any]:
+    """The values of a task's ``evaluate``, and the loss, by a pass of its own if it is missing."""
+    assert task.evaluate
+    values = dict(task.evaluate(model, split))
+    if LOSS not in values:
+        batches = [(task.loss_of(model, batch).double(), sample_count(batch)) for batch in split]
+        samples = sum(count for _, count in batches)
+        values[LOSS] = torch.stack([loss * count for loss, count in batches]).sum() / samples
+    return values
+
+
+def _by_pairs(task: Task, model: nn.Module, split: Batches) -> dict[str, Any]:
+    """Loss and metric of a model that goes from inputs to outputs, and whether it has collapsed.
 
     A model has collapsed where it puts out the same for every input, as too high a rate leaves it.
     Its loss is finite then, so that no check for NaN finds it, and about that of a network which
@@ -36,19 +78,18 @@ def evaluate(task: Task, model: nn.Module, split: Batches) -> list[Tensor]:
     pairs, losses, lowest, highest = [], [], [], []
     for inputs, targets in split:
         outputs = model(inputs)
-        pairs.append((outputs, targets))
         losses.append(task.loss(outputs, targets).double() * len(targets))
+        pairs.append((outputs, targets))
         lowest.append(outputs.amin(0))
         highest.append(outputs.amax(0))
     low, high = torch.stack(lowest).amin(0), torch.stack(highest).amax(0)
     # The metric is of the whole split at once, since few are means over batches.
     outputs, targets = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-    metric = task.metric.compute(outputs, targets)
-    if not isinstance(metric, Tensor):
-        metric = torch.tensor(float(metric), dtype=torch.float64)
-    collapsed = is_constant(low, high) & (len(outputs) > 1)
-    loss = torch.stack(losses).sum() / len(targets)
-    return [value.to(low.device, torch.float64).view(()) for value in (loss, metric, collapsed)]
+    return {
+        LOSS: torch.stack(losses).sum() / len(targets),
+        task.metric.name: task.metric.compute(outputs, targets),
+        COLLAPSED: is_constant(low, high) & (len(outputs) > 1),
+    }
 
 
 def is_constant(low: Tensor, high: Tensor) -> Tensor:

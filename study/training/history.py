@@ -43,6 +43,8 @@ class EpochRecord:
     val_metric: float
     """The task's metric on the whole validation split."""
     seconds: float
+    others: dict[str, float] = field(default_factory=dict)
+    """Further values of the task's ``evaluate``, by their names."""
 
 
 @dataclass
@@ -62,6 +64,7 @@ class History:
     test_loss: float | None = None
     test_metric: float | None = None
     """Metric on the test split, of a completed run that was given it."""
+    test_others: dict[str, float] = field(default_factory=dict)
     device: str = ""
     """``cpu``, or the name of a GPU."""
     ensembles: list[float] = field(default_factory=list)

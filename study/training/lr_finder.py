@@ -5,16 +5,18 @@ import zlib
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from torch import Generator, nn
-from torch.optim import Optimizer
 
 from search_spaces import FAMILIES, Parameters, PeakRange
 from study.system.errors import InputError, blamed
 from study.system.seeding import seed_everything
+from study.tasks.structure import named_tensors
 from study.tasks.task import SearchData, Task
-from study.training.batches import Batches, Pair, batches, endless
+from study.training.batches import Batches, batches, endless
 from study.training.history import RunConfig
+from study.training.optimizers import make_optimizer
+from study.training.precision import grad_scaler
+from study.training.steps import EagerSteps
 
 STEPS = 200
 LOWEST, HIGHEST = 1e-6, 10.0
@@ -93,30 +95,33 @@ def _seeds(study_seed: int) -> list[int]:
 
 def _one_run(task: Task, model: nn.Module, train: Batches, given: Parameters) -> Curve:
     parameters: Parameters = {**given, "peak_lr": LOWEST}
-    weights = FAMILIES["constant"].make_optimizer(model.parameters(), parameters, STEPS)
+    optimizer = make_optimizer(task, model, FAMILIES["constant"], parameters, STEPS)
+    device = next(model.parameters()).device
+    steps = EagerSteps(task, model, optimizer, train, grad_scaler(task.precision, str(device)))
+    hook = model.register_forward_hook(_refuse_nan)
     curve: Curve = []
-    mean, repeated = 0.0, endless(train.__iter__)
+    mean, losses = 0.0, endless(steps.__iter__)
     for step in range(STEPS):
         rate = LOWEST * (HIGHEST / LOWEST) ** (step / (STEPS - 1))
-        weights.param_groups[0]["lr"] = rate
+        optimizer.param_groups[0]["lr"] = rate
         with blamed(f"task {task.name!r}: step {step + 1} of --peak-lr auto, at rate {rate:.2g},"):
-            loss = _one_step(task, model, weights, next(repeated))
+            try:
+                loss = next(losses).item()
+            except _NotANumberError:
+                break
         mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
         smoothed = mean / (1 - SMOOTHING ** (step + 1))  # as if the mean had not begun at zero
         if not math.isfinite(smoothed):
             break
         curve.append((rate, smoothed))
+    hook.remove()
     return curve
 
 
-def _one_step(task: Task, model: nn.Module, weights: Optimizer, batch: Pair) -> float:
-    """The loss of a batch before the step; NaN, and no step, where the outputs are."""
-    inputs, targets = task.transform(*batch) if task.transform else batch
-    outputs = model(inputs)
-    if outputs.isnan().any():  # which many a loss refuses: the rate is too high
-        return math.nan
-    loss = task.loss(outputs, targets)
-    weights.zero_grad()
-    torch.autograd.backward(loss)
-    weights.step()
-    return loss.item()
+class _NotANumberError(Exception):
+    """The outputs of a model are NaN, which many a loss refuses: the rate is too high."""
+
+
+def _refuse_nan(model: nn.Module, inputs: object, outputs: object) -> None:
+    if any(tensor.isnan().any() for _, tensor in named_tensors(outputs)):
+        raise _NotANumberError

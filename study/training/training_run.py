@@ -10,30 +10,30 @@ import math
 import random
 import time
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torch.optim.swa_utils import update_bn
 
 from search_spaces import FAMILIES
 from search_spaces.optimizers import applied_rate, momentum, switch
 from search_spaces.preflight import cycle_ends
 from study.system.seeding import seed_everything
+from study.tasks.recipe import average_of
 from study.tasks.task import Data, SearchData, Task
+from study.training.averaging import AveragedWeights, measure_batch_norms
 from study.training.batches import Batches, batches
 from study.training.ensemble import Weights, ensemble_metrics, outputs
-from study.training.evaluation import Evaluation, evaluate, evaluation_batch
+from study.training.evaluation import Evaluation, Values, evaluate, evaluation_batch
 from study.training.history import EpochRecord, History, RunConfig
-from study.training.steps import training_steps
+from study.training.optimizers import make_optimizer
+from study.training.precision import grad_scaler
+from study.training.steps import Steps, steps_an_epoch, training_steps
 
 MAX_CURVE_POINTS = 512
 MAX_SNAPSHOTS = 8  # those of the last cycles: every checkpoint holds them, and 4 to 8 work well
-RECALIBRATION_BATCHES = 50  # as schedulefree's own example has it
 NO_BETTER = 0.01
 """Share of a guess's loss by which a run must end below it: a collapsed network still learns how
 frequent the targets are, which is a hair better than a guess of any."""
@@ -63,26 +63,28 @@ class TrainingRun:
     ) -> None:
         self.task, self.config = task, config
         self.history = History()
-        self._cuda = device.startswith("cuda")
+        self._device, self._cuda = device, device.startswith("cuda")
         seed_everything(config.seed)  # first, since a loader may draw when it is made
         self._order = torch.Generator().manual_seed(config.seed)
         self._train = batches(data.train, config.batch_size, self._order, device)
         size = evaluation_batch(config.batch_size)
         self._validation = batches(data.validation, size, None, device)
         self._test = batches(test, size, None, device) if test is not None else None
-        self.steps_per_epoch = len(self._train)
+        self.samples_per_epoch = len(self._train) * config.batch_size
+        self.steps_per_epoch = steps_an_epoch(len(self._train), task.accumulate)
         self.total_steps = config.epochs * self.steps_per_epoch
         self._recorded = _thinned(self.total_steps)
 
         self.model = task.make_model(config.seed).to(device)
         family, parameters = FAMILIES[config.family], config.parameters
-        self.optimizer = family.make_optimizer(
-            self.model.parameters(), parameters, self.total_steps, can_fuse(self.model)
-        )
+        self.optimizer = make_optimizer(task, self.model, family, parameters, self.total_steps)
         self.schedule = family.build(self.optimizer, parameters, self.total_steps)
-        self._steps = training_steps(task, self.model, self.optimizer, self._train)
+        self._scaler = grad_scaler(task.precision, device)
+        self._steps = self._make_steps()
+        average = average_of(task.average)
+        self._average = AveragedWeights(average, self.model, self.total_steps) if average else None
         self.snapshots: list[Weights] = []
-        keeps = test is not None and family.rises_again
+        keeps = test is not None and family.rises_again and not (average or task.evaluate)
         ends = cycle_ends(family, parameters, self.total_steps) if keeps else ()
         self._snapshot_ends = frozenset(ends[-MAX_SNAPSHOTS:])
 
@@ -94,20 +96,21 @@ class TrainingRun:
         """
         started = time.perf_counter()
         losses, lr = self._train_epoch()
-        self._measure_batch_norms()
-        seen = [losses.mean().double(), *self._evaluate(self._validation)]
-        # One transfer an epoch: to read a number from a GPU is to wait for all that it has to do.
-        train_loss, *measured = torch.stack(seen).tolist()
-        evaluation = Evaluation(*measured)
+        step = self.steps_done + len(losses)
+        if self._average or hasattr(self.optimizer, "eval"):
+            switch(self.optimizer, "eval")
+            measure_batch_norms(self.task, self.evaluated, self._train)
+        evaluation, train_loss = self._measure(self._validation, losses.mean())
         if isinstance(self.schedule, ReduceLROnPlateau):
             self.schedule.step(evaluation.loss)
         record = EpochRecord(
             epoch=len(self.history.epochs) + 1,
-            step=(len(self.history.epochs) + 1) * self.steps_per_epoch,
+            step=step,
             lr=lr,
             train_loss=train_loss,
             val_loss=evaluation.loss,
             val_metric=evaluation.metric,
+            others=dict(evaluation.others),
             seconds=time.perf_counter() - started,
         )
         self.history.epochs.append(record)
@@ -124,36 +127,16 @@ class TrainingRun:
 
         Neither is kept then: nothing that is not finite is ever averaged over seeds.
         """
-        test = Evaluation(*torch.stack(self._evaluate(split)).tolist())
+        test, _ = self._measure(split, torch.zeros(()))
         if not math.isfinite(test.loss + test.metric):
             self.history.status = "diverged"
             self.history.error = f"on the test split, loss {test.loss} and metric {test.metric}"
             return
         self.history.test_loss, self.history.test_metric = test.loss, test.metric
+        self.history.test_others = dict(test.others)
         if self.snapshots:
             members, targets = outputs(self.model, self.snapshots[::-1], split)
             self.history.ensembles = [*ensemble_metrics(self.task, members, targets)]
-
-    def _measure_batch_norms(self) -> None:
-        """Have batch norms measure the weights that are evaluated, where those are averages.
-
-        Schedule-free optimizers train at other weights, whose statistics are those of the running
-        means. Their authors' remedy: training batches in training mode at the averaged weights.
-        """
-        if not hasattr(self.optimizer, "eval"):
-            return
-        switch(self.optimizer, "eval")
-        self.model.train()
-        norms = [one for one in self.model.modules() if isinstance(one, _BatchNorm)]
-        # A frozen part measures nothing, and torch would clear what it has.
-        frozen = [(one, copy.deepcopy(one.state_dict())) for one in norms if not one.training]
-        update_bn(self._some_inputs(), self.model)
-        for norm, state in frozen:
-            norm.load_state_dict(state)
-
-    def _some_inputs(self) -> Iterator[Tensor]:
-        for inputs, targets in islice(self._train, RECALIBRATION_BATCHES):
-            yield self.task.transform(inputs, targets)[0] if self.task.transform else inputs
 
     def _diverged(self, record: EpochRecord, evaluation: Evaluation) -> bool:
         last, chance = record.epoch == self.config.epochs, self.task.chance_loss
@@ -163,16 +146,26 @@ class TrainingRun:
         finite = math.isfinite(record.train_loss + record.val_loss + record.val_metric)
         return bool(evaluation.collapsed or at_chance or not finite)
 
+    @property
+    def evaluated(self) -> nn.Module:
+        """The model that is evaluated: that of the averaged weights, as soon as there are any."""
+        return (self._average and self._average.model) or self.model
+
+    @property
+    def steps_done(self) -> int:
+        """Optimizer steps of the epochs that are done."""
+        return self.history.epochs[-1].step if self.history.epochs else 0
+
     def _train_epoch(self) -> tuple[Tensor, float]:
-        """The loss of every step, and the last rate applied."""
-        losses, rates = zip(*self.steps(), strict=True)
+        """The loss of every step, and the last rate applied; NaN where no step was taken."""
+        none = (torch.full((), math.nan, device=self._device), math.nan)
+        losses, rates = zip(*([*self.steps()] or [none]), strict=True)
         return torch.stack(losses), rates[-1]
 
     def steps(self) -> Iterator[tuple[Tensor, float]]:
         """Train one epoch, a step at a time: its loss, on the device, and the rate applied."""
         group = self.optimizer.param_groups[0]
-        first_step = len(self.history.epochs) * self.steps_per_epoch
-
+        first_step = self.steps_done
         self.model.train()
         switch(self.optimizer, "train")
         for k, loss in enumerate(self._steps):
@@ -180,15 +173,30 @@ class TrainingRun:
             if first_step + k in self._recorded:
                 self.history.curve.append((first_step + k, lr, momentum(group)))
             self.schedule.step()
+            if self._average:
+                self._average.take(self.model, first_step + k)
             if first_step + k + 1 in self._snapshot_ends:
                 self.snapshots.append(copy.deepcopy(self.model.state_dict()))
             yield loss, lr
 
-    def _evaluate(self, split: Batches) -> list[Tensor]:
-        """The fields of an :class:`Evaluation`, on the device."""
-        self.model.eval()
+    def _make_steps(self) -> Steps:
+        return training_steps(self.task, self.model, self.optimizer, self._train, self._scaler)
+
+    def _measure(self, split: Batches, loss: Tensor) -> tuple[Evaluation, float]:
+        """What a split comes to, and the loss of training, which comes along.
+
+        One transfer: to read a number from a GPU is to wait for all that it has to do.
+        """
+        values = self._evaluate(split)
+        first, *numbers = torch.stack([loss.double(), *values.values()]).tolist()
+        return Evaluation.of(self.task, dict(zip(values, numbers, strict=True))), first
+
+    def _evaluate(self, split: Batches) -> Values:
+        """The numbers of an :class:`Evaluation`, on the device."""
+        model = self.evaluated
+        model.eval()
         switch(self.optimizer, "eval")
-        return evaluate(self.task, self.model, split)
+        return evaluate(self.task, model, split)
 
     def state(self) -> dict[str, Any]:
         """All that a run needs to go on, besides its history: tensors and plain values only."""
@@ -200,6 +208,8 @@ class TrainingRun:
             "snapshots": self.snapshots,
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "average": self._average.state_dict() if self._average else None,
             "order": self._order.get_state(),
             "torch": torch.get_rng_state(),
             "cuda": cuda,
@@ -215,7 +225,10 @@ class TrainingRun:
         # The schedule alone would not do: the rates live in the optimizer.
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        self._steps = training_steps(self.task, self.model, self.optimizer, self._train)
+        self._steps = self._make_steps()
+        self._scaler.load_state_dict(state["scaler"])
+        if self._average:
+            self._average.load_state_dict(state["average"])
         self._order.set_state(state["order"])
         torch.set_rng_state(state["torch"])
         if state["cuda"] is not None and self._cuda:
@@ -224,12 +237,6 @@ class TrainingRun:
         np.random.set_state((name, keys.numpy(), *rest))
         version, internal, gauss = state["python"]
         random.setstate((version, tuple(internal), gauss))
-
-
-def can_fuse(model: nn.Module) -> bool:
-    """True if one kernel can update all weights: floating-point numbers with dense gradients."""
-    sparse = any(getattr(module, "sparse", False) for module in model.modules())  # nn.Embedding's
-    return not sparse and all(weight.is_floating_point() for weight in model.parameters())
 
 
 def _thinned(total_steps: int) -> frozenset[int]:

@@ -176,11 +176,10 @@ def on(**settings: Any) -> MachineOptions:
         ({"gpus_per_trial": 0.25}, 4 + 8),
         ({"gpus_per_trial": 0.4}, 2 + 4),
         ({"gpus_per_trial": 0.25, "cpus_per_trial": 2}, 2 + 8),
-        ({"gpus_per_trial": 2.0}, 1),
-        ({"gpus_per_trial": 3.0}, 0),
+        ({"gpus_per_trial": 1.0}, 3),
         ({"gpus_per_trial": 0.0}, 28),
         ({"gpus_per_trial": 0.0, "cpus_per_trial": 5}, 3 + 1),
-        ({"gpus_per_trial": 3.0, "max_concurrent": 7}, 7),
+        ({"gpus_per_trial": 1.0, "max_concurrent": 7}, 7),
     ],
 )
 def test_trials_fit_onto_single_nodes(

@@ -29,7 +29,7 @@ from study.tasks.builtin import digits
 from study.tasks.metric import ACCURACY, RMSE
 from study.training.batches import batches
 from study.training.ensemble import ensemble_metrics, outputs
-from study.training.history import History, RunConfig
+from study.training.history import EpochRecord, History, RunConfig
 from study.training.training_run import TrainingRun
 
 CYCLING = [family for family in FAMILIES.values() if family.rises_again]
@@ -105,9 +105,9 @@ def test_what_is_kept_are_the_weights_after_those_steps() -> None:
     """Cycles that end in the middle of an epoch, and one at its end."""
     run, after = run_of("snapshot"), []
     assert run.steps_per_epoch == 18
-    for _ in range(4):
+    for epoch in range(1, 5):
         after += [copy.deepcopy(run.model.state_dict()) for _ in run.steps()]
-        run.history.epochs.append(None)  # type: ignore[arg-type]  # which are counted only
+        run.history.epochs.append(EpochRecord(epoch, 18 * epoch, 0.1, 1.0, 1.0, 0.5, 1.0))
     assert len(run.snapshots) == 3
     assert all(map(same, run.snapshots, (after[23], after[47], after[71])))
     assert not same(after[23], after[22]), "each step moves the weights"

@@ -21,11 +21,13 @@ from study.storage.storage_path import StoragePath
 from study.task import Data, SearchData, Split, Task
 from study.tasks.builtin.lenet import LeNet
 from study.tasks.check_data import load_for_search
+from study.tasks.structure import mapped
 from study.tasks.task_source import TaskSource
 from study.training import steps
 from study.training.batches import TensorBatches, batches, on_device
 from study.training.cuda_graph import CapturedSteps
 from study.training.history import History, RunConfig
+from study.training.precision import grad_scaler
 from study.training.steps import EagerSteps
 from study.training.training_run import TrainingRun
 from tests.search_spaces.test_families import sampled
@@ -390,16 +392,16 @@ def test_what_cannot_be_captured_takes_the_eager_step(
 def test_an_unusual_sgd_takes_the_eager_step(small_mnist: SearchData) -> None:
     task, model = capturable(), LeNet()
     train = batches(small_mnist.train, 50, torch.Generator())
-    weights = list(model.parameters())
+    weights, scaler = list(model.parameters()), grad_scaler("fp32", "cpu")
     groups = [{"params": weights[:2]}, {"params": weights[2:]}]
-    usual = steps.training_steps(task, model, SGD(weights, 0.1), train)
+    usual = steps.training_steps(task, model, SGD(weights, 0.1), train, scaler)
     assert isinstance(usual, CapturedSteps)
     for optimizer in (
         SGD(groups, 0.1),
         SGD(weights, 0.1, maximize=True),
         SGD(weights, 0.1, 0.9, dampening=0.5),
     ):
-        assert isinstance(steps.training_steps(task, model, optimizer, train), EagerSteps)
+        assert isinstance(steps.training_steps(task, model, optimizer, train, scaler), EagerSteps)
 
 
 @pytest.mark.parametrize("device", [pytest.param("cuda", marks=NO_GPU)])
@@ -494,7 +496,7 @@ def test_an_actor_moves_its_data_for_all_trials(
 ) -> None:
     """Those of the object store, and those that a task loads in its worker."""
     monkeypatch.setattr("study.execution.trainable.ray.get", lambda arrays: arrays)
-    for shared in (None, [[part.numpy() for part in tensors(split)] for split in small_mnist]):
+    for shared in (None, [mapped(Tensor.numpy, split) for split in small_mnist]):
         trial = ScheduleTrial.__new__(ScheduleTrial)
         source, references = TaskSource.read("digits", ()), cast("Any", shared)
         nowhere = StoragePath.of("nowhere")

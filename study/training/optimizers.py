@@ -1,0 +1,36 @@
+"""The optimizer of a run: the family's for the task's parameters, or the task's own."""
+
+from torch import nn
+from torch.optim import Optimizer
+
+from search_spaces import Parameters
+from search_spaces.family import ScheduleFamily
+from search_spaces.optimizers import MOMENTUM, WEIGHT_DECAY, Several, in_proportion
+from study.tasks.task import Task
+
+
+def make_optimizer(
+    task: Task, model: nn.Module, family: ScheduleFamily, parameters: Parameters, total_steps: int
+) -> Optimizer:
+    """The optimizer at the peak rate, as :meth:`ScheduleFamily.build` wants it.
+
+    Raises:
+        TypeError: the task's function returns none.
+        ValueError: none of its groups has the peak rate.
+    """
+    if not task.make_optimizer:
+        weights = task.parameter_groups(model) if task.parameter_groups else model.parameters()
+        return family.make_optimizer(weights, parameters, total_steps, can_fuse(model))
+    peak_lr = float(parameters["peak_lr"])
+    decay = float(parameters.get("weight_decay", WEIGHT_DECAY))
+    made = task.make_optimizer(model, peak_lr, float(parameters.get("momentum", MOMENTUM)), decay)
+    several = [made] if isinstance(made, Optimizer) else [*made]
+    if not several or not all(isinstance(one, Optimizer) for one in several):
+        raise TypeError(f"an optimizer or a list of them is needed, not {made!r}")
+    return in_proportion(several[0] if len(several) == 1 else Several(several), peak_lr)
+
+
+def can_fuse(model: nn.Module) -> bool:
+    """True if one kernel can update all weights: floating-point numbers with dense gradients."""
+    sparse = any(getattr(module, "sparse", False) for module in model.modules())  # nn.Embedding's
+    return not sparse and all(weight.is_floating_point() for weight in model.parameters())
