@@ -15,6 +15,7 @@ from analysis.findings.findings import Findings
 from analysis.findings.studies import is_sweep, load_studies, sweep_folders
 from analysis.load import load
 from analysis.page.html import Output, Style, render, run_and_exit, table, tell, typed
+from analysis.page.others import other_sections
 from analysis.page.sections import SECTIONS, Section
 from analysis.page.verdict import verdict
 from study.export import ExportConfig, export
@@ -38,10 +39,17 @@ class ReportConfig:
     """Folder for the report. Default: report, beside the study's tables."""
     style: Style = "screen"
     """Figures as PNG and SVG, or for a paper as PDF too."""
+    also: tuple[str, ...] = ()
+    """Further values of the task's evaluate to draw the schedules by: NAME, or NAME:min where lower
+    is better."""
 
 
 def write_report(
-    folder: Path, style: Style = "screen", out: Path | None = None, location: str | None = None
+    folder: Path,
+    style: Style = "screen",
+    out: Path | None = None,
+    location: str | None = None,
+    also: Sequence[str] = (),
 ) -> tuple[Path, list[str]]:
     """Write ``index.html`` and ``figures/``.
 
@@ -50,6 +58,7 @@ def write_report(
         style: of the figures.
         out: where to write, if not into ``report`` there.
         location: where the folder is a copy from; commands name this.
+        also: further values to draw a study's schedules by.
 
     Returns:
         The page; and the verdict of a study, or the answer of each study of a sweep.
@@ -68,12 +77,17 @@ def write_report(
     found = Findings(load(folder))
     lines = verdict(found, location)
     output = Output(report, style, command)
-    output.write(_study_page(found, folder, location, lines, output))
+    parts = [
+        _part(section, found, output)
+        for section in (*SECTIONS, *other_sections(also, found))
+        if section.shown(found)
+    ]
+    output.write(_study_page(found, folder, location, lines, parts))
     return output.page, lines
 
 
 def _study_page(
-    found: Findings, folder: Path, location: str, lines: list[str], output: Output
+    found: Findings, folder: Path, location: str, lines: list[str], parts: list[dict[str, Any]]
 ) -> str:
     results = found.results
     return render(
@@ -81,7 +95,7 @@ def _study_page(
         title=f"{folder.resolve().name}: which learning-rate schedule?",
         study=results.study,
         verdict=[line for line in lines if not line.startswith("Code: ")],
-        parts=[_part(section, found, output) for section in SECTIONS if section.shown(found)],
+        parts=parts,
         counts=results.trials["status"].value_counts().to_dict(),
         metric=results.scale.name,
         trials=_rows(found),
@@ -193,7 +207,7 @@ def main(arguments: Sequence[str]) -> int:
     mpl.use("agg")
     config = parse(ReportConfig, COMMAND, arguments)
     with local_copy(config.folder) as folder:
-        page, lines = write_report(folder, config.style, config.out, config.folder)
+        page, lines = write_report(folder, config.style, config.out, config.folder, config.also)
         if is_url(config.folder) and not config.out:
             _push(folder / REPORT, config.folder)
             tell(lines, "report", below(below(config.folder, REPORT), page.name))

@@ -72,6 +72,13 @@ FORGIVENESS = {
     "device": pa.string(),
     "error": pa.string(),
 }
+
+
+def others(prefix: str, names: Iterable[str]) -> dict[str, pa.DataType]:
+    """The columns of further values of a task's ``evaluate``: ``val_<name>``, ``test_<name>``."""
+    return {f"{prefix}_{name}": pa.float64() for name in names}
+
+
 METRIC_COLUMNS = ("val_metric", "best_val_metric", "test_metric", "ensemble_metric")
 
 

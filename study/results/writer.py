@@ -20,6 +20,7 @@ from study.results.schema import (
     TRIALS_TAIL,
     as_table,
     named,
+    others,
 )
 from study.search.interfaces import FinishedTrial, TrialObserver
 from study.search.proposal import Proposal
@@ -114,13 +115,14 @@ class ResultTables(TableWriter):
         """The trials last, since they are read first: whatever is seen there has its rows."""
         curves = as_table((row for pair in finished for row in _curve_rows(*pair)), SCHEDULES)
         yield "schedules", curves
-        epochs = as_table((row for pair in finished for row in _epoch_rows(*pair)), EPOCHS)
-        yield "epochs", named(epochs, self.ranking)
+        more = others("val", _names_of_others(finished))
+        rows = (row for pair in finished for row in _epoch_rows(*pair))
+        yield "epochs", named(as_table(rows, EPOCHS | more), self.ranking)
         rows = (
             self._trial_row(*pair) | as_cells(pair[0].parameters, self._parameters)
             for pair in finished
         )
-        trials = as_table(rows, TRIALS_HEAD | self._parameters | TRIALS_TAIL)
+        trials = as_table(rows, TRIALS_HEAD | self._parameters | TRIALS_TAIL | more)
         yield "trials", named(trials, self.ranking)
 
     def _trial_row(self, proposal: Proposal, history: History) -> dict[str, Any]:
@@ -148,6 +150,8 @@ class ResultTables(TableWriter):
             # accuracy, nobody knows the worst value.
             worst = 0.0 if ranking.column == "accuracy" else None
             row["val_metric"] = worst if history.status == "diverged" else epochs[-1].val_metric
+            if history.status == "completed":
+                row |= _columns("val", epochs[-1].others)
         return row
 
 
@@ -174,13 +178,17 @@ class FinalistTable(TableWriter):
     def tables(self, finished: Sequence[FinishedTrial]) -> Iterable[tuple[str, pa.Table]]:
         """The one."""
         rows = [self._row(*pair) for pair in finished]
-        yield "finalists", named(as_table(rows, FINALISTS), self.ranking)
+        names = _names_of_others(finished)
+        schema = FINALISTS | others("val", names) | others("test", names)
+        yield "finalists", named(as_table(rows, schema), self.ranking)
 
     def _row(self, proposal: Proposal, history: History) -> dict[str, Any]:
         trial, replicate = self._replicates[proposal.number]
         row = {"trial": trial, "replicate": replicate, **rerun_row(proposal, history)}
         if history.status == "completed":
             row |= {"test_metric": history.test_metric, "test_loss": history.test_loss}
+            row |= _columns("val", history.epochs[-1].others)
+            row |= _columns("test", history.test_others)
         if history.ensembles:
             row |= {"ensemble_metric": history.ensembles[-1], "snapshots": len(history.ensembles)}
         return row
@@ -203,7 +211,19 @@ def _write_table(folder: Path, name: str, table: pa.Table) -> None:
 
 
 def _epoch_rows(proposal: Proposal, history: History) -> Iterable[dict[str, Any]]:
-    return ({"trial": proposal.number, **asdict(record)} for record in history.epochs)
+    for record in history.epochs:
+        row = asdict(record)
+        yield {"trial": proposal.number, **row, **_columns("val", row.pop("others"))}
+
+
+def _columns(prefix: str, values: Mapping[str, float]) -> dict[str, float]:
+    return {f"{prefix}_{name}": value for name, value in values.items()}
+
+
+def _names_of_others(finished: Iterable[FinishedTrial]) -> list[str]:
+    """Names of all further values that a task gave, in the order in which they came."""
+    records = (record for _, history in finished for record in history.epochs)
+    return [*dict.fromkeys(name for record in records for name in record.others)]
 
 
 def _curve_rows(proposal: Proposal, history: History) -> Iterable[dict[str, Any]]:

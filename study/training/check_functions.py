@@ -210,6 +210,8 @@ def _evaluated(task: Task, model: nn.Module, every: Batches, first: Any) -> Tens
             f"{EVALUATE} must return {task.metric.name!r}, the metric that trials are ranked by, "
             f"among its names: {given}",
         )
+    if taken := {"metric", "best_metric"} & {*values} - {task.metric.name}:
+        raise wrong(task, f"{EVALUATE} gives {min(taken)!r}, a column of the tables; rename it")
     numbers = {name: call(task, f"{name!r} of {EVALUATE}", float, values[name]) for name in values}
     if LOSS_NAME not in numbers:
         what = STEP if task.step else LOSS
