@@ -26,7 +26,8 @@ def make_optimizer(
     made = task.make_optimizer(model, peak_lr, float(parameters.get("momentum", MOMENTUM)), decay)
     several = [made] if isinstance(made, Optimizer) else [*made]
     if not several or not all(isinstance(one, Optimizer) for one in several):
-        raise TypeError(f"an optimizer or a list of them is needed, not {made!r}")
+        kinds = ", ".join(type(one).__name__ for one in several) or "nothing"
+        raise TypeError(f"an optimizer or a list of them is needed, not {kinds}")
     return in_proportion(several[0] if len(several) == 1 else Several(several), peak_lr)
 
 

@@ -97,7 +97,7 @@ class TrainingRun:
         started = time.perf_counter()
         losses, lr = self._train_epoch()
         step = self.steps_done + len(losses)
-        if self._average or hasattr(self.optimizer, "eval"):
+        if self.evaluated is not self.model or hasattr(self.optimizer, "eval"):
             switch(self.optimizer, "eval")
             measure_batch_norms(self.task, self.evaluated, self._train)
         evaluation, train_loss = self._measure(self._validation, losses.mean())
