@@ -500,3 +500,43 @@ def test_families_are_selected_by_name_and_group() -> None:
         select("cosin")
     with pytest.raises(ValueError, match="unknown schedule family ''"):
         select("")
+
+
+@every_family
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("extras", [NO_EXTRAS, WITH_WARMUP], ids=["plain", "warm-up"])
+def test_all_groups_go_by_one_schedule_each_at_its_scale(
+    family: ScheduleFamily, optimizer: str, extras: Extras
+) -> None:
+    """The first is that of a run with all parameters alike; the group with no scale comes first."""
+    for sample in sampled(family, 3, extras):
+        parameters = {**sample, "optimizer": optimizer}
+        scaled, whole = (torch.nn.Parameter(torch.zeros(1)) for _ in range(2))
+        made = family.make_optimizer(
+            [{"params": [scaled], "lr_scale": 0.1, "weight_decay": 0.0}, {"params": [whole]}],
+            parameters,
+            97,
+        )
+        used: list[list[float]] = []
+        made.register_step_post_hook(partial(_keep_rates, used))
+        rates = run(partial(_built, family, parameters), made, 97)
+        assert made.param_groups[0]["params"][0] is whole
+        assert made.param_groups[1]["weight_decay"] == 0
+        np.testing.assert_array_equal(rates, curve(family, parameters, 97))
+        first, second = np.array(used).T
+        np.testing.assert_array_equal(first, rates)
+        np.testing.assert_allclose(second, 0.1 * first, rtol=1e-9)
+
+
+def _built(family: ScheduleFamily, parameters: Parameters, optimizer: Optimizer) -> LRScheduler:
+    return family.build(optimizer, parameters, 97)
+
+
+def _keep_rates(used: list[list[float]], optimizer: Optimizer, *_: object) -> None:
+    used.append([applied_rate(group) for group in optimizer.param_groups])
+
+
+def test_no_group_at_the_peak_rate_is_refused() -> None:
+    group = {"params": [torch.nn.Parameter(torch.zeros(1))], "lr_scale": 0.5}
+    with pytest.raises(ValueError, match=r"^one group must have the peak rate itself, 0.1, not 0"):
+        FAMILIES["cosine"].make_optimizer([group], {"peak_lr": 0.1, "end_ratio": 0.0}, 97)
