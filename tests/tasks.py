@@ -5,13 +5,14 @@ import os
 import resource
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.data import Dataset
 
 from study.settings.study_config import StudyConfig
@@ -98,6 +99,47 @@ def one_at_a_time() -> Task:
         return SearchData(*(Samples(tensors(split)) for split in load_excerpt(data_dir)))
 
     return Task("one at a time", load, mnist.load_test_data, lambda seed: LeNet(), metric=ACCURACY)
+
+
+def masked() -> Task:
+    """The digits as dict batches, with a mask that only the step knows, and two more metrics."""
+    splits = [*digits.load_search_data(Path()), digits.load_test_data(Path())]
+    train, validation, test = (
+        Split({"pixels": part.inputs, "mask": part.inputs > 0, "labels": part.targets})
+        for part in map(tensors, splits)
+    )
+
+    def logits(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+        found: Tensor = model(batch["pixels"] * batch["mask"])
+        return found
+
+    def step(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+        return functional.cross_entropy(logits(model, batch), batch["labels"])
+
+    def evaluate(model: nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> dict[str, Any]:
+        pairs = [(logits(model, batch), batch["labels"]) for batch in batches]
+        outputs, labels = map(torch.cat, zip(*pairs, strict=True))
+        top = outputs.topk(3).indices == labels[:, None]
+        zeros = (outputs.argmax(1) == 0) & (labels == 0)
+        return {
+            "accuracy": top[:, 0].double().mean(),
+            "top 3": top.any(1).double().mean(),
+            "recall of 0": float(zeros.sum() / (labels == 0).sum()),
+        }
+
+    return Task(
+        "masked",
+        lambda data_dir: SearchData(train, validation),
+        lambda data_dir: test,
+        digits.make_model,
+        step=step,
+        evaluate=evaluate,
+        parameter_groups=lambda model: [
+            {"params": [one for one in model.parameters() if one.ndim == 2]},
+            {"params": [one for one in model.parameters() if one.ndim < 2], "weight_decay": 0.0},
+        ],
+        accumulate=3,
+    )
 
 
 class Constant(nn.Module):

@@ -1,5 +1,6 @@
 """Sections of a report for other values than the metric, drawn where they are asked for."""
 
+import re
 from collections.abc import Iterable
 from functools import partial
 
@@ -40,7 +41,7 @@ def _section(asked: str) -> Section:
     name = asked.removesuffix(LOWER)
     scale = Scale(Ranking(name, "minimize" if asked.endswith(LOWER) else "maximize"))
     return Section(
-        f"also_{name}",
+        "also_" + re.sub(r"\W+", "_", name),
         f"Schedules against final {name}",
         f"The same curves by another value of the task, {name}, on the validation split. Finalists "
         "and verdict are by {metric}.",

@@ -285,19 +285,34 @@ def _beware(comparison: Comparison, results: Results) -> str:
         doubts.append(f"{joined(few)} had no more than one trial")
     if CONTROL not in set(results.finalists["family"]):
         doubts.append("no constant rate stands beside the finalists as a control")
-    doubts.append(f"it holds for {_setting(results.study['config'])}")
+    doubts.append(f"it holds for {_setting(results.study)}")
     return f"Beware: {'; '.join(doubts)}."
 
 
-def _setting(config: Mapping[str, Any]) -> str:
-    """All that was the same for every finalist, the optimizer's own numbers among it."""
+def _setting(study: Mapping[str, Any]) -> str:
+    """All that was the same for every finalist: the optimizer's own numbers, and the recipe."""
+    config, recipe = study["config"], study["recipe"]
     decay = ADAMW_WEIGHT_DECAY if config["optimizer"] == "adamw" else WEIGHT_DECAY
     words = {"search": "as it was searched", "default": brief(decay)}
     momentum, decays = (words.get(config[one], config[one]) for one in ("momentum", "weight_decay"))
-    return (
-        f"{counted(config['epochs'], 'epoch')} with {config['optimizer']}, momentum {momentum} and "
-        f"weight decay {decays}"
-    )
+    optimizer = {
+        "study": config["optimizer"],
+        "parameter_groups": f"{config['optimizer']} on the task's parameter groups",
+        "make_optimizer": "the task's own optimizer",
+    }[recipe["optimizer"]]
+    parts = [
+        f"{counted(config['epochs'], 'epoch')} with {optimizer}, momentum {momentum} and weight "
+        f"decay {decays}"
+    ]
+    if recipe["clip_norm"] is not None:
+        parts.append(f"gradients clipped to a norm of {brief(recipe['clip_norm'])}")
+    if recipe["accumulate"] > 1:
+        parts.append(f"{recipe['accumulate']} batches a step")
+    if recipe["precision"] != "fp32":
+        parts.append(recipe["precision"])
+    if recipe["average"] != "none":
+        parts.append(f"averaged weights ({recipe['average']})")
+    return ", ".join(parts)
 
 
 def _at_the_edge(found: Findings) -> list[str]:

@@ -42,6 +42,8 @@ def check_families(task: Task, space: SearchSpace, device: str) -> None:
     Raises:
         InputError: they do not go together.
     """
+    if task.make_optimizer and "optimizer" in space.extras:
+        raise InputError(f"--optimizer: task {task.name!r} makes its own; leave the flag out")
     for name in space.families:
         family = FAMILIES[name]
         parameters = family.default(space.peak_lr, space.extras)

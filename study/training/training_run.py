@@ -100,7 +100,7 @@ class TrainingRun:
         if self.evaluated is not self.model or hasattr(self.optimizer, "eval"):
             switch(self.optimizer, "eval")
             measure_batch_norms(self.task, self.evaluated, self._train)
-        evaluation, train_loss = self._measure(self._validation, losses.mean())
+        evaluation, (train_loss,) = self._measure(self._validation, losses.mean())
         if isinstance(self.schedule, ReduceLROnPlateau):
             self.schedule.step(evaluation.loss)
         record = EpochRecord(
@@ -127,7 +127,7 @@ class TrainingRun:
 
         Neither is kept then: nothing that is not finite is ever averaged over seeds.
         """
-        test, _ = self._measure(split, torch.zeros(()))
+        test, _ = self._measure(split)
         if not math.isfinite(test.loss + test.metric):
             self.history.status = "diverged"
             self.history.error = f"on the test split, loss {test.loss} and metric {test.metric}"
@@ -182,14 +182,15 @@ class TrainingRun:
     def _make_steps(self) -> Steps:
         return training_steps(self.task, self.model, self.optimizer, self._train, self._scaler)
 
-    def _measure(self, split: Batches, loss: Tensor) -> tuple[Evaluation, float]:
-        """What a split comes to, and the loss of training, which comes along.
+    def _measure(self, split: Batches, *more: Tensor) -> tuple[Evaluation, list[float]]:
+        """The evaluation of a split, and the numbers in more scalars.
 
         One transfer: to read a number from a GPU is to wait for all that it has to do.
         """
         values = self._evaluate(split)
-        first, *numbers = torch.stack([loss.double(), *values.values()]).tolist()
-        return Evaluation.of(self.task, dict(zip(values, numbers, strict=True))), first
+        numbers = torch.stack([*values.values(), *(one.double() for one in more)]).tolist()
+        own, rest = numbers[: len(values)], numbers[len(values) :]
+        return Evaluation.of(self.task, dict(zip(values, own, strict=True))), rest
 
     def _evaluate(self, split: Batches) -> Values:
         """The numbers of an :class:`Evaluation`, on the device."""

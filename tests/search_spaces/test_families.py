@@ -537,6 +537,6 @@ def _keep_rates(used: list[list[float]], optimizer: Optimizer, *_: object) -> No
 
 
 def test_no_group_at_the_peak_rate_is_refused() -> None:
-    group = {"params": [torch.nn.Parameter(torch.zeros(1))], "lr_scale": 0.5}
+    group: dict[str, Any] = {"params": [torch.nn.Parameter(torch.zeros(1))], "lr_scale": 0.5}
     with pytest.raises(ValueError, match=r"^one group must have the peak rate itself, 0.1, not 0"):
         FAMILIES["cosine"].make_optimizer([group], {"peak_lr": 0.1, "end_ratio": 0.0}, 97)

@@ -21,6 +21,15 @@ from tests.records import write_record
 
 TASKS = "mnist, fashion_mnist, cifar10, digits, path/to/file.py:function or package.module:function"
 BAD_FLAGS = [
+    ("--clip-norm -1", r"--clip-norm must be above 0"),
+    ("--accumulate 0", r"--accumulate must be a number of batches, at least 1, not 0"),
+    ("--accumulate 999", r"--accumulate 999 is more than the 9 batches of an epoch of digits"),
+    ("--precision fp8", r"--precision must be .*fp16.* not 'fp8'"),
+    ("--average mean", r"--average must be none, ema:DECAY or tail:FRACTION, .* not 'mean'"),
+    (
+        "--average ema --families constant,schedule_free",
+        r"--average ema: schedule_free averages the weights by itself; leave it out of --families",
+    ),
     ("--families cosin", r"unknown schedule family 'cosin' \(did you mean 'cosine'\?\)"),
     ("--families cosine,", r"unknown schedule family ''"),
     ("--families nowhere:Mine", r"'nowhere:Mine' cannot be imported: No module named"),

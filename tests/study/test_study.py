@@ -16,7 +16,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 import analysis
-from study import confirm, run
+from analysis import report
+from study import confirm, export, run
 from study.search.proposal import Proposal
 from study.stages.display import Display
 from study.stages.session import LOCK
@@ -146,6 +147,39 @@ def test_a_renamed_study_goes_on(finished: Finished, copied: Path) -> None:
     renamed = copied.rename(copied.with_name("t"))
     assert run.main(["--resume", str(renamed)]) == 0
     pd.testing.assert_frame_equal(finished.results.trials, analysis.load(renamed).trials)
+
+
+def test_a_recipe_and_batches_of_any_structure_go_through_all_of_a_study(
+    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Trials and finalists, tables, the report and the code; a flag overrides the task."""
+    flags = "--families constant,cosine --num-trials 4 --epochs 2 --finalists 2 --replicates 2"
+    recipe = "--clip-norm 1 --accumulate 2 --precision bf16 --average ema:0.9"
+    results = study(*flags.split(), *recipe.split(), task="tests.tasks:masked")
+    assert set(results.trials["status"]) == {"completed"}
+    assert set(results.trials["steps"]) == {2 * 12}, "of 1,200 samples, 24 batches an epoch"
+    others = ["val_top 3", "val_recall of 0"]
+    assert (results.trials["val_top 3"] >= results.trials["val_accuracy"]).all()
+    assert results.epochs[others].notna().all(axis=None)
+    assert results.finalists[[*others, "test_top 3"]].notna().all(axis=None)
+    stored = results.study["recipe"]
+    typed = {"clip_norm": 1.0, "accumulate": 2, "precision": "bf16", "average": "ema:0.9"}
+    assert stored == {**typed, "optimizer": "parameter_groups"}
+
+    folder = tmp_path / "s"
+    report.main([str(folder), "--also", "top 3", "recall of 0"])
+    words = "2 epochs with sgd on the task's parameter groups, momentum 0.9 and weight decay 0.0005"
+    more = "gradients clipped to a norm of 1, 2 batches a step, bf16, averaged weights (ema:0.9)"
+    assert f"{words}, {more}" in capsys.readouterr().out
+    page = (folder / "report" / "index.html").read_text()
+    assert "Schedules against final top 3" in page
+    assert (folder / "report" / "figures" / "also_recall_of_0.png").exists()
+    with pytest.raises(InputError, match=r"^--also must be one of loss, top 3, recall of 0, "):
+        report.main([str(folder), "--also", "F1"])
+    snippet = export.export(export.ExportConfig(str(folder))).code
+    for line in ("parameter_groups(model)", "def train_step(", "clip_grad_norm_(", "ema_multi"):
+        assert line in snippet
+    assert run.main(["--resume", str(folder)]) == 0, "and it is what the study began with"
 
 
 @pytest.mark.slow
