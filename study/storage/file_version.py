@@ -2,7 +2,7 @@
 
 from study.system.errors import InputError
 
-VERSION = 4
+VERSION = 5
 
 
 def check_version(where: object, version: object) -> None:

@@ -2,17 +2,18 @@
 
 import math
 import zlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 
 from search_spaces import FAMILIES, Parameters, PeakRange
 from study.system.errors import InputError, blamed
 from study.system.seeding import seed_everything
 from study.tasks.structure import named_tensors
 from study.tasks.task import SearchData, Task
-from study.training.batches import Batches, batches, endless
+from study.training.batches import Batches, batches
 from study.training.history import RunConfig
 from study.training.optimizers import make_optimizer
 from study.training.precision import grad_scaler
@@ -100,13 +101,13 @@ def _one_run(task: Task, model: nn.Module, train: Batches, given: Parameters) ->
     steps = EagerSteps(task, model, optimizer, train, grad_scaler(task.precision, str(device)))
     hook = model.register_forward_hook(_refuse_nan)
     curve: Curve = []
-    mean, losses = 0.0, endless(steps.__iter__)
+    mean, losses = 0.0, _losses(steps)
     for step in range(STEPS):
         rate = LOWEST * (HIGHEST / LOWEST) ** (step / (STEPS - 1))
         optimizer.param_groups[0]["lr"] = rate
         with blamed(f"task {task.name!r}: step {step + 1} of --peak-lr auto, at rate {rate:.2g},"):
             try:
-                loss = next(losses).item()
+                loss = float(next(losses, math.nan))
             except _NotANumberError:
                 break
         mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
@@ -116,6 +117,16 @@ def _one_run(task: Task, model: nn.Module, train: Batches, given: Parameters) ->
         curve.append((rate, smoothed))
     hook.remove()
     return curve
+
+
+def _losses(steps: EagerSteps) -> Iterator[Tensor]:
+    """The loss of each step, of one epoch after the other, until fp16 leaves all of one out."""
+    empty = False
+    while not empty:
+        empty = True
+        for loss in steps:
+            empty = False
+            yield loss
 
 
 class _NotANumberError(Exception):

@@ -512,10 +512,9 @@ def test_all_groups_go_by_one_schedule_each_at_its_scale(
     for sample in sampled(family, 3, extras):
         parameters = {**sample, "optimizer": optimizer}
         scaled, whole = (torch.nn.Parameter(torch.zeros(1)) for _ in range(2))
+        groups: list[dict[str, Any]] = [{"params": [scaled], "lr_scale": 0.1}, {"params": [whole]}]
         made = family.make_optimizer(
-            [{"params": [scaled], "lr_scale": 0.1, "weight_decay": 0.0}, {"params": [whole]}],
-            parameters,
-            97,
+            [{**groups[0], "weight_decay": 0.0}, groups[1]], parameters, 97
         )
         used: list[list[float]] = []
         made.register_step_post_hook(partial(_keep_rates, used))

@@ -23,8 +23,11 @@ TASKS = "mnist, fashion_mnist, cifar10, digits, path/to/file.py:function or pack
 BAD_FLAGS = [
     ("--clip-norm -1", r"--clip-norm must be above 0"),
     ("--accumulate 0", r"--accumulate must be a number of batches, at least 1, not 0"),
-    ("--accumulate 999", r"--accumulate 999 is more than the 9 batches of an epoch of digits"),
-    ("--precision fp8", r"--precision must be .*fp16.* not 'fp8'"),
+    (
+        "--accumulate 999",
+        r"--accumulate 999 is more than the 390 batches of an epoch of mnist; lower it",
+    ),
+    ("--precision fp8", r"invalid choice .fp8. for argument .--precision.. Expected one of .*fp16"),
     ("--average mean", r"--average must be none, ema:DECAY or tail:FRACTION, .* not 'mean'"),
     (
         "--average ema --families constant,schedule_free",

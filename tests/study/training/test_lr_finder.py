@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,13 +11,14 @@ import pytest
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
+from torch.optim import SGD
 from torch.utils.data import DataLoader
 
 from study.system.errors import InputError
 from study.task import RMSE, SearchData, Split, Task
 from study.training.batches import endless
 from study.training.history import RunConfig
-from study.training.lr_finder import HIGHEST, LOWEST, RUNS, SMOOTHING, STEPS, range_test
+from study.training.lr_finder import HIGHEST, LOWEST, RUNS, SMOOTHING, STEPS, RangeTest, range_test
 
 
 def run(optimizer: str, seed: int) -> RunConfig:
@@ -206,3 +208,53 @@ def test_epochs_without_a_batch_are_not_waited_for_for_ever() -> None:
     assert [next(steps) for _ in range(3)] == [1, 2, 3]
     with pytest.raises(ValueError, match="no batches"):
         next(steps)
+
+
+def test_the_recipe_holds_in_the_range_test() -> None:
+    """Two batches a step; and steps so short that nothing is learned."""
+    batches_seen = 0
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        nonlocal batches_seen
+        batches_seen += 1
+        return functional.mse_loss(outputs, targets)
+
+    task, data = least_squares(10.0, loss=loss, accumulate=2)
+    tested = range_test(task, data, run("sgd", 0), "cpu")
+    steps = sum(len(curve) + (len(curve) < STEPS) for curve in tested.curves)
+    assert 1.9 * steps < batches_seen <= 2 * steps, "the last of an epoch's 23 batches is alone"
+    clipped, data = least_squares(10.0, clip_norm=1e-9)
+    assert fallen(tested) < 0.5 < fallen(range_test(clipped, data, run("sgd", 0), "cpu"))
+
+
+def fallen(tested: RangeTest) -> float:
+    """The lowest loss as a share of the first."""
+    return min(min(loss for _, loss in curve) / curve[0][1] for curve in tested.curves)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_range_is_found_in_half_precision_too(precision: str) -> None:
+    whole, data = least_squares(10.0)
+    expected = range_test(whole, data, run("sgd", 0), "cpu").peak_lr[1]
+    half, data = least_squares(10.0, precision=precision)
+    assert range_test(half, data, run("sgd", 0), "cpu").peak_lr[1] == pytest.approx(expected, rel=1)
+
+
+def test_the_groups_of_a_task_go_up_together() -> None:
+    seen: list[tuple[float, float]] = []
+
+    def make_optimizer(model: nn.Module, lr: float, momentum: float, decay: float) -> SGD:
+        first, second = model.parameters()
+        groups: list[dict[str, Any]] = [{"params": [first]}, {"params": [second], "lr": lr / 2}]
+        optimizer = SGD(groups, lr, momentum)
+        optimizer.register_step_post_hook(
+            lambda one, *_: seen.append(tuple(group["lr"] for group in one.param_groups))
+        )
+        return optimizer
+
+    task, data = least_squares(
+        1.0, make_model=lambda seed: nn.Linear(10, 1), make_optimizer=make_optimizer
+    )
+    range_test(task, data, run("sgd", 0), "cpu")
+    assert seen[0] == pytest.approx((LOWEST, LOWEST / 2))
+    assert all(second == pytest.approx(first / 2) for first, second in seen)
