@@ -20,7 +20,9 @@ def make_optimizer(
     """
     if not task.make_optimizer:
         weights = task.parameter_groups(model) if task.parameter_groups else model.parameters()
-        return family.make_optimizer(weights, parameters, total_steps, can_fuse(model))
+        # Where fp16 leaves the first step out, torch's fused SGD takes unwritten memory as momentum.
+        fused = can_fuse(model) and task.precision != "fp16"
+        return family.make_optimizer(weights, parameters, total_steps, fused)
     peak_lr = float(parameters["peak_lr"])
     decay = float(parameters.get("weight_decay", WEIGHT_DECAY))
     made = task.make_optimizer(model, peak_lr, float(parameters.get("momentum", MOMENTUM)), decay)
