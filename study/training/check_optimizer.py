@@ -34,6 +34,12 @@ def check_optimizer(task: Task, device: str) -> None:
         model = fresh_model(task, device)
         optimizer = _made(task, model, "constant")
         _check_groups(task, model, optimizer)
+        if task.average != "none" and hasattr(optimizer, "eval"):
+            raise wrong(
+                task,
+                f"the optimizer of {_function(task)} averages the weights by itself, so that "
+                f"average must be none, not {task.average}",
+            )
 
 
 def check_families(task: Task, space: SearchSpace, device: str) -> None:

@@ -20,7 +20,7 @@ def make_optimizer(
     """
     if not task.make_optimizer:
         weights = task.parameter_groups(model) if task.parameter_groups else model.parameters()
-        # Where fp16 leaves the first step out, torch's fused SGD takes unwritten memory as momentum.
+        # Fused, SGD takes unwritten memory as momentum where fp16 leaves the first step out.
         fused = can_fuse(model) and task.precision != "fp16"
         return family.make_optimizer(weights, parameters, total_steps, fused)
     peak_lr = float(parameters["peak_lr"])
@@ -30,6 +30,8 @@ def make_optimizer(
     if not several or not all(isinstance(one, Optimizer) for one in several):
         kinds = ", ".join(type(one).__name__ for one in several) or "nothing"
         raise TypeError(f"an optimizer or a list of them is needed, not {kinds}")
+    if len(several) > 1 and any(hasattr(one, "eval") for one in several):
+        raise TypeError("an optimizer that keeps two sets of weights must be the only one")
     return in_proportion(several[0] if len(several) == 1 else Several(several), peak_lr)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from schedulefree import SGDScheduleFree
 from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.nn import functional
@@ -358,6 +359,11 @@ def slower(model: nn.Module, lr: float, momentum: float, decay: float) -> Optimi
     return SGD(model.parameters(), lr / 10)
 
 
+def two_sets(model: nn.Module, lr: float, momentum: float, decay: float) -> Optimizer:
+    optimizer: Optimizer = SGDScheduleFree(model.parameters(), lr, momentum)
+    return optimizer
+
+
 BAD: Mapping[str, tuple[dict[str, Any], str]] = {
     "groups that miss": (
         {"parameter_groups": without_the_norm},
@@ -374,6 +380,14 @@ BAD: Mapping[str, tuple[dict[str, Any], str]] = {
     "no optimizer": (
         {"make_optimizer": lambda model, lr, momentum, decay: [model]},
         r"make_optimizer\(.*\) raised TypeError: an optimizer or a list of them .* not Normed",
+    ),
+    "two averages": (
+        {"make_optimizer": two_sets, "average": "ema"},
+        r"the optimizer of make_optimizer\(.*\) averages the weights by itself, .* none, not ema",
+    ),
+    "two sets of weights beside another optimizer": (
+        {"make_optimizer": lambda *asked: [two_sets(*asked), slower(*asked)]},
+        r"make_optimizer\(.*\) raised TypeError: an optimizer that keeps two sets of weights must",
     ),
     "a step without a scalar": (
         {"step": lambda model, batch: model(batch[0])},
