@@ -2,23 +2,26 @@
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from search_spaces import FAMILIES, Parameters
 from search_spaces.family import Recipe
 from search_spaces.optimizers import MOMENTUM, WEIGHT_DECAY
 
-MadeBy = Literal["study", "parameter_groups", "make_optimizer"]
-"""Maker of the optimizer: the study for all parameters alike or for groups of the user's, or a
-function of the user's that gives an optimizer or several."""
 
-
-def code(family: str, parameters: Parameters, total_steps: int, made_by: MadeBy = "study") -> str:
+def code(family: str, parameters: Parameters, total_steps: int, made_by: str = "study") -> str:
     """A snippet that makes ``optimizer`` and ``schedule`` for a ``model``; it imports no study.
 
     For families that torch lacks it carries the formula, as a class whose objects survive
-    ``state_dict``. Schedule-free needs the package schedulefree. A function of the user's is called
-    by its name, and all optimizers are then in ``optimizers``.
+    ``state_dict``. Schedule-free needs the package schedulefree.
+
+    Args:
+        family: its name.
+        parameters: of the schedule.
+        total_steps: of the run.
+        made_by: maker of the optimizer: ``study``, for all parameters alike, or a function of the
+            user's, ``parameter_groups`` or ``make_optimizer``, which the snippet calls; all
+            optimizers are then in ``optimizers``.
     """
     shape = FAMILIES[family]
     recipes = shape.recipes(parameters, total_steps)
@@ -60,7 +63,7 @@ def code(family: str, parameters: Parameters, total_steps: int, made_by: MadeBy 
 
 
 def _optimizer_lines(
-    made_by: MadeBy, class_: str, arguments: Mapping[str, Any], parameters: Parameters
+    made_by: str, class_: str, arguments: Mapping[str, Any], parameters: Parameters
 ) -> list[str]:
     peak_lr = float(parameters["peak_lr"])
     if made_by == "study":
@@ -100,7 +103,7 @@ _FOLLOW = """
 """
 
 
-def _usage(family: str, made_by: MadeBy) -> Iterator[str]:
+def _usage(family: str, made_by: str) -> Iterator[str]:
     if made_by == "make_optimizer":
         yield "# Step each of optimizers, not the first alone."
     yield _USAGE.get(family, "# After each optimizer.step(): schedule.step()")

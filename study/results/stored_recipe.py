@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from search_spaces.as_code import MadeBy
-from study.tasks.recipe import PLAIN, Precision
+from study.tasks.recipe import PLAIN, MadeBy, Precision
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,9 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 Precision = Literal["fp32", "bf16", "fp16"]
+MadeBy = Literal["study", "parameter_groups", "make_optimizer"]
+"""Maker of the optimizer: the study, for all parameters alike or for groups of the task's, or the
+task."""
 PLAIN: Mapping[str, Any] = MappingProxyType(
     {"clip_norm": None, "accumulate": 1, "precision": "fp32", "average": "none"}
 )

@@ -11,9 +11,8 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
 from search_spaces import PeakRange
-from search_spaces.as_code import MadeBy
 from study.tasks.metric import ACCURACY, RMSE, Metric, not_given
-from study.tasks.recipe import PLAIN, Precision, check_recipe
+from study.tasks.recipe import PLAIN, MadeBy, Precision, check_recipe
 
 __all__ = ["ACCURACY", "RMSE", "Data", "MakeLoader", "Metric", "SearchData", "Split", "Task"]
 

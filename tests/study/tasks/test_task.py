@@ -31,6 +31,7 @@ HEAD = """
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.data import DataLoader
 from study.task import RMSE, Metric, SearchData, Split, Task
 
 def part(seed, count=400, classes=3):
@@ -55,6 +56,16 @@ def altered(split, **changes):
 """
 
 BAD_TASKS = {
+    "batches without a tensor": (
+        "words = lambda size, order: DataLoader(['a', 'b'], 1)\n"
+        "    return with_data(words, lambda size, order: DataLoader(['c'], 1))",
+        r"the training split gives a batch that holds no tensor of samples: list",
+    ),
+    "no pairs": (
+        "return with_data(Split({'x': part(0).inputs}), Split({'x': part(1).inputs}))",
+        r"the training split must give pairs of inputs and targets \(.*\); a task whose batches "
+        r"are others needs step\(model, batch\) and evaluate\(model, batches\)",
+    ),
     "a factory that raises": (
         "raise KeyError('no such column')",
         r"make_task\(\) raised KeyError: 'no such column'",
