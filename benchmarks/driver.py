@@ -39,8 +39,8 @@ from study.storage.checkpoint_store import CheckpointStore
 from study.storage.mirror import Mirror
 from study.storage.storage_path import CHECKPOINTS, StoragePath
 from study.system.interrupt import Interrupt
+from study.tasks.data import SearchData, Split, TrialData
 from study.tasks.metric import ACCURACY
-from study.tasks.task import SearchData, Split, TrialData
 from study.tasks.task_source import TaskSource
 from study.training.history import History
 

@@ -24,7 +24,8 @@ from search_spaces.family import Extras, Parameters
 from study.settings.study_config import StudyConfig
 from study.system.command_line import exit_status
 from study.tasks.builtin import mnist
-from study.tasks.task import Data, SearchData, Task
+from study.tasks.data import Data, SearchData
+from study.tasks.task import Task
 from study.training.history import RunConfig
 from study.training.training_run import TrainingRun
 

@@ -42,7 +42,7 @@ from study.system.hardware import describe_versions
 from study.system.interrupt import Interrupt
 from study.task import Split, Task
 from study.tasks.check_data import load_search_data
-from study.tasks.task import TrialData
+from study.tasks.data import TrialData
 from study.tasks.task_source import TaskSource
 from study.training.batches import batches
 from study.training.ensemble import ensemble_metrics, outputs

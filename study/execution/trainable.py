@@ -20,8 +20,9 @@ from study.system.atomic_files import locked
 from study.system.errors import ChangedTaskError
 from study.system.user_folders import private_folder
 from study.tasks.check_data import Load
+from study.tasks.data import Split, TrialData
 from study.tasks.structure import mapped
-from study.tasks.task import Split, Task, TrialData
+from study.tasks.task import Task
 from study.tasks.task_source import TaskSource
 from study.training.batches import on_device
 from study.training.check_task import refuse_difference

@@ -24,7 +24,7 @@ from study.execution.tune_adapters import InterruptStopper, TuneCallback, TuneSe
 from study.settings.study_config import StudyConfig
 from study.system.errors import CutShortError, StudyError
 from study.system.interrupt import Interrupt
-from study.tasks.task import Split, TrialData
+from study.tasks.data import Split, TrialData
 from study.tasks.task_source import TaskSource
 
 STUCK_SECONDS = 10

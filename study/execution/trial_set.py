@@ -8,7 +8,7 @@ from study.search.interfaces import TrialObserver, TrialSource
 from study.storage.checkpoint_store import CheckpointStore
 from study.storage.mirror import Mirror
 from study.tasks.check_data import Load
-from study.tasks.task import TrialData
+from study.tasks.data import TrialData
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from study.results.stored_space import store_space
 from study.results.study_record import StoredSpace, StoredTask, StudyRecord
 from study.settings.study_config import StudyConfig
 from study.system.hardware import describe_hardware, describe_versions
+from study.tasks.data import SearchData
 from study.tasks.ranking import Ranking
-from study.tasks.task import SearchData, Task
+from study.tasks.task import Task
 from study.tasks.task_source import TaskSource
 from study.training.lr_finder import range_test
 

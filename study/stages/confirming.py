@@ -28,8 +28,9 @@ from study.storage.checkpoint_store import CheckpointStore
 from study.storage.storage_path import FINALISTS
 from study.system.errors import InputError
 from study.tasks.check_data import load_search_data, load_test_split
+from study.tasks.data import Data, SearchData, TrialData
 from study.tasks.ranking import Ranking
-from study.tasks.task import Data, SearchData, Task, TrialData
+from study.tasks.task import Task
 from study.training.check_task import check_test_split
 from study.training.history import History
 

@@ -28,7 +28,7 @@ from study.storage.checkpoint_store import CheckpointStore
 from study.storage.storage_path import FORGIVENESS
 from study.system.errors import InputError, StudyError
 from study.tasks.check_data import load_for_search
-from study.tasks.task import TrialData
+from study.tasks.data import TrialData
 
 if TYPE_CHECKING:
     from study.execution.trial_runner import TrialRunner

@@ -20,7 +20,8 @@ from study.storage.mirror import local_copy
 from study.system.errors import InputError
 from study.system.hardware import usable_cpus, usable_gpus
 from study.tasks.check_data import load_search_data
-from study.tasks.task import SearchData, Task
+from study.tasks.data import SearchData
+from study.tasks.task import Task
 from study.tasks.task_source import TaskSource
 from study.training.check_optimizer import check_families
 from study.training.check_resume import check_resume

@@ -19,7 +19,7 @@ from study.stages.session import StudySession
 from study.storage.checkpoint_store import CheckpointStore
 from study.storage.storage_path import CHECKPOINTS
 from study.tasks.check_data import load_for_search
-from study.tasks.task import SearchData, TrialData
+from study.tasks.data import SearchData, TrialData
 
 
 def search(session: StudySession, prepared: Prepared, runner: TrialRunner) -> "Search":

@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, Subset
 
 from study.system.errors import InputError, blamed
+from study.tasks.data import Data, SearchData, Split, TrialData
 from study.tasks.structure import named_tensors, sample_count
-from study.tasks.task import Data, SearchData, Split, Task, TrialData
+from study.tasks.task import Task
 
 SHARED = 0.1
 """Of a split's samples: more than this also in another one is no accident, where none recur."""

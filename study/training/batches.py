@@ -9,8 +9,8 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from study.tasks.data import Data, Split
 from study.tasks.structure import mapped, named_tensors
-from study.tasks.task import Data, Split
 
 T = TypeVar("T")
 

@@ -14,10 +14,11 @@ from torch.nn.parameter import UninitializedParameter
 from study.system.errors import summary
 from study.system.seeding import seed_everything
 from study.tasks.check_data import call, wrong
+from study.tasks.data import Data, Split
 from study.tasks.fingerprint import Trace
 from study.tasks.structure import named_tensors, sample_count
 from study.tasks.task import LOSS as LOSS_NAME
-from study.tasks.task import Data, Split, Task
+from study.tasks.task import Task
 from study.training.batches import Batches, batches
 from study.training.check_metric import METRIC, check_metric, check_pairing
 from study.training.evaluation import evaluation_batch

@@ -8,7 +8,8 @@ import torch
 
 from study.system.errors import InputError, summary
 from study.tasks.check_data import call, wrong
-from study.tasks.task import SearchData, Task
+from study.tasks.data import SearchData
+from study.tasks.task import Task
 from study.training.check_functions import MODEL
 from study.training.check_metric import same
 from study.training.history import History, RunConfig

@@ -13,9 +13,10 @@ from torch.utils.data import Dataset
 from study.system.errors import ChangedTaskError, InputError, summary
 from study.system.seeding import seed_everything
 from study.tasks.check_data import call, wrong
+from study.tasks.data import Data, SearchData, Split
 from study.tasks.fingerprint import Trace, describe_trace, difference
 from study.tasks.structure import named_tensors, sample_count
-from study.tasks.task import Data, SearchData, Split, Task
+from study.tasks.task import Task
 from study.training.batches import batches, last_batch, moved
 from study.training.check_functions import (
     LOSS,

@@ -12,7 +12,8 @@ from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from search_spaces import Parameters
 from study.system.errors import blamed
 from study.system.hardware import GPU_SHARE, usable_gpus
-from study.tasks.task import SearchData, Task
+from study.tasks.data import SearchData
+from study.tasks.task import Task
 from study.training.batches import endless
 from study.training.history import RunConfig
 from study.training.training_run import TrainingRun

@@ -11,8 +11,9 @@ from torch import Generator, Tensor, nn
 from search_spaces import FAMILIES, Parameters, PeakRange
 from study.system.errors import InputError, blamed
 from study.system.seeding import seed_everything
+from study.tasks.data import SearchData
 from study.tasks.structure import named_tensors
-from study.tasks.task import SearchData, Task
+from study.tasks.task import Task
 from study.training.batches import Batches, batches
 from study.training.history import RunConfig
 from study.training.optimizers import make_optimizer

@@ -21,8 +21,9 @@ from search_spaces import FAMILIES
 from search_spaces.optimizers import applied_rate, momentum, switch
 from search_spaces.preflight import cycle_ends
 from study.system.seeding import seed_everything
+from study.tasks.data import Data, SearchData
 from study.tasks.recipe import average_of
-from study.tasks.task import Data, SearchData, Task
+from study.tasks.task import Task
 from study.training.averaging import AveragedWeights, measure_batch_norms
 from study.training.batches import Batches, batches
 from study.training.ensemble import Weights, ensemble_metrics, outputs

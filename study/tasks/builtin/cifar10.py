@@ -18,7 +18,8 @@ from study.tasks.builtin.downloads import (
     torchvision_datasets,
 )
 from study.tasks.builtin.lenet import LeNet
-from study.tasks.task import SearchData, Split, Task
+from study.tasks.data import SearchData, Split
+from study.tasks.task import Task
 
 ARCHIVE = "cifar-10-python.tar.gz"
 FOLDER = "cifar-10-batches-py"

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from study.tasks.task import SearchData, Split, Task
+from study.tasks.data import SearchData, Split
+from study.tasks.task import Task
 
 # The set is in the order of its writers, so the splits are cut from one fixed shuffle.
 TRAIN, VALIDATION = 1_200, 300

@@ -22,7 +22,8 @@ from torch import Tensor
 from study.system.atomic_files import locked
 from study.system.errors import InputError, StudyError, failed
 from study.tasks.builtin.lenet import LeNet
-from study.tasks.task import SearchData, Split, Task
+from study.tasks.data import SearchData, Split
+from study.tasks.task import Task
 
 PROBE_SECONDS = 5.0
 Colours = tuple[float, ...]

@@ -14,7 +14,8 @@ from study.tasks.builtin.downloads import (
     search_data,
 )
 from study.tasks.builtin.mnist import make_model
-from study.tasks.task import SearchData, Split, Task
+from study.tasks.data import SearchData, Split
+from study.tasks.task import Task
 
 VALIDATION_SHARE = 1 / 6
 """10,000 samples, the last of the training file."""

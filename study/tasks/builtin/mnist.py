@@ -25,7 +25,8 @@ from study.tasks.builtin.downloads import (
     to_idx,
 )
 from study.tasks.builtin.lenet import LeNet
-from study.tasks.task import SearchData, Split, Task
+from study.tasks.data import SearchData, Split
+from study.tasks.task import Task
 
 VALIDATION_SHARE = 1 / 6
 """10,000 samples, the last of the training file; the test files stay closed while searching."""

@@ -12,7 +12,7 @@ from study.execution.trainable import ScheduleTrial, WorkerSetup
 from study.storage.checkpoint_files import read_history
 from study.storage.storage_path import StoragePath
 from study.task import SearchData
-from study.tasks.task import TrialData
+from study.tasks.data import TrialData
 from study.tasks.task_source import TaskSource
 from study.training.check_task import check_task
 from study.training.history import RunConfig
