@@ -213,7 +213,8 @@ def _write_table(folder: Path, name: str, table: pa.Table) -> None:
 def _epoch_rows(proposal: Proposal, history: History) -> Iterable[dict[str, Any]]:
     for record in history.epochs:
         row = asdict(record)
-        yield {"trial": proposal.number, **row, **_columns("val", row.pop("others"))}
+        more = _columns("val", row.pop("others"))
+        yield {"trial": proposal.number, **row, **more}
 
 
 def _columns(prefix: str, values: Mapping[str, float]) -> dict[str, float]:
