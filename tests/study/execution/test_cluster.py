@@ -386,7 +386,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.mark.slow
 def test_both_hosts_train(cluster: Cluster) -> None:
     # Long enough that the second host is there before the first has done them all.
-    study = cluster.study("first", "--epochs", "200")
+    study = cluster.study("first", "--epochs", "600")
     output = cluster.ray("exec", str(cluster.file), " ".join(study))
     trials = cluster.trials("first")
     assert list(trials["status"]) == ["completed"] * 8, output
