@@ -75,7 +75,7 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run that has completed or diverged came to."""
+    """Result of a run that has completed or diverged."""
 
     run: Run
     history: History
