@@ -11,7 +11,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from study.tasks.recipe import Average
 from study.tasks.task import Task
-from study.training.precision import autocast
+from study.training.precision import autocast, device_of
 from study.training.steps import training_loss
 
 RECALIBRATION_BATCHES = 50  # as schedulefree's own example has it
@@ -74,5 +74,5 @@ class _Forward(nn.Module):
         self.task, self.model = task, model
 
     def forward(self, batch: Any) -> None:
-        with autocast(self.task.precision, next(self.model.parameters()).device):
+        with autocast(self.task.precision, device_of(self.model)):
             training_loss(self.task, self.model, batch)

@@ -22,7 +22,7 @@ from study.tasks.task import Task
 from study.training.batches import Batches, batches
 from study.training.check_metric import METRIC, check_metric, check_pairing
 from study.training.evaluation import evaluation_batch
-from study.training.precision import autocast
+from study.training.precision import autocast, device_of
 
 MODEL, LOSS, STEP = "make_model(seed)", "loss(outputs, targets)", "step(model, batch)"
 EVALUATE = "evaluate(model, batches)"
@@ -67,11 +67,6 @@ def checked_loss(task: Task, model: nn.Module, batch: Any, every: Any) -> tuple[
     if isinstance(outputs, Tensor) and isinstance(targets, Tensor):
         check_pairing(task, LOSS, task.loss, outputs.detach(), targets)
     return loss, [("the model", tensor.detach()) for _, tensor in named_tensors(outputs)][:1]
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """The device of a model's parameters."""
-    return next(model.parameters()).device
 
 
 def backward(task: Task, loss: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from study.tasks.structure import sample_count
 from study.tasks.task import LOSS, Task
 from study.training.batches import Batches
-from study.training.precision import autocast
+from study.training.precision import autocast, device_of
 
 EVALUATION_BATCH = 256  # larger ones leave the processor's cache and are slower
 COLLAPSED = ""  # which no value of a task's is called
@@ -45,7 +45,7 @@ def evaluation_batch(batch_size: int) -> int:
 @torch.no_grad()  # not inference_mode(), which TorchScript's functions do not survive
 def evaluate(task: Task, model: nn.Module, split: Batches) -> Values:
     """Values by their names: the loss, the task's metric, and what else there is."""
-    device = next(model.parameters()).device
+    device = device_of(model)
     with autocast(task.precision, device):
         values = _by_task(task, model, split) if task.evaluate else _by_pairs(task, model, split)
     tensors = {

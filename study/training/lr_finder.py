@@ -17,7 +17,7 @@ from study.tasks.task import Task
 from study.training.batches import Batches, batches
 from study.training.history import RunConfig
 from study.training.optimizers import make_optimizer
-from study.training.precision import grad_scaler
+from study.training.precision import device_of, grad_scaler
 from study.training.steps import EagerSteps
 
 STEPS = 200
@@ -98,7 +98,7 @@ def _seeds(study_seed: int) -> list[int]:
 def _one_run(task: Task, model: nn.Module, train: Batches, given: Parameters) -> Curve:
     parameters: Parameters = {**given, "peak_lr": LOWEST}
     optimizer = make_optimizer(task, model, FAMILIES["constant"], parameters, STEPS)
-    device = next(model.parameters()).device
+    device = device_of(model)
     steps = EagerSteps(task, model, optimizer, train, grad_scaler(task.precision, str(device)))
     hook = model.register_forward_hook(_refuse_nan)
     curve: Curve = []

@@ -3,11 +3,17 @@
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from torch import nn
 from torch.amp import GradScaler
 
 from study.tasks.recipe import Precision
 
 TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """The device of a model's parameters."""
+    return next(model.parameters()).device
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:

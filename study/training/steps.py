@@ -21,7 +21,7 @@ from search_spaces.optimizers import UntracedSGD
 from study.tasks.task import Task
 from study.training.batches import Batches, TensorBatches
 from study.training.cuda_graph import CapturedSteps, is_plain
-from study.training.precision import autocast
+from study.training.precision import autocast, device_of
 
 CAPTURES_ON = frozenset({"cuda"})
 """Types of device on which steps are captured. Elsewhere a "captured" step is a function that is
@@ -97,16 +97,12 @@ class EagerSteps:
             left -= count
         deque(batches, maxlen=0)  # at its end a loader tells that it has more than it said
 
-    @property
-    def _device(self) -> torch.device:
-        return next(self.model.parameters()).device
-
     def _backward(self, batches: Iterable[Any], count: int) -> Tensor:
         """The mean loss of so many batches, whose mean gradient the weights get."""
         self.optimizer.zero_grad()
         losses = []
         for batch in batches:
-            with autocast(self.task.precision, self._device):
+            with autocast(self.task.precision, device_of(self.model)):
                 loss = training_loss(self.task, self.model, batch)
             torch.autograd.backward(self.scaler.scale(loss / count if count > 1 else loss))
             losses.append(loss.detach())
