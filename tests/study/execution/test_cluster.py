@@ -383,10 +383,35 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             tunnel.kill()
 
 
+# The digits, of which no trial begins before a trial of each host has come here.
+TOGETHER = """
+import platform, time
+from dataclasses import replace
+from pathlib import Path
+
+import ray
+from study.tasks.builtin.digits import make_model, make_task
+
+def make_together(seed):
+    if ray.is_initialized() and ray.get_runtime_context().get_actor_id():  # a trial
+        come = Path(__file__).with_name("come")
+        come.mkdir(exist_ok=True)
+        (come / platform.node()).touch()
+        until = time.monotonic() + 120
+        while len(list(come.iterdir())) < 2:
+            assert time.monotonic() < until, "the other host trains nothing"
+            time.sleep(0.05)
+    return make_model(seed)
+
+def make_task_of_both():
+    return replace(make_task(), name="together", make_model=make_together)
+"""
+
+
 @pytest.mark.slow
 def test_both_hosts_train(cluster: Cluster) -> None:
-    # Long enough that the second host is there before the first has done them all.
-    study = cluster.study("first", "--epochs", "600")
+    (cluster.shared / "together.py").write_text(TOGETHER)
+    study = cluster.study("first", "--task", f"{SHARED}/together.py:make_task_of_both")
     output = cluster.ray("exec", str(cluster.file), " ".join(study))
     trials = cluster.trials("first")
     assert list(trials["status"]) == ["completed"] * 8, output
