@@ -97,7 +97,8 @@ def export(config: ExportConfig) -> Exported:
         snippet = code(family, parameters, total_steps, record.recipe.optimizer)
     except Exception as error:  # whatever a family of the user's own does
         raise InputError(f"the code of {family} cannot be written: {summary(error)}") from error
-    snippet += recipe_code(record.recipe.step, total_steps)
+    several = record.recipe.optimizer == "make_optimizer"
+    snippet += recipe_code(record.recipe.step, total_steps, several)
     return Exported(trial, parameters, total_steps, snippet)
 
 

@@ -9,14 +9,20 @@ TYPES = {"bf16": "torch.bfloat16", "fp16": "torch.float16"}
 SWA = "torch.optim.swa_utils"
 
 
-def recipe_code(recipe: Mapping[str, Any], total_steps: int) -> str:
+def recipe_code(recipe: Mapping[str, Any], total_steps: int, several: bool) -> str:
     """A function ``train_step(batches, loss_of)`` for what :func:`search_spaces.as_code.code` made.
 
-    Nothing where the recipe, by the names in :data:`PLAIN`, is a plain one.
+    Nothing where the recipe is a plain one.
+
+    Args:
+        recipe: by the names in :data:`PLAIN`.
+        total_steps: of the run.
+        several: whether there may be more optimizers than one.
     """
     if recipe == PLAIN:
         return ""
-    lines = [*_objects(recipe), "", "", *_step(recipe), *_average(recipe, total_steps)]
+    steps = _step(recipe, several)
+    lines = [*_objects(recipe), "", "", *steps, *_average(recipe, total_steps)]
     return "\n".join(["", *lines, ""])
 
 
@@ -29,11 +35,11 @@ def _objects(recipe: Mapping[str, Any]) -> Iterator[str]:
         yield "steps = 0"
 
 
-def _step(recipe: Mapping[str, Any]) -> Iterator[str]:
+def _step(recipe: Mapping[str, Any], several: bool) -> Iterator[str]:
     fp16, count = recipe["precision"] == "fp16", recipe["accumulate"]
     yield "def train_step(batches, loss_of):"
     yield f'    """Take an optimizer step, from {count} batch{"es" * (count > 1)}."""'
-    yield "    optimizer.zero_grad()"
+    yield "    model.zero_grad()"
     yield "    for batch in batches:"
     forward = "loss = loss_of(model, batch) / len(batches)"
     if recipe["precision"] in TYPES:
@@ -44,17 +50,24 @@ def _step(recipe: Mapping[str, Any]) -> Iterator[str]:
         yield f"        {forward}"
     yield f"        {'scaler.scale(loss)' if fp16 else 'loss'}.backward()"
     if recipe["clip_norm"] is not None:
-        yield from ["    scaler.unscale_(optimizer)"] if fp16 else []
+        yield from _each("scaler.unscale_({})", several) if fp16 else []
         yield f"    torch.nn.utils.clip_grad_norm_(model.parameters(), {recipe['clip_norm']!r})"
     if fp16:
-        yield "    scaler.step(optimizer)"
+        yield from _each("scaler.step({})", several)
         yield "    scale = scaler.get_scale()"
         yield "    scaler.update()"
         yield "    if scaler.get_scale() < scale:  # a gradient was not finite: no step was taken"
         yield "        return"
     else:
-        yield "    optimizer.step()"
+        yield from _each("{}.step()", several)
     yield "    schedule.step()"
+
+
+def _each(call: str, several: bool) -> Iterator[str]:
+    """A call with the optimizer, or with each of them."""
+    if several:
+        yield "    for one in optimizers:"
+    yield f"    {'    ' * several}{call.format('one' if several else 'optimizer')}"
 
 
 def _average(recipe: Mapping[str, Any], total_steps: int) -> Iterator[str]:

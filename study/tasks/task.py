@@ -126,6 +126,8 @@ class Task:
             raise ValueError(
                 f"metric {self.metric.name!r} needs compute(outputs, targets), or the task evaluate"
             )
+        if self.metric.name == LOSS and not self.evaluate:
+            raise ValueError(f"a metric beside the loss cannot be called {LOSS!r} too; rename it")
         if self.parameter_groups and self.make_optimizer:
             raise ValueError("parameter_groups and make_optimizer exclude each other; give one")
         check_recipe(self.recipe)

@@ -71,18 +71,13 @@ def moved(structure: T, device: str) -> T:
 
 
 def endless(epoch: Callable[[], Iterable[T]]) -> Iterator[T]:
-    """Batches of one epoch after the other.
-
-    Raises:
-        ValueError: one gives nothing; the next would not either.
-    """
-    while True:
+    """What each epoch gives, one after the other, until one gives nothing."""
+    empty = False
+    while not empty:
         empty = True
         for one in epoch():
             empty = False
             yield one
-        if empty:
-            raise ValueError("an epoch of the training split has no batches")
 
 
 class TensorBatches:

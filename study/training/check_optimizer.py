@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from torch import nn
 from torch.optim import Optimizer
 
-from search_spaces import FAMILIES, SearchSpace
-from search_spaces.family import MIN_STEPS
+from search_spaces import FAMILIES, Parameters, SearchSpace
+from search_spaces.family import MIN_STEPS, ScheduleFamily
 from search_spaces.optimizers import UNTRACED
 from study.system.errors import InputError
 from study.tasks.check_data import call, wrong
@@ -32,7 +32,8 @@ def check_optimizer(task: Task, device: str) -> None:
         )
     if task.make_optimizer or task.parameter_groups:
         model = fresh_model(task, device)
-        optimizer = _made(task, model, "constant")
+        family = FAMILIES["constant"]
+        optimizer = _made(task, model, family, family.default(task.peak_lr))
         _check_groups(task, model, optimizer)
         if task.average != "none" and hasattr(optimizer, "eval"):
             raise wrong(
@@ -70,15 +71,16 @@ def check_families(task: Task, space: SearchSpace, device: str) -> None:
 
 def _check_schedules(task: Task, space: SearchSpace, model: nn.Module) -> None:
     for name in space.families:
-        parameters = FAMILIES[name].default(space.peak_lr, space.extras)
-        optimizer = _made(task, model, name)
+        family = FAMILIES[name]
+        parameters = family.default(space.peak_lr, space.extras)
+        optimizer = _made(task, model, family, parameters)
         what = f"the schedule {name} on the optimizer of {_function(task)}"
-        call(task, what, FAMILIES[name].build, optimizer, parameters, MIN_STEPS)
+        call(task, what, family.build, optimizer, parameters, MIN_STEPS)
 
 
-def _made(task: Task, model: nn.Module, name: str) -> Optimizer:
-    family = FAMILIES[name]
-    parameters = family.default(task.peak_lr)
+def _made(
+    task: Task, model: nn.Module, family: ScheduleFamily, parameters: Parameters
+) -> Optimizer:
     made: Optimizer = call(
         task, _function(task), make_optimizer, task, model, family, parameters, MIN_STEPS
     )

@@ -93,5 +93,7 @@ def _seconds(steps: Iterator[Tensor]) -> float:
     """Seconds of the next steps, until the device is done with them."""
     started = time.perf_counter()
     losses = list(islice(steps, STEPS))
+    if not losses:
+        raise ValueError("no step of an epoch is taken")
     losses[-1].item()
     return time.perf_counter() - started

@@ -2,11 +2,10 @@
 
 import math
 import zlib
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from torch import Generator, Tensor, nn
+from torch import Generator, nn
 
 from search_spaces import FAMILIES, Parameters, PeakRange
 from study.system.errors import InputError, blamed
@@ -14,7 +13,7 @@ from study.system.seeding import seed_everything
 from study.tasks.data import SearchData
 from study.tasks.structure import named_tensors
 from study.tasks.task import Task
-from study.training.batches import Batches, batches
+from study.training.batches import Batches, batches, endless
 from study.training.history import RunConfig
 from study.training.optimizers import make_optimizer
 from study.training.precision import device_of, grad_scaler
@@ -102,7 +101,7 @@ def _one_run(task: Task, model: nn.Module, train: Batches, given: Parameters) ->
     steps = EagerSteps(task, model, optimizer, train, grad_scaler(task.precision, str(device)))
     hook = model.register_forward_hook(_refuse_nan)
     curve: Curve = []
-    mean, losses = 0.0, _losses(steps)
+    mean, losses = 0.0, endless(lambda: steps)  # which end where fp16 leaves all of an epoch out
     for step in range(STEPS):
         rate = LOWEST * (HIGHEST / LOWEST) ** (step / (STEPS - 1))
         optimizer.param_groups[0]["lr"] = rate
@@ -118,16 +117,6 @@ def _one_run(task: Task, model: nn.Module, train: Batches, given: Parameters) ->
         curve.append((rate, smoothed))
     hook.remove()
     return curve
-
-
-def _losses(steps: EagerSteps) -> Iterator[Tensor]:
-    """The loss of each step, of one epoch after the other, until fp16 leaves all of one out."""
-    empty = False
-    while not empty:
-        empty = True
-        for loss in steps:
-            empty = False
-            yield loss
 
 
 class _NotANumberError(Exception):

@@ -187,6 +187,10 @@ BAD_TASKS = {
         "return task(metric=Metric('x', 'up', compute=lambda o, t: o.mean()))",
         r"raised ValueError: the direction of metric 'x' must be maximize or minimize, not 'up'",
     ),
+    "a metric that is called as the loss is": (
+        "return task(metric=Metric('loss', 'minimize', compute=lambda o, t: o.mean()))",
+        r"raised ValueError: a metric beside the loss cannot be called 'loss' too; rename it",
+    ),
     "a transform that loses samples": (
         "return task(transform=lambda inputs, targets: (inputs[1:], targets))",
         r"transform must give inputs and targets as tensors of one length",

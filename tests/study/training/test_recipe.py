@@ -200,6 +200,15 @@ RECIPES: Mapping[str, tuple[dict[str, Any], Loop]] = {
         {"make_optimizer": muon_and_adamw},
         Loop(lambda model: muon_and_adamw(model, PEAK, 0.9, 5e-4)),
     ),
+    "all of it with Muon": (
+        {**ALL, "precision": "fp32", "make_optimizer": muon_and_adamw},
+        Loop(
+            lambda model: muon_and_adamw(model, PEAK, 0.9, 5e-4),
+            accumulate=3,
+            clip=0.5,
+            average=ema,
+        ),
+    ),
     "ema": ({"average": "ema:0.9"}, Loop(average=ema)),
     "tail": ({"average": "tail:0.5"}, Loop(average=AveragedModel, average_from=39 - 20)),
     "all of it": (
@@ -258,7 +267,8 @@ def test_the_exported_code_trains_as_the_study_did(name: str) -> None:
     made: dict[str, Any] = {"model": model, **fields}
     total = run.total_steps
     snippet = code(CONFIG.family, CONFIG.parameters, total, run.task.optimizer_from)
-    exec(snippet + recipe_code(run.task.recipe, total), made)
+    several = bool(run.task.make_optimizer)
+    exec(snippet + recipe_code(run.task.recipe, total, several), made)
     step = made.get("train_step", partial(plain_step, made))
     for _ in range(EPOCHS):
         model.train()
