@@ -160,7 +160,8 @@ def _how_good(comparison: Comparison, scale: Scale) -> str:
     """The result of the recommended finalist, and how it compares with control and default."""
     name = comparison.recommended
     best = _row(comparison, name)
-    error = scale.ranking.percent and scale.higher_is_better
+    # Of another metric than accuracy nobody says it.
+    error = scale.ranking.percent and scale.ranking.column == "accuracy"
     mean, low, high = (1 - best[one] if error else best[one] for one in ("mean", "low", "high"))
     interval = _interval(min(low, high), max(low, high), scale.ranking.text)
     line = (

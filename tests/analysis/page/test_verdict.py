@@ -207,6 +207,13 @@ def test_lower_may_be_better(tmp_path: Path) -> None:
     assert "than the constant rate" not in line_of(results, "Test RMSE of cosine: 0.5"), "twice"
 
 
+def test_only_of_accuracy_an_error_is_told(tmp_path: Path) -> None:
+    ranking = Ranking("IoU", "maximize", percent=True)
+    accuracies = {"constant": about(0.7), "cosine": about(0.9)}
+    results = study_of(tmp_path, accuracies, ranking=ranking)
+    assert line_of(results, "Test IoU of cosine: 9")
+
+
 ALIKE: Values = {
     "step": noisy(0.98, 2),
     "cosine": noisy(0.98, 1),
