@@ -4,6 +4,7 @@ python -m study.run --task examples/text.py:make_task --optimizer adamw --clip-n
 """
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ WORDS, LENGTH, PADDING = 50, 24, 0
 def sentences(count: int, seed: int) -> Split:
     """Sentences of unequal length, as a tokenizer gives them, and their labels."""
     generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(1, WORDS, (count, LENGTH), generator=generator)
-    ids[torch.rand(count, LENGTH, generator=generator) < 0.3] = 1
-    ids[torch.rand(count, LENGTH, generator=generator) < 0.3] = 2
+    draw = partial(torch.randint, size=(count, LENGTH), generator=generator)
+    often = torch.rand(count, LENGTH, generator=generator) < 0.5
+    ids = draw(1, 3).where(often, draw(3, WORDS))
     lengths = torch.randint(LENGTH // 2, LENGTH + 1, (count, 1), generator=generator)
     mask = torch.arange(LENGTH) < lengths
     ids = ids.where(mask, PADDING)

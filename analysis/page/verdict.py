@@ -297,12 +297,12 @@ def _setting(study: Mapping[str, Any]) -> str:
     words = {"search": "as it was searched", "default": brief(decay)}
     momentum, decays = (words.get(config[one], config[one]) for one in ("momentum", "weight_decay"))
     optimizer = {
-        "study": config["optimizer"],
-        "parameter_groups": f"{config['optimizer']} on the task's parameter groups",
-        "make_optimizer": "the task's own optimizer",
+        "study": f"{config['optimizer']},",
+        "parameter_groups": f"{config['optimizer']} on the task's parameter groups,",
+        "make_optimizer": "the task's own optimizer, called with",  # which may not heed them
     }[recipe["optimizer"]]
     parts = [
-        f"{counted(config['epochs'], 'epoch')} with {optimizer}, momentum {momentum} and weight "
+        f"{counted(config['epochs'], 'epoch')} with {optimizer} momentum {momentum} and weight "
         f"decay {decays}"
     ]
     if recipe["clip_norm"] is not None:

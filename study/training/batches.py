@@ -71,7 +71,7 @@ def moved(structure: T, device: str) -> T:
 
 
 def endless(epoch: Callable[[], Iterable[T]]) -> Iterator[T]:
-    """What each epoch gives, one after the other, until one gives nothing."""
+    """Items of one epoch after the other, until an epoch gives none."""
     empty = False
     while not empty:
         empty = True

@@ -598,6 +598,9 @@ def test_all_else_is_said_after_the_claim(
         f"Beware: no constant rate stands beside the finalists as a control; it holds for 2 epochs "
         f"with {setting}."
     )
+    own = {**results.study["recipe"], "optimizer": "make_optimizer"}
+    said_of_own = results._replace(study={**results.study, "recipe": own})
+    assert "with the task's own optimizer, called with momentum " in line_of(said_of_own, "Beware")
     results = results._replace(trials=results.trials[:3])  # one of cosine's
     assert "Beware: cosine had no more than one trial; " in line_of(results, "Beware")
 
