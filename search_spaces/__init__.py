@@ -6,10 +6,12 @@ A new family is one class (see :class:`~search_spaces.family.ScheduleFamily`) an
 
 import difflib
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from search_spaces.adaptive import Plateau, ScheduleFree
-from search_spaces.cooldown import Trapezoid, WsdExponential, WsdLinear, WsdSqrt
+from search_spaces.adaptive import Greedy, Plateau, ScheduleFree
+from search_spaces.annealing import FlatCosine, KDecay, Tanh
+from search_spaces.averaging import ConstantEma, ConstantTail
+from search_spaces.cooldown import WsdExponential, WsdLinear, WsdSqrt
 from search_spaces.cyclic import (
     CosineWarmRestarts,
     ExpRange,
@@ -30,6 +32,7 @@ from search_spaces.decay import (
     LinearToZero,
     MultiStep,
     Polynomial,
+    PowerCool,
     Rex,
     Step,
 )
@@ -43,6 +46,7 @@ from search_spaces.family import (
     check_range,
     holds,
 )
+from search_spaces.knots import Free, Refined
 
 __all__ = [
     "CONTROLS",
@@ -82,6 +86,10 @@ class Registry(dict[str, ScheduleFamily]):
         self[path] = family
         return family
 
+    def measured(self, weights: Sequence[float] = ()) -> None:
+        """Make ``refined`` of what was measured of the task in hand, if anything was."""
+        self[Refined.name] = Refined(weights) if weights else Refined()
+
 
 _OURS = (
     Constant(),
@@ -94,8 +102,11 @@ _OURS = (
     Inverse(),
     InverseSquareRoot(),
     Cosine(),
+    KDecay(),
+    Tanh(),
     Rex(),
-    Trapezoid(),
+    PowerCool(),
+    FlatCosine(),
     WsdLinear(),
     WsdSqrt(),
     WsdExponential(),
@@ -108,7 +119,12 @@ _OURS = (
     Sine2(),
     OneCycle(),
     Plateau(),
+    Greedy(),
+    ConstantEma(),
+    ConstantTail(),
     ScheduleFree(),
+    Free(),
+    Refined(),
 )
 
 FAMILIES = Registry({family.name: family for family in _OURS})
@@ -118,8 +134,12 @@ CONTROLS = (Constant.name, LinearToZero.name)
 
 GROUPS: dict[str, tuple[str, ...]] = {
     group: tuple(family.name for family in _OURS if group in family.groups)
-    for group in ("classic", "decay", "cooldown", "cyclic", "adaptive")
+    for group in ("classic", "modern", "decay", "cooldown", "cyclic", "adaptive", "averaging")
 } | {"all": tuple(family.name for family in _OURS)}
+
+
+ALIASES = {"trapezoid": WsdLinear.name}
+"""Other names of families: the same curves, so that each is drawn and searched once."""
 
 
 def select(names: str) -> tuple[str, ...]:
@@ -139,12 +159,12 @@ def select(names: str) -> tuple[str, ...]:
                 FAMILIES[name]
             except Exception as error:  # whatever the user's own module does
                 raise ValueError(f"schedule family {name!r} cannot be imported: {error}") from error
-        elif name not in FAMILIES and name not in GROUPS:
+        elif name not in FAMILIES and name not in GROUPS and name not in ALIASES:
             raise ValueError(
                 f"unknown schedule family {name!r}{nearest(name, [*GROUPS, *FAMILIES])}; "
                 f"families: {', '.join(FAMILIES)}; groups: {', '.join(GROUPS)}"
             )
-        chosen += GROUPS.get(name, (name,))
+        chosen += GROUPS.get(name, (ALIASES.get(name, name),))
     return tuple(dict.fromkeys(chosen))
 
 

@@ -4,12 +4,20 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from optuna.distributions import FloatDistribution
-from schedulefree import SGDScheduleFree
-from torch.optim import Optimizer
+from schedulefree import AdamWScheduleFree, SGDScheduleFree
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import ConstantLR, ReduceLROnPlateau
 
-from search_spaces.family import Parameters, PeakRange, Recipe, ScheduleFamily, steps, warmup_steps
-from search_spaces.optimizers import MOMENTUM, WEIGHT_DECAY
+from search_spaces.family import (
+    NO_EXTRAS,
+    Extras,
+    Parameters,
+    PeakRange,
+    Recipe,
+    ScheduleFamily,
+    steps,
+    warmup_steps,
+)
 
 
 class PlateauLR(ReduceLROnPlateau):
@@ -71,38 +79,100 @@ class Plateau(ScheduleFamily):
         return [self.recipe(parameters, total_steps)]
 
 
+class GreedyLR(ReduceLROnPlateau):
+    """GreedyLR of Hugging Face's transformers, with its patience in optimizer steps.
+
+    Fed as :class:`PlateauLR` is: while the loss improves the rate rises, up to where the optimizer
+    had it; while it does not the rate falls.
+    """
+
+    def __init__(self, optimizer: Optimizer, factor: float, patience: int, start: float) -> None:
+        """Begin at ``start`` times the rate that the optimizer has."""
+        super().__init__(
+            optimizer, factor=factor, patience=patience, threshold=1e-6, threshold_mode="abs"
+        )
+        self.highest = [float(group["lr"]) for group in optimizer.param_groups]
+        self.steps_since_evaluation = self.num_good_epochs = 0
+        for group in optimizer.param_groups:
+            group["lr"] *= start
+
+    def step(  # type: ignore[override]  # torch overrides its own base in the same way
+        self, metrics: Any = None, epoch: int | None = None
+    ) -> None:
+        """Count a step, or judge a validation loss."""
+        if metrics is None:
+            self.steps_since_evaluation += 1
+            return
+        better = self._is_better(float(metrics), self.best)  # type: ignore[no-untyped-call]
+        self.best = float(metrics) if better else self.best
+        self.num_good_epochs = better * (self.num_good_epochs + self.steps_since_evaluation)
+        self.num_bad_epochs = (not better) * (self.num_bad_epochs + self.steps_since_evaluation)
+        self.steps_since_evaluation = 0
+        if max(self.num_good_epochs, self.num_bad_epochs) > self.patience:
+            for group, highest in zip(self.optimizer.param_groups, self.highest, strict=True):
+                scaled = group["lr"] / self.factor if better else group["lr"] * self.factor
+                group["lr"] = min(scaled, highest)
+            self.num_good_epochs = self.num_bad_epochs = 0
+
+
+class Greedy(ScheduleFamily):
+    """Up by ``1 / factor`` while the validation loss improves, else down by ``factor``.
+
+    Each after ``patience_fraction`` of the horizon of the one or the other, from ``start_ratio *
+    peak_lr`` on and never above ``peak_lr``. Judged once an epoch. GreedyLR (arXiv 2512.14527), as
+    Hugging Face's transformers has it, without its lower bound.
+    """
+
+    name = "greedy"
+    groups = frozenset({"adaptive"})
+    warms_up = True
+    rises_again = True
+    irregular = True
+    space: ClassVar = {
+        "factor": FloatDistribution(0.5, 0.95),
+        "patience_fraction": FloatDistribution(0.02, 0.4),
+        "start_ratio": FloatDistribution(0.1, 1.0, log=True),
+    }
+    defaults: ClassVar = {"factor": 0.7, "patience_fraction": 0.1, "start_ratio": 0.3}
+
+    def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
+        factor, start = float(parameters["factor"]), float(parameters["start_ratio"])
+        patience = steps(parameters["patience_fraction"], total_steps) - 1
+        return Recipe(GreedyLR, {"factor": factor, "patience": patience, "start": start})
+
+
 class ScheduleFree(ScheduleFamily):
     """No decay at all: the optimizer averages its iterates instead.
 
     Linear warm-up within ``warmup_fraction`` of the horizon, then constant. Its rates are 10 to 50
-    times those of SGD, so the task's range is searched ten times higher. Defazio et al., The Road
-    Less Scheduled (arXiv 2405.15682); package schedulefree, whose ``train()`` and ``eval()`` are
-    called around training and evaluation.
+    times those of SGD, and 1 to 10 times those of AdamW, so the task's range is searched 10 or 3
+    times higher. Defazio et al., The Road Less Scheduled (arXiv 2405.15682); package schedulefree,
+    whose ``train()`` and ``eval()`` are called around training and evaluation.
     """
 
     name = "schedule_free"
-    groups = frozenset({"adaptive"})
+    groups = frozenset({"adaptive", "averaging", "modern"})
     warms_up = True
     space: ClassVar = {"warmup_fraction": FloatDistribution(0.01, 0.2, log=True)}
     defaults: ClassVar = {"warmup_fraction": 0.05}
 
-    def peak_range(self, peak_lr: PeakRange) -> PeakRange:
+    def peak_range(self, peak_lr: PeakRange, extras: Extras = NO_EXTRAS) -> PeakRange:
         low, high = peak_lr
-        return 10 * low, 10 * high
+        times = 3 if "optimizer" in extras else 10  # AdamW, the only one that is an extra
+        return times * low, times * high
 
     def takes(self, extra: str) -> bool:
-        return extra in ("momentum", "weight_decay")
+        return extra in ("momentum", "weight_decay", "optimizer")
 
     def optimizer(
         self, parameters: Parameters, total_steps: int
     ) -> tuple[Callable[..., Optimizer], dict[str, Any]]:
-        arguments = {
-            "lr": float(parameters["peak_lr"]),
-            "momentum": float(parameters.get("momentum", MOMENTUM)),
-            "weight_decay": float(parameters.get("weight_decay", WEIGHT_DECAY)),
-            "warmup_steps": steps(parameters["warmup_fraction"], total_steps),
-        }
-        return SGDScheduleFree, arguments
+        torchs, given = super().optimizer(parameters, total_steps)
+        given["warmup_steps"] = steps(parameters["warmup_fraction"], total_steps)
+        if torchs is AdamW:
+            return AdamWScheduleFree, given
+        del given["nesterov"]
+        return SGDScheduleFree, given
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         return Recipe(ConstantLR, {"factor": 1.0, "total_iters": total_steps})

@@ -109,9 +109,13 @@ def _usage(family: str, made_by: str) -> Iterator[str]:
     yield _USAGE.get(family, "# After each optimizer.step(): schedule.step()")
 
 
+_FED = (
+    "# After each optimizer.step(): schedule.step()\n"
+    "# After each evaluation: schedule.step(validation_loss)"
+)
 _USAGE = {
-    "plateau": "# After each optimizer.step(): schedule.step()\n"
-    "# After each evaluation: schedule.step(validation_loss)",
+    "plateau": _FED,
+    "greedy": _FED,
     "schedule_free": "# After each optimizer.step(): schedule.step()\n"
     "# Before training: optimizer.train(); before evaluating or saving: optimizer.eval()\n"
     "# With batch norm, after optimizer.eval(): torch.optim.swa_utils.update_bn(loader, model)",

@@ -20,13 +20,34 @@ from torch.optim.lr_scheduler import (
 from search_spaces.family import Parameters, Recipe, ScheduleFamily
 
 
+@dataclass(frozen=True)
+class RestartsShape:
+    """Half cosines from 1 down to ``end``, each ``growth`` times as long as the one before.
+
+    Each begins at ``decay`` times the height of the one before.
+    """
+
+    first_steps: int
+    growth: int
+    end: float
+    decay: float
+
+    def __call__(self, step: int) -> float:
+        """The factor on the peak rate at a step."""
+        length, height = self.first_steps, 1.0
+        while step >= length:
+            step, length, height = step - length, length * self.growth, height * self.decay
+        wave = (1 + math.cos(math.pi * step / length)) / 2
+        return self.end + (height - self.end) * wave
+
+
 class CosineWarmRestarts(ScheduleFamily):
     """Cosine annealing that jumps back to ``peak_lr`` at the end of each of its cycles.
 
     Each cycle is ``growth`` times as long as the one before, and ``cycles`` of them fill the
     horizon; each falls to ``end_ratio * peak_lr``. SGDR (Loshchilov & Hutter, arXiv 1608.03983),
     torch.optim.lr_scheduler.CosineAnnealingWarmRestarts. Nothing is warmed up: "warm" means that
-    the weights are kept.
+    the weights are kept. Each peak is ``cycle_decay`` times the one before, as timm has it.
     """
 
     name = "cosine_warm_restarts"
@@ -36,21 +57,20 @@ class CosineWarmRestarts(ScheduleFamily):
         "cycles": IntDistribution(2, 4),
         "growth": IntDistribution(1, 2),
         "end_ratio": FloatDistribution(1e-4, 0.1, log=True),
+        "cycle_decay": FloatDistribution(0.5, 1.0),
     }
-    defaults: ClassVar = {"cycles": 2, "growth": 2, "end_ratio": 1e-3}
+    defaults: ClassVar = {"cycles": 2, "growth": 2, "end_ratio": 1e-3, "cycle_decay": 1.0}
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         cycles, growth = int(parameters["cycles"]), int(parameters["growth"])
         first_cycles = sum(growth**k for k in range(cycles))  # horizon, in lengths of the first
-        return Recipe(
-            CosineAnnealingWarmRestarts,
-            {
-                # Rounded up: rounded down, one more restart would fall just before the end.
-                "T_0": -(-total_steps // first_cycles),
-                "T_mult": growth,
-                "eta_min": float(parameters["end_ratio"]) * float(parameters["peak_lr"]),
-            },
-        )
+        # Rounded up: rounded down, one more restart would fall just before the end.
+        first, end_ratio = -(-total_steps // first_cycles), float(parameters["end_ratio"])
+        decay = float(parameters.get("cycle_decay", 1.0))
+        if decay < 1:  # which torch's own does not have
+            return Recipe(LambdaLR, {"lr_lambda": RestartsShape(first, growth, end_ratio, decay)})
+        low = end_ratio * float(parameters["peak_lr"])
+        return Recipe(CosineAnnealingWarmRestarts, {"T_0": first, "T_mult": growth, "eta_min": low})
 
 
 class Snapshot(CosineWarmRestarts):

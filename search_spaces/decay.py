@@ -11,7 +11,6 @@ from torch.optim.lr_scheduler import (
     LambdaLR,
     LinearLR,
     MultiStepLR,
-    PolynomialLR,
     StepLR,
 )
 
@@ -22,7 +21,7 @@ class Constant(ScheduleFamily):
     """``lr(t) = peak_lr``. The control that every other family has to beat."""
 
     name = "constant"
-    groups = frozenset({"classic", "decay"})
+    groups = frozenset({"classic", "decay", "modern"})
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         return Recipe(ConstantLR, {"factor": 1.0, "total_iters": total_steps})
@@ -95,7 +94,7 @@ class Linear(ScheduleFamily):
     """
 
     name = "linear"
-    groups = frozenset({"classic", "decay"})
+    groups = frozenset({"classic", "decay", "modern"})
     space: ClassVar[dict[str, BaseDistribution]] = {
         "end_ratio": FloatDistribution(1e-3, 0.3, log=True),
         "decay_fraction": FloatDistribution(0.5, 1.0),
@@ -128,20 +127,63 @@ class LinearToZero(Linear):
         return super().recipe({"end_ratio": 0.0, "decay_fraction": 1.0}, total_steps)
 
 
-class Polynomial(ScheduleFamily):
-    """``lr(t) = peak_lr * (1 - t / horizon) ** power``.
+@dataclass(frozen=True)
+class PowerShape:
+    """Down from 1 to ``end`` by a power of z, the fraction of the run that is left.
 
-    torch.optim.lr_scheduler.PolynomialLR; Caffe's and LRBench's POLY (arXiv 1908.06477).
+    Where ``gain`` is above 1, it stays at 1 until ``gain * z ** power`` falls below.
+    """
+
+    power: float
+    total_steps: int
+    gain: float = 1.0
+    end: float = 0.0
+
+    def __call__(self, step: int) -> float:
+        """The factor on the peak rate at a step."""
+        left = max(0.0, 1 - step / self.total_steps)
+        return float(self.end + (1 - self.end) * min(1.0, self.gain * left**self.power))
+
+
+class Polynomial(ScheduleFamily):
+    """``lr(t) = low + (peak_lr - low) * (1 - t / horizon) ** power``.
+
+    ``low = end_ratio * peak_lr``. With low = 0 it is torch.optim.lr_scheduler.PolynomialLR; Caffe's
+    and LRBench's POLY (arXiv 1908.06477).
     """
 
     name = "polynomial"
     groups = frozenset({"decay"})
-    space: ClassVar = {"power": FloatDistribution(0.5, 3.0, log=True)}
-    defaults: ClassVar = {"power": 2.0}
+    space: ClassVar[dict[str, BaseDistribution]] = {
+        "power": FloatDistribution(0.5, 3.0, log=True),
+        "end_ratio": FloatDistribution(0.0, 0.3),
+    }
+    defaults: ClassVar = {"power": 2.0, "end_ratio": 0.0}
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
-        power = float(parameters["power"])
-        return Recipe(PolynomialLR, {"total_iters": total_steps, "power": power})
+        end_ratio = float(parameters.get("end_ratio", 0.0))
+        shape = PowerShape(float(parameters["power"]), total_steps, end=end_ratio)
+        return Recipe(LambdaLR, {"lr_lambda": shape})
+
+
+class PowerCool(ScheduleFamily):
+    """``lr(t) = peak_lr * min(1, gain * (1 - t / horizon) ** power)``.
+
+    Flat, then down to zero along a power, of about 1.2 in speed records of small language models.
+    Why a power: arXiv 2602.06797.
+    """
+
+    name = "power_cool"
+    groups = frozenset({"cooldown", "modern"})
+    space: ClassVar = {
+        "power": FloatDistribution(0.5, 3.0, log=True),
+        "gain": FloatDistribution(1.0, 4.0, log=True),
+    }
+    defaults: ClassVar = {"power": 1.2, "gain": 1.5}
+
+    def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
+        shape = PowerShape(float(parameters["power"]), total_steps, float(parameters["gain"]))
+        return Recipe(LambdaLR, {"lr_lambda": shape})
 
 
 class Cosine(ScheduleFamily):
@@ -152,7 +194,7 @@ class Cosine(ScheduleFamily):
     """
 
     name = "cosine"
-    groups = frozenset({"classic", "decay"})
+    groups = frozenset({"classic", "decay", "modern"})
     space: ClassVar = {"end_ratio": FloatDistribution(1e-4, 0.1, log=True)}
     defaults: ClassVar = {"end_ratio": 1e-3}
 

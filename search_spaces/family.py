@@ -81,10 +81,12 @@ class ScheduleFamily(ABC):
     """Values within :attr:`space` that are in common use: a study's first trial of the family."""
     rises_again: ClassVar[bool] = False
     """True if the rate may rise again after it has fallen."""
+    irregular: ClassVar[bool] = False
+    """True if it rises where the run asks for it, so that no cycle ends there."""
     warms_up: ClassVar[bool] = False
     """True if the shape begins with a warm-up of its own, so that none is composed before it."""
 
-    def peak_range(self, peak_lr: PeakRange) -> PeakRange:
+    def peak_range(self, peak_lr: PeakRange, extras: Extras = NO_EXTRAS) -> PeakRange:
         """The peak rates that are searched for this family where the task's are ``peak_lr``."""
         return peak_lr
 
@@ -97,7 +99,7 @@ class ScheduleFamily(ABC):
             peak_lr: the task's range, of which :meth:`peak_range` makes the family's.
             extras: what is searched beside the shapes, as far as the family :meth:`takes` it.
         """
-        low, high = self.peak_range(peak_lr)
+        low, high = self.peak_range(peak_lr, extras)
         space = {"peak_lr": FloatDistribution(low, high, log=True), **self.space}
         return space | {name: range_ for name, range_ in extras.items() if self.takes(name)}
 
@@ -126,7 +128,7 @@ class ScheduleFamily(ABC):
         every other range.
         """
         searched = self.searched(peak_lr, extras)
-        low, high = self.peak_range(peak_lr)
+        low, high = self.peak_range(peak_lr, extras)
         peak = low * (high / low) ** UPPER
         given = {"peak_lr": peak, "warmup_fraction": WARMUP, **self.defaults}
         return {
@@ -153,6 +155,10 @@ class ScheduleFamily(ABC):
         weight_decay = WEIGHT_DECAY if decay is None else float(decay)
         arguments = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
         return SGD, arguments | {"nesterov": momentum > 0}
+
+    def average(self, parameters: Parameters, total_steps: int) -> str:
+        """The average of the weights that is evaluated, ``ema:DECAY`` or ``tail:FRACTION``."""
+        return "none"
 
     def make_optimizer(
         self, weights: Weights, parameters: Parameters, total_steps: int, fused: bool = False

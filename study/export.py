@@ -80,6 +80,7 @@ def export(config: ExportConfig) -> Exported:
         record = StudyRecord.load(folder)
         row = _chosen(config, folder, record)
     family = row["family"]
+    FAMILIES.measured(record.gradient_norms.weights if record.gradient_norms else ())
     try:
         select(family)
     except ValueError as error:
@@ -98,7 +99,9 @@ def export(config: ExportConfig) -> Exported:
     except Exception as error:  # whatever a family of the user's own does
         raise InputError(f"the code of {family} cannot be written: {summary(error)}") from error
     several = record.recipe.optimizer == "make_optimizer"
-    snippet += recipe_code(record.recipe.step, total_steps, several)
+    average = FAMILIES[family].average(parameters, total_steps)
+    own = {} if average == "none" else {"average": average}
+    snippet += recipe_code({**record.recipe.step, **own}, total_steps, several)
     return Exported(trial, parameters, total_steps, snippet)
 
 

@@ -14,6 +14,7 @@ import ray
 import torch
 from ray import ObjectRef, tune
 
+from search_spaces import FAMILIES
 from study.storage.checkpoint_files import read_checkpoint, write_checkpoint
 from study.storage.storage_path import StoragePath
 from study.system.atomic_files import locked
@@ -62,6 +63,8 @@ class ScheduleTrial(tune.Trainable):
     ) -> None:
         """Keep what all trials of this actor share."""
         torch.set_num_threads(worker.threads)
+        gradients = worker.source.gradients
+        FAMILIES.measured(gradients.weights if gradients else ())
         self._worker = worker
         self.reset_config(config)
 

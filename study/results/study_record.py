@@ -16,6 +16,7 @@ from study.storage.storage_path import StoragePath
 from study.system.atomic_files import write_atomically
 from study.system.clock import now
 from study.system.errors import InputError
+from study.tasks.gradients import GradientNorms
 from study.tasks.ranking import Ranking
 
 STUDY_JSON = "study.json"
@@ -152,6 +153,8 @@ class StudyRecord:
     test_split: list[Opening] = field(default_factory=list)
     ended: str | None = None
     recipe: StoredRecipe = field(default_factory=StoredRecipe)
+    gradient_norms: GradientNorms | None = None
+    """Of the run that the family ``refined`` is made from, if it is searched."""
 
     @staticmethod
     def load(location: str | Path) -> "StudyRecord":

@@ -7,16 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search_spaces import SearchSpace, select
+from search_spaces import FAMILIES, SearchSpace, select
+from search_spaces.decay import LinearToZero
+from search_spaces.knots import Refined
 from study.results.stored_recipe import StoredRecipe
 from study.results.stored_space import store_space
 from study.results.study_record import StoredSpace, StoredTask, StudyRecord
 from study.settings.study_config import StudyConfig
 from study.system.hardware import describe_hardware, describe_versions
 from study.tasks.data import SearchData
+from study.tasks.gradients import GradientNorms
 from study.tasks.ranking import Ranking
 from study.tasks.task import Task
 from study.tasks.task_source import TaskSource
+from study.training.gradient_norms import gradient_norms
 from study.training.lr_finder import range_test
 
 
@@ -51,6 +55,7 @@ def begin(
         InputError: the peak rates are to be found by a range test, and it finds none.
     """
     space, tested = (like.search_space, like.range_test) if like else _space(config, prepared)
+    gradients = like.gradient_norms if like else _gradient_norms(config, prepared, space)
     return StudyRecord(
         config=_options(config),
         optuna_study=optuna_study or config.location.name,
@@ -65,6 +70,7 @@ def begin(
         hardware=describe_hardware(),
         command=shlex.join(["python", *sys.orig_argv[1:]]),
         recipe=StoredRecipe(**prepared.task.recipe, optimizer=prepared.task.optimizer_from),
+        gradient_norms=gradients,
     )
 
 
@@ -89,6 +95,19 @@ def _space(
         peak_lr = tested.peak_lr
     space = SearchSpace(select(config.search.families), peak_lr, config.search.extras())
     return store_space(space), tested.to_json() if tested else None
+
+
+def _gradient_norms(
+    config: StudyConfig, prepared: Prepared, space: StoredSpace
+) -> GradientNorms | None:
+    """The gradient norms of a run with the straight line's default, if a family wants them."""
+    if Refined.name not in space.families:
+        return None
+    print("one run with the straight line, whose gradients refined is made from")
+    line = FAMILIES[LinearToZero.name]
+    parameters = line.default(space.peak_lr, config.search.extras())
+    run = config.run_config(line.name, parameters, config.search.seed)
+    return gradient_norms(prepared.task, prepared.data, run, config.machine.device_here)
 
 
 def _options(config: StudyConfig) -> dict[str, Any]:

@@ -70,7 +70,9 @@ def prepare(session: StudySession, optuna_study: str | None = None) -> Prepared:
         session.record = begin(session.typed, prepared, before, optuna_study)
     session.space = read_space(session.record.search_space)
     session.proposals = _to_replay(session)
-    return prepared
+    gradients = session.record.gradient_norms
+    FAMILIES.measured(gradients.weights if gradients else ())
+    return replace(prepared, source=replace(prepared.source, gradients=gradients))
 
 
 def rehearse(session: StudySession, prepared: Prepared, runner: "TrialRunner") -> None:

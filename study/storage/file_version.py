@@ -2,7 +2,7 @@
 
 from study.system.errors import InputError
 
-VERSION = 5
+VERSION = 6
 
 
 def check_version(where: object, version: object) -> None:

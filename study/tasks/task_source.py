@@ -29,6 +29,7 @@ from study.system.command_line import parse
 from study.system.errors import InputError, StudyError, summary
 from study.system.seeding import seed_everything
 from study.tasks import TASKS
+from study.tasks.gradients import GradientNorms
 from study.tasks.task import Task
 
 
@@ -49,6 +50,8 @@ class TaskSource:
     """Fields of the task that were typed as flags, by their names."""
     trace: Mapping[str, Any] | None = None
     """Fingerprint of what the task trains on, as study.json has it: a worker's must equal it."""
+    gradients: GradientNorms | None = None
+    """Gradient norms that were measured of the task, for the family ``refined``."""
 
     @classmethod
     def read(cls, spec: str, arguments: tuple[str, ...]) -> "TaskSource":

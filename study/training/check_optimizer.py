@@ -55,7 +55,8 @@ def check_families(task: Task, space: SearchSpace, device: str) -> None:
         family = FAMILIES[name]
         parameters = family.default(space.peak_lr, space.extras)
         made_by, _ = family.optimizer(parameters, MIN_STEPS)
-        if task.average != "none" and hasattr(made_by, "eval"):
+        averages = hasattr(made_by, "eval") or family.average(parameters, MIN_STEPS) != "none"
+        if task.average != "none" and averages:
             raise InputError(
                 f"--average {task.average}: {name} averages the weights by itself; leave it out of "
                 "--families, or choose --average none"
@@ -76,6 +77,11 @@ def _check_schedules(task: Task, space: SearchSpace, model: nn.Module) -> None:
         optimizer = _made(task, model, family, parameters)
         what = f"the schedule {name} on the optimizer of {_function(task)}"
         call(task, what, family.build, optimizer, parameters, MIN_STEPS)
+        if hasattr(optimizer, "eval") and family.average(parameters, MIN_STEPS) != "none":
+            raise InputError(
+                f"--families: {name} averages the weights, and so does the optimizer of task "
+                f"{task.name!r}; leave {name} out"
+            )
 
 
 def _made(

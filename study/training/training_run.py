@@ -82,10 +82,12 @@ class TrainingRun:
         self.schedule = family.build(self.optimizer, parameters, self.total_steps)
         self._scaler = grad_scaler(task.precision, device)
         self._steps = self._make_steps()
-        average = average_of(task.average)
+        own = family.average(parameters, self.total_steps)
+        average = average_of(task.average if own == "none" else own)
         self._average = AveragedWeights(average, self.model, self.total_steps) if average else None
         self.snapshots: list[Weights] = []
-        keeps = test is not None and family.rises_again and not (average or task.evaluate)
+        cycles = family.rises_again and not family.irregular
+        keeps = test is not None and cycles and not (average or task.evaluate)
         ends = cycle_ends(family, parameters, self.total_steps) if keeps else ()
         self._snapshot_ends = frozenset(ends[-MAX_SNAPSHOTS:])
 
