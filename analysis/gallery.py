@@ -17,18 +17,30 @@ from analysis.figures.style import (
     INK,
     MAX_COLUMNS,
     PANEL_HEIGHT,
+    QUIET,
     WIDTH,
     house_style,
     save,
 )
 from search_spaces import FAMILIES, Parameters, ScheduleFamily, nearest
+from search_spaces.listing import families_table, groups_table
 from search_spaces.preflight import draw, samples
+from study.system.atomic_files import write_atomically
 from study.system.command_line import Folder, exit_status, parse
 from study.system.errors import InputError, StudyError, failed
 
 COMMAND = "python -m analysis.gallery"
 STEPS = 1_000
 SAMPLES = 3
+NOTES = {
+    "plateau": "until losses are heard",
+    "greedy": "until losses are heard",
+    "constant_ema": "the average is evaluated",
+    "constant_tail": "the average is evaluated",
+    "schedule_free": "the average is evaluated",
+    "refined": "until measured",
+}
+"""Why a family's curves look like another's."""
 
 TUTORIAL_STEPS = 100
 TUTORIAL: Mapping[str, tuple[str, Parameters]] = {
@@ -64,7 +76,7 @@ class GalleryConfig:
     """Draw the tutorial's schedules and every family, or one family from close by."""
 
     out: Folder
-    """Folder for the pictures, PNG and SVG."""
+    """Folder for the pictures, PNG and SVG, and for a table of all families."""
     family: str | None = None
     """Draw this family alone, with its momentum."""
 
@@ -88,9 +100,12 @@ def every_family() -> Figure:
     figure, grid = plt.subplots(rows, MAX_COLUMNS, figsize=size, sharex=True, sharey=True)
     for axes in grid.flat[len(FAMILIES) :]:
         axes.remove()
+    for axes in grid.flat[len(FAMILIES) - MAX_COLUMNS : len(FAMILIES)]:
+        axes.tick_params(labelbottom=True)  # what stands above an empty place is at the bottom too
     for axes, family in zip(grid.flat, FAMILIES.values(), strict=False):
         _draw_samples(axes, family, column=0)
         axes.set_title(family.name)
+        axes.text(0.98, 0.85, NOTES.get(family.name, ""), color=QUIET, ha="right")
     grid.flat[0].set(xlim=(0, 1), ylim=(0, 1.05))
     figure.supxlabel("fraction of training", size="medium")
     figure.supylabel("share of the peak rate", size="medium")
@@ -134,10 +149,32 @@ def main(arguments: Sequence[str]) -> int:
             else:
                 _save(tutorial(), config.out / "tutorial")
                 _save(every_family(), config.out / "families")
+                _write(config.out / "families.md")
     except OSError as error:
         out = str(config.out)
         raise StudyError(f"--out {out!r} cannot be written: {failed(error)}") from error
     return 0
+
+
+def families_page() -> str:
+    """All families and groups, in Markdown, beside the picture of them."""
+    return PAGE.format(groups=groups_table(), families=families_table())
+
+
+PAGE = """# Schedule families
+
+`--families` takes names and groups, separated by commas. Every length is a fraction of the run and
+every rate a ratio to the peak rate. Written by `python -m analysis.gallery --out docs`.
+
+{groups}
+![Every family, a few samples each](families.png)
+
+{families}"""
+
+
+def _write(path: Path) -> None:
+    write_atomically(path, families_page().encode())
+    print(path)
 
 
 def _save(figure: Figure, stem: Path) -> None:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
+from pprint import pformat
 from typing import Any
 
 from search_spaces import FAMILIES, Parameters
@@ -135,7 +136,10 @@ def _own_classes(recipes: Sequence[Recipe]) -> list[type]:
 
 
 def _written(arguments: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    written = (
+        f"{name}={pformat(value, width=80, compact=True)}" for name, value in arguments.items()
+    )
+    return ", ".join(written)
 
 
 def _name(made_by: Any) -> str:

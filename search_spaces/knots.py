@@ -14,8 +14,8 @@ from search_spaces.family import Parameters, Recipe, ScheduleFamily, steps
 
 KNOTS = 41
 """Knots of a refined schedule, evenly over the run."""
-DIGITS = 4
-"""Decimals of a knot, as the exported code has them."""
+DIGITS = 6
+"""Decimals of a knot, so that exported code has no more."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -56,7 +56,8 @@ def through(places: Floats, values: Floats, total_steps: int) -> KnotsShape:
     from scipy.interpolate import PchipInterpolator  # here, since few runs need it
 
     slopes = PchipInterpolator(places, values).derivative()(places)
-    at, heights, tilts = (tuple(row.tolist()) for row in (places, values, slopes))
+    rows = (places, values, slopes)
+    at, heights, tilts = (tuple(row.round(DIGITS).tolist()) for row in rows)
     return KnotsShape(at, heights, tilts, total_steps)
 
 
@@ -116,7 +117,7 @@ class Refined(ScheduleFamily):
     rises_again = True
     irregular = True
     space: ClassVar[dict[str, BaseDistribution]] = {
-        "smoothing": FloatDistribution(0.03, 0.3, log=True),
+        "smoothing": FloatDistribution(0.03, 0.5, log=True),
         "warmup_fraction": FloatDistribution(0.01, 0.3, log=True),
     }
     defaults: ClassVar = {"smoothing": 0.1, "warmup_fraction": 0.05}
@@ -127,9 +128,9 @@ class Refined(ScheduleFamily):
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         rise = steps(parameters["warmup_fraction"], total_steps) / total_steps
-        places = np.union1d(np.linspace(0, 1, KNOTS), [rise])
+        places = np.union1d(np.linspace(0, 1, KNOTS).round(DIGITS), [round(rise, DIGITS)])
         asked = refined(self.weights, float(parameters["smoothing"]))
         values = np.interp(places, np.linspace(0, 1, len(asked)), asked)
         values *= np.minimum(1, (places + 1 / total_steps) / rise)
-        shape = through(places, (values / values.max()).round(DIGITS), total_steps)
+        shape = through(places, values / values.max(), total_steps)
         return Recipe(LambdaLR, {"lr_lambda": shape})

@@ -13,6 +13,7 @@ from analysis.figures.learning_curves import learning_curves
 from analysis.figures.peak_rates import result_by_peak_lr
 from analysis.figures.range_test import range_test
 from analysis.figures.ranks import rank_by_study
+from analysis.figures.refined import refined_schedule
 from analysis.figures.schedules import schedules_by_result
 from analysis.figures.tuning_budget import tuning_budget
 from analysis.figures.winners import winners
@@ -25,6 +26,7 @@ __all__ = [
     "learning_curves",
     "range_test",
     "rank_by_study",
+    "refined_schedule",
     "result_by_peak_lr",
     "schedules_by_result",
     "tuning_budget",

@@ -294,4 +294,13 @@ SECTIONS = (
         ),
         shown=lambda found: bool(found.results.study.get("range_test")),
     ),
+    Section(
+        "refined_schedule",
+        "The schedule that the gradients ask for",
+        "Norms of the gradient in one run with the straight line (dotted), and the schedule that "
+        "follows from them: low where gradients are large, and towards the end. The trials of "
+        "refined have their own smoothing and warm-up.",
+        lambda found: figures.refined_schedule(found.results.study["gradient_norms"]),
+        shown=lambda found: bool(found.results.study.get("gradient_norms")),
+    ),
 )

@@ -1,4 +1,4 @@
-"""The answer in words: at most six lines and a command, from the numbers alone."""
+"""The answer in words: at most seven lines and a command, from the numbers alone."""
 
 import math
 import shlex
@@ -13,6 +13,7 @@ from analysis.findings.findings import Findings
 from analysis.findings.forgiveness import CONTROL
 from analysis.findings.ranks import far_off
 from analysis.load import Results
+from analysis.page.free_shape import against_free
 from analysis.page.words import between, brief, counted, joined
 from analysis.scale import Scale
 from search_spaces.optimizers import ADAMW_WEIGHT_DECAY, WEIGHT_DECAY
@@ -31,7 +32,8 @@ NEIGHBOURS = {1.0: "its own", 2.0: "twice its", 0.5: "half its"}
 def verdict(found: Findings, location: str | Path) -> list[str]:
     """The verdict: what may make it invalid, who wins or why nobody does, by what configuration.
 
-    Then how good that is, and how forgiving, what to beware of, and the command for the code.
+    Then how good that is, and how forgiving, what to beware of, how a free shape compares, and the
+    command for the code.
 
     Args:
         found: in a study.
@@ -53,6 +55,7 @@ def verdict(found: Findings, location: str | Path) -> list[str]:
     else:
         lines = _without_finalists(found, best, where)
         lines.append(_how_forgiving(found, best["trial"], best["family"]))
+    lines.append(against_free(found))
     code = f"Code: python -m study.export {where} --trial {best['trial']}"
     return [line for line in (*lines, code) if line]
 

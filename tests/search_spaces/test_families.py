@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import FloatDistribution
 from optuna.trial import FixedTrial
-from scipy.interpolate import PchipInterpolator
+from scipy.interpolate import CubicHermiteSpline, PchipInterpolator
 from torch.optim import SGD, Optimizer
 from torch.optim import lr_scheduler as torch_schedulers
 from torch.optim.lr_scheduler import LRScheduler
@@ -145,17 +145,18 @@ def test_the_shape_does_not_depend_on_the_horizon(family: ScheduleFamily) -> Non
 
 
 def knots(places: Sequence[float], values: Any) -> Callable[[float], float]:
-    """SciPy's monotone cubic, of what is left of the run."""
-    drawn = PchipInterpolator(places, values)
+    """SciPy's monotone cubic, of what is left of the run; its numbers have six decimals."""
+    slopes = PchipInterpolator(places, values).derivative()(places)
+    drawn = CubicHermiteSpline(*(np.round(row, 6) for row in (places, values, slopes)))
     return lambda z: float(drawn(1 - z))
 
 
 def straight(rise_steps: int, horizon: int) -> Callable[[float], float]:
     """The refined schedule of norms that stay the same: the line, times the warm-up."""
     rise = rise_steps / horizon
-    places = sorted({*np.linspace(0, 1, 41), rise})
+    places = sorted({*np.linspace(0, 1, 41).round(6), round(rise, 6)})
     values = np.array([(1 - x) * min(1, (x + 1 / horizon) / rise) for x in places])
-    return knots(places, (values / values.max()).round(4))
+    return knots(places, values / values.max())
 
 
 def restart(p: Parameters, horizon: int, t: int) -> float:

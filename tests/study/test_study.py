@@ -8,15 +8,19 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import optuna
 import pandas as pd
 import pytest
+import torch
 from filelock import FileLock
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 import analysis
 from analysis import report
+from search_spaces.knots import Refined
+from search_spaces.preflight import draw
 from study import confirm, export, run
 from study.search.proposal import Proposal
 from study.stages.display import Display
@@ -25,6 +29,7 @@ from study.storage.storage_path import CHECKPOINTS
 from study.system.errors import ChangedTaskError, InputError, StudyError
 from study.system.hardware import usable_cpus
 from study.tasks.builtin.downloads import TRAIN_FILES
+from study.tasks.gradients import GradientNorms
 from study.training.history import RunConfig
 from study.training.training_run import TrainingRun
 from tests.study.studies import TIMINGS, Runs, Study, command, small_studies
@@ -179,6 +184,41 @@ def test_a_recipe_and_batches_of_any_structure_go_through_all_of_a_study(
     snippet = export.export(export.ExportConfig(str(folder))).code
     for line in ("parameter_groups(model)", "def train_step(", "clip_grad_norm_(", "ema_multi"):
         assert line in snippet
+    assert run.main(["--resume", str(folder)]) == 0, "and it is what the study began with"
+
+
+def test_shapes_made_for_the_task_go_through_all_of_a_study(study: Study, tmp_path: Path) -> None:
+    """Workers, tables, report and code know the gradient norms that were measured before."""
+    flags = "--families refined,free,linear_to_zero,constant_ema --num-trials 8 --epochs 2"
+    more = "--batch-size 64 --warmup none --finalists 2 --replicates 2"
+    results = study(*flags.split(), *more.split(), task="digits")
+    assert set(results.trials["status"]) == {"completed"}
+    measured = GradientNorms(**results.study["gradient_norms"])
+    assert len(measured.norms) == results.study["total_steps"] == 36
+    folder = tmp_path / "s"
+    for row in results.trials[results.trials["family"] == "refined"].to_dict("records"):
+        names = ("peak_lr", "smoothing", "warmup_fraction")
+        parameters = {
+            name: row["peak_lr" if name == "peak_lr" else f"params.{name}"] for name in names
+        }
+        expected = draw(Refined(measured.weights), parameters, 36)[:, 0]
+        used = results.schedules[results.schedules["trial"] == row["trial"]]["lr"]
+        np.testing.assert_array_equal(used, expected)
+        made: dict[str, Any] = {"model": torch.nn.Linear(1, 1)}
+        exec(export.export(export.ExportConfig(str(folder), row["trial"])).code, made)
+        rates = []
+        for _ in range(36):
+            rates.append(made["optimizer"].param_groups[0]["lr"])
+            made["optimizer"].step()
+            made["schedule"].step()
+        np.testing.assert_allclose(rates, expected, rtol=0, atol=1e-12)
+    (averaged, *_) = results.trials.loc[results.trials["family"] == "constant_ema", "trial"]
+    snippet = export.export(export.ExportConfig(str(folder), averaged)).code
+    assert "get_ema_multi_avg_fn(0.5)" in snippet, "0.05 of 36 steps are 2"
+    report.main([str(folder)])
+    page = (folder / "report" / "index.html").read_text()
+    assert "The schedule that the gradients ask for" in page
+    assert "The best named shape, linear_to_zero, came to " in page
     assert run.main(["--resume", str(folder)]) == 0, "and it is what the study began with"
 
 

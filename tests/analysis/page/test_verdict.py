@@ -207,6 +207,29 @@ def test_lower_may_be_better(tmp_path: Path) -> None:
     assert "than the constant rate" not in line_of(results, "Test RMSE of cosine: 0.5"), "twice"
 
 
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        (
+            {"cosine": about(0.99), "free": about(0.98), "constant": about(0.97)},
+            "The best named shape, cosine, lies 1.00 points ahead of the free one in test accuracy "
+            "(95% interval 1.00 to 1.00 points).",
+        ),
+        (
+            {"free": about(0.99), "refined": about(0.985), "cosine": about(0.98)},
+            "The best named shape, cosine, lies 1.00 points behind the free one in test accuracy "
+            "(95% interval 1.00 to 1.00 points).",
+        ),
+        ({"free": about(0.99), "free (default)": about(0.98)}, ""),
+        ({"cosine": about(0.99), "constant": about(0.98)}, ""),
+    ],
+)
+def test_the_best_named_shape_is_held_against_the_free_one(
+    values: Values, line: str, tmp_path: Path
+) -> None:
+    assert line_of(study_of(tmp_path, values), "The best named shape") == line
+
+
 def test_only_of_accuracy_an_error_is_told(tmp_path: Path) -> None:
     ranking = Ranking("IoU", "maximize", percent=True)
     accuracies = {"constant": about(0.7), "cosine": about(0.9)}
