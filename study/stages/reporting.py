@@ -18,13 +18,14 @@ COMMAND, CONFIRM = "python -m study.run", "python -m study.confirm"
 
 def plan_line(config: StudyConfig, space: SearchSpace, record: StudyRecord, done: int = 0) -> str:
     """A line that says what is about to be done."""
-    rates = [rate for one in space.families for rate in FAMILIES[one].peak_range(space.peak_lr)]
+    ranges = [FAMILIES[one].peak_range(space.peak_lr, space.extras) for one in space.families]
     trials = f"{config.search.num_trials - done}{' more' * bool(done)} trials"
     finalists = config.confirm.finalists
     seeds = record.plans[-1].replicates if record.plans else config.confirm.replicates
     return (
         f"{trials} of {config.training.epochs} epochs on {record.task.name}, "
-        f"{len(space.families)} schedule families, peak rates {min(rates):g} to {max(rates):g}"
+        f"{len(space.families)} schedule families, peak rates {min(ranges)[0]:g} to "
+        f"{max(high for _, high in ranges):g}"
         + (f", then up to {finalists} finalists under up to {seeds} seeds" if finalists else "")
         + f" -> {config.location.where}"
     )
