@@ -6,8 +6,9 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
-from analysis.figures.style import COLUMN, INK, QUIET
+from analysis.figures.style import COLUMN, INK, QUIET, scale_rates
 from search_spaces.knots import Refined, refined
 from study.tasks.gradients import GradientNorms
 
@@ -19,9 +20,11 @@ def refined_schedule(gradients: Mapping[str, Any]) -> Figure:
     asked = refined(np.array(found.weights), float(Refined.defaults["smoothing"]))
     figure, (norms, rates) = plt.subplots(2, 1, figsize=(COLUMN, 2.6), sharex=True)
     norms.plot(fraction, found.norms, color=INK, lw=0.8)
-    norms.set(yscale="log", ylabel="gradient norm")
+    scale_rates(norms.yaxis)
+    norms.set_ylabel("gradient norm")
     rates.plot(fraction, 1 - fraction, color=QUIET, lw=0.8, ls=":")
     rates.plot(fraction, asked, color=INK)
+    rates.xaxis.set_major_formatter(PercentFormatter(1))
     rates.set(
         xlim=(0, 1), ylim=(0, 1.05), ylabel="share of the peak", xlabel="fraction of training"
     )
