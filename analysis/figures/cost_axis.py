@@ -45,7 +45,8 @@ def label(scale: Scale, axis: Axis, costs: "pd.Series[float]") -> None:
         ends = float(costs.min()), float(costs.max())
         ticks = _ticks(scale, *ends, scale.is_log(costs))
         # Written along an axis, values need more room than above each other.
-        ticks = _apart(scale, ticks, *ends, 0.06 if vertical else 0.18)
+        letters = max(len(_written(scale, tick)) for tick in ticks)
+        ticks = _apart(scale, ticks, *ends, 0.06 if vertical else 0.045 * letters)
         axis.set_ticks(ticks, [_written(scale, tick) for tick in ticks])
     axis.set_minor_locator(NullLocator())
 

@@ -304,7 +304,7 @@ STUDIES: dict[str, list[Outcome]] = {
     "one trial": [("cosine", "completed", 0.97)],
     "a perfect trial": [("cosine", "completed", 1.0), ("step", "completed", 0.9)],
     "equal trials": [("cosine", "completed", 0.97)] * 3,
-    "every family": [(name, "completed", 0.9 + k / 300) for k, name in enumerate(FAMILIES)],
+    "every family": [(name, "completed", 0.9 + k / 400) for k, name in enumerate(FAMILIES)],
     "mixed": MIXED,
 }
 
