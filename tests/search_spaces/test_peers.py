@@ -1,12 +1,13 @@
 """Schedules that other libraries have, beside theirs; and the refined one, checked by hand."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from schedulefree import AdamWScheduleFree, SGDScheduleFree
+from scipy.optimize import minimize
 from timm.scheduler.cosine_lr import CosineLRScheduler
 from timm.scheduler.tanh_lr import TanhLRScheduler
 from torch.optim import SGD, Optimizer
@@ -106,6 +107,33 @@ def test_schedule_free_is_of_the_optimizer_that_was_asked_for(
     (group,) = made.param_groups
     assert (group["weight_decay"], group["warmup_steps"]) == (decay, 5)
     assert family.peak_range((1e-3, 1e-1), extras) == (times * 1e-3, times * 1e-1)
+
+
+FALLS = [
+    family.name
+    for family in FAMILIES.values()
+    if not (family.rises_again or family.warms_up)
+    and family.name not in ("step", "multi_step", "tanh", "wsd_exponential")
+]
+
+
+@pytest.mark.parametrize("name", FALLS)
+def test_the_free_shape_comes_near_the_named_ones(name: str) -> None:
+    peak = 0.1 * 10**0.6
+    target = draw(FAMILIES[name], FAMILIES[name].default((0.1, 1.0)), 200)[:, 0] / peak
+    space = FAMILIES["free"].space
+
+    def distance(shares: Sequence[float]) -> float:
+        parameters = dict(zip(space, map(float, shares), strict=True))
+        drawn = draw(FAMILIES["free"], {"peak_lr": 1.0, **parameters}, 200)[:, 0]
+        return float(np.abs(drawn - target).mean())
+
+    # From the shares that the target itself has at the knots.
+    at_knots = target[[0, 66, 133, 199]]
+    start = np.clip(at_knots[1:] / at_knots[:-1], (0.2, 0.1, 0.0), 1.0)
+    bounds = [(0.2, 1.0), (0.1, 1.0), (0.0, 1.0)]
+    found = minimize(distance, start, method="Nelder-Mead", bounds=bounds, options={"maxfev": 80})
+    assert found.fun < 0.03
 
 
 @pytest.mark.parametrize(
