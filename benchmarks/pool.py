@@ -7,7 +7,7 @@ on two cores), and writes ``benchmarks/pool.csv``, a row a run.
 import csv
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from multiprocessing import get_context
@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import optuna
 import torch
-from optuna.distributions import FloatDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import RandomSampler
 
-from search_spaces import FAMILIES, PeakRange, select
+from search_spaces import FAMILIES, PeakRange, ScheduleFamily, select
 from search_spaces.family import Extras, Parameters
 from study.settings.study_config import StudyConfig
 from study.system.command_line import exit_status
@@ -51,6 +51,17 @@ COLD = Range((0.003, 0.3), {})
 """Every fourth: what a study without warm-ups draws from."""
 
 
+SPACES: Mapping[str, Mapping[str, BaseDistribution]] = {
+    "wsd_linear": {"cooldown_fraction": FloatDistribution(0.05, 0.5, log=True)},
+    "cosine_warm_restarts": {
+        "cycles": IntDistribution(2, 4),
+        "growth": IntDistribution(1, 2),
+        "end_ratio": FloatDistribution(1e-4, 0.1, log=True),
+    },
+}
+"""The ranges of families that have had wider ones since the pool was made."""
+
+
 class Run(NamedTuple):
     """One run of the pool."""
 
@@ -65,19 +76,26 @@ class Run(NamedTuple):
 def planned() -> Iterator[Run]:
     """All runs, the families in turn, so that a part of them is a pool as well."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    families = select("classic")
+    families = [_as_it_was(FAMILIES[name]) for name in select("classic")]
     drawn = optuna.create_study(sampler=RandomSampler(seed=0))
     for turn in range(UNTUNED + DRAWN):
         for place, family in enumerate(families):
             number = turn * len(families) + place
             if turn < UNTUNED:
-                untuned = FAMILIES[family].default(WARM.peak_lr, WARM.extras)
+                untuned = family.default(WARM.peak_lr, WARM.extras)
                 parameters = {**untuned, "peak_lr": PEAK}
             else:
                 peak_lr, extras = COLD if turn % 4 == 0 else WARM
-                parameters = FAMILIES[family].suggest(drawn.ask(), peak_lr, extras)
+                parameters = family.suggest(drawn.ask(), peak_lr, extras)
             kind = "untuned" if turn < UNTUNED else "drawn"
-            yield Run(number, family, kind, parameters, number)
+            yield Run(number, family.name, kind, parameters, number)
+
+
+def _as_it_was(family: ScheduleFamily) -> ScheduleFamily:
+    """A family with the ranges that the pool was drawn from."""
+    space = SPACES.get(family.name, family.space)
+    before: ScheduleFamily = type(family.name, (type(family),), {"space": space})()
+    return before
 
 
 def row(run: Run) -> dict[str, Any]:

@@ -72,6 +72,9 @@ def test_the_snippets_schedule_survives_its_state(family: ScheduleFamily) -> Non
     assert rates(second, 39) == whole[61:]
 
 
+RESTARTS = {"peak_lr": 0.1, "cycles": 3, "growth": 2, "end_ratio": 0.1, "cycle_decay": 1.0}
+
+
 @pytest.fixture
 def finished(tmp_path: Path) -> Path:
     write_record(tmp_path, space=SPACE, total_steps=50)
@@ -80,7 +83,7 @@ def finished(tmp_path: Path) -> Path:
         ("cosine", {"peak_lr": 0.1, "end_ratio": 0.01}, 0.98),
         (
             "cosine_warm_restarts",
-            {"peak_lr": 0.1, "cycles": 3, "growth": 2, "end_ratio": 0.1},
+            RESTARTS,
             0.97,
         ),
         ("rex", {"peak_lr": 0.2}, 0.99),
@@ -124,7 +127,7 @@ def test_another_trial_at_another_length(finished: Path, capsys: Any) -> None:
     snippet = printed(capsys, finished, "--trial", 1, "--total-steps", 700)
     assert "CosineAnnealingWarmRestarts(optimizer, T_0=100, T_mult=2" in snippet
     description = json.loads(printed(capsys, finished, "--trial", 1, "--format", "json"))
-    assert description["parameters"] == {"peak_lr": 0.1, "cycles": 3, "growth": 2, "end_ratio": 0.1}
+    assert description["parameters"] == RESTARTS
     assert description["total_steps"] == 50
 
 

@@ -270,7 +270,7 @@ SPACE = store_space(SearchSpace(tuple(FAMILIES), (0.001, 1.0)))
     [
         (("cosine", "cosine (default)"), "cosine (default)"),  # it takes no tuning
         (("one_cycle (default)", "cosine"), "cosine"),  # fewer searched parameters
-        (("cosine", "polynomial"), "polynomial"),  # as many, and older
+        (("cosine", "exponential"), "exponential"),  # as many, and older
     ],
 )
 def test_simple_is_what_needs_little_tuning(

@@ -251,7 +251,7 @@ def test_a_changed_range_of_peak_rates_is_noticed(monkeypatch: pytest.MonkeyPatc
     family = FAMILIES["schedule_free"]
     stored = store_space(SearchSpace((family.name,), PEAK))
     read_space(stored)
-    monkeypatch.setattr(type(family), "peak_range", lambda self, peak_lr: peak_lr)
+    monkeypatch.setattr(type(family), "peak_range", lambda self, peak_lr, extras: peak_lr)
     with pytest.raises(InputError, match="ranges of schedule family 'schedule_free' have changed"):
         read_space(stored)
 

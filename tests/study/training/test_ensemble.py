@@ -32,7 +32,7 @@ from study.training.ensemble import ensemble_metrics, outputs
 from study.training.history import EpochRecord, History, RunConfig
 from study.training.training_run import TrainingRun
 
-CYCLING = [family for family in FAMILIES.values() if family.rises_again]
+CYCLING = [family for family in FAMILIES.values() if family.rises_again and not family.irregular]
 PEAK = (1e-3, 1.0)
 WARMUP = {"warmup_fraction": FloatDistribution(0.02, 0.3)}
 CYCLED = {"peak_lr": 0.3, "cycles": 3}
