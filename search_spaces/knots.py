@@ -10,7 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from optuna.distributions import BaseDistribution, FloatDistribution
 from torch.optim.lr_scheduler import LambdaLR
 
-from search_spaces.family import Parameters, Recipe, ScheduleFamily, steps
+from search_spaces.family import WARMUP, Parameters, Recipe, ScheduleFamily, steps
 
 KNOTS = 41
 """Knots of a refined schedule, evenly over the run."""
@@ -121,7 +121,7 @@ class Refined(ScheduleFamily):
         "smoothing": FloatDistribution(0.03, 0.5, log=True),
         "warmup_fraction": FloatDistribution(0.01, 0.3, log=True),
     }
-    defaults: ClassVar = {"smoothing": 0.1, "warmup_fraction": 0.05}
+    defaults: ClassVar = {"smoothing": 0.1, "warmup_fraction": WARMUP}
 
     def __init__(self, weights: Sequence[float] = (1.0,) * KNOTS) -> None:
         """The family of one task, by its weights w, evenly over the run and not yet smoothed."""
