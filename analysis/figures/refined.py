@@ -20,7 +20,7 @@ def refined_schedule(gradients: Mapping[str, Any]) -> Figure:
     asked = refined(np.array(found.weights), float(Refined.defaults["smoothing"]))
     figure, (norms, rates) = plt.subplots(2, 1, figsize=(COLUMN, 2.6), sharex=True)
     norms.plot(fraction, found.norms, color=INK, lw=0.8)
-    scale_rates(norms.yaxis)
+    scale_rates(norms.yaxis, (1, 2, 5))
     norms.set_ylabel("gradient norm")
     rates.plot(fraction, 1 - fraction, color=QUIET, lw=0.8, ls=":")
     rates.plot(fraction, asked, color=INK)
