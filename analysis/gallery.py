@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from analysis.figures.style import (
     COLORMAP,
     INK,
-    MAX_COLUMNS,
     PANEL_HEIGHT,
     QUIET,
     WIDTH,
+    family_panels,
     house_style,
     save,
 )
@@ -95,18 +95,12 @@ def tutorial() -> Figure:
 
 def every_family() -> Figure:
     """A panel a family, several samples in each: the ratio to the peak rate."""
-    rows = -(-len(FAMILIES) // MAX_COLUMNS)
-    size = (WIDTH, rows * 0.75 * PANEL_HEIGHT)
-    figure, grid = plt.subplots(rows, MAX_COLUMNS, figsize=size, sharex=True, sharey=True)
-    for axes in grid.flat[len(FAMILIES) :]:
-        axes.remove()
-    for axes in grid.flat[len(FAMILIES) - MAX_COLUMNS : len(FAMILIES)]:
-        axes.tick_params(labelbottom=True)  # what stands above an empty place is at the bottom too
-    for axes, family in zip(grid.flat, FAMILIES.values(), strict=False):
-        _draw_samples(axes, family, column=0)
-        axes.set_title(family.name)
-        axes.text(0.98, 0.85, NOTES.get(family.name, ""), color=QUIET, ha="right")
-    grid.flat[0].set(xlim=(0, 1), ylim=(0, 1.05))
+    figure, panels = family_panels(list(FAMILIES), 0.75 * PANEL_HEIGHT)
+    for name, axes in panels.items():
+        _draw_samples(axes, FAMILIES[name], column=0)
+        axes.set_title(name)
+        axes.text(0.98, 0.85, NOTES.get(name, ""), color=QUIET, ha="right")
+    axes.set(xlim=(0, 1), ylim=(0, 1.05))
     figure.supxlabel("fraction of training", size="medium")
     figure.supylabel("share of the peak rate", size="medium")
     return figure

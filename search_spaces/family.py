@@ -157,8 +157,11 @@ class ScheduleFamily(ABC):
         return SGD, arguments | {"nesterov": momentum > 0}
 
     def average(self, parameters: Parameters, total_steps: int) -> str:
-        """The average of the weights that is evaluated, ``ema:DECAY`` or ``tail:FRACTION``."""
-        return "none"
+        """The average of the weights that is evaluated, ``ema:DECAY`` or ``tail:FRACTION``.
+
+        Empty where the family has none of its own, so that the task's counts.
+        """
+        return ""
 
     def make_optimizer(
         self, weights: Weights, parameters: Parameters, total_steps: int, fused: bool = False

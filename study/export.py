@@ -98,10 +98,9 @@ def export(config: ExportConfig) -> Exported:
         snippet = code(family, parameters, total_steps, record.recipe.optimizer)
     except Exception as error:  # whatever a family of the user's own does
         raise InputError(f"the code of {family} cannot be written: {summary(error)}") from error
-    several = record.recipe.optimizer == "make_optimizer"
-    average = FAMILIES[family].average(parameters, total_steps)
-    own = {} if average == "none" else {"average": average}
-    snippet += recipe_code({**record.recipe.step, **own}, total_steps, several)
+    average = FAMILIES[family].average(parameters, total_steps) or record.recipe.average
+    recipe = {**record.recipe.step, "average": average}
+    snippet += recipe_code(recipe, total_steps, record.recipe.optimizer)
     return Exported(trial, parameters, total_steps, snippet)
 
 

@@ -154,7 +154,7 @@ class StudyRecord:
     ended: str | None = None
     recipe: StoredRecipe = field(default_factory=StoredRecipe)
     gradient_norms: GradientNorms | None = None
-    """Of the run that the family ``refined`` is made from, if it is searched."""
+    """Norms of the run that the family ``refined`` is made from, if it is searched."""
 
     @staticmethod
     def load(location: str | Path) -> "StudyRecord":

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from study.tasks.recipe import PLAIN, average_of
+from study.tasks.recipe import PLAIN, MadeBy, average_of
 
 TYPES = {"bf16": "torch.bfloat16", "fp16": "torch.float16"}
 SWA = "torch.optim.swa_utils"
 
 
-def recipe_code(recipe: Mapping[str, Any], total_steps: int, several: bool) -> str:
+def recipe_code(recipe: Mapping[str, Any], total_steps: int, made_by: MadeBy) -> str:
     """A function ``train_step(batches, loss_of)`` for what :func:`search_spaces.as_code.code` made.
 
     Nothing where the recipe is a plain one.
@@ -17,11 +17,11 @@ def recipe_code(recipe: Mapping[str, Any], total_steps: int, several: bool) -> s
     Args:
         recipe: by the names in :data:`PLAIN`.
         total_steps: of the run.
-        several: whether there may be more optimizers than one.
+        made_by: maker of the optimizer; a task's own may be several.
     """
     if recipe == PLAIN:
         return ""
-    steps = _step(recipe, several)
+    steps = _step(recipe, made_by == "make_optimizer")
     lines = [*_objects(recipe), "", "", *steps, *_average(recipe, total_steps)]
     return "\n".join(["", *lines, ""])
 

@@ -55,7 +55,7 @@ def check_families(task: Task, space: SearchSpace, device: str) -> None:
         family = FAMILIES[name]
         parameters = family.default(space.peak_lr, space.extras)
         made_by, _ = family.optimizer(parameters, MIN_STEPS)
-        averages = hasattr(made_by, "eval") or family.average(parameters, MIN_STEPS) != "none"
+        averages = hasattr(made_by, "eval") or family.average(parameters, MIN_STEPS)
         if task.average != "none" and averages:
             raise InputError(
                 f"--average {task.average}: {name} averages the weights by itself; leave it out of "
@@ -77,7 +77,7 @@ def _check_schedules(task: Task, space: SearchSpace, model: nn.Module) -> None:
         optimizer = _made(task, model, family, parameters)
         what = f"the schedule {name} on the optimizer of {_function(task)}"
         call(task, what, family.build, optimizer, parameters, MIN_STEPS)
-        if hasattr(optimizer, "eval") and family.average(parameters, MIN_STEPS) != "none":
+        if hasattr(optimizer, "eval") and family.average(parameters, MIN_STEPS):
             raise InputError(
                 f"--families: {name} averages the weights, and so does the optimizer of task "
                 f"{task.name!r}; leave {name} out"

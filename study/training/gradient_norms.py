@@ -1,7 +1,6 @@
 """The gradient norms of a whole run, of which the refined schedule is made."""
 
 import math
-import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +10,7 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from study.system.errors import InputError, blamed
+from study.system.seeding import fresh_seeds
 from study.tasks.data import SearchData
 from study.tasks.gradients import GradientNorms
 from study.tasks.task import Task
@@ -18,7 +18,7 @@ from study.training.history import RunConfig
 from study.training.training_run import TrainingRun
 
 POINTS = 200
-"""Of a run that are kept, each the median over its part of the steps."""
+"""Norms of a run that are kept, each the median over its part of the steps."""
 
 
 def gradient_norms(task: Task, data: SearchData, config: RunConfig, device: str) -> GradientNorms:
@@ -36,11 +36,10 @@ def gradient_norms(task: Task, data: SearchData, config: RunConfig, device: str)
     Raises:
         InputError: the run diverged, or the task raised.
     """
-    seed = np.random.SeedSequence((config.seed, zlib.crc32(b"gradient norms")))
-    own = replace(config, seed=int(seed.generate_state(1)[0]))
+    (seed,) = fresh_seeds(config.seed, "gradient norms", 1)
     with blamed(f"task {task.name!r}: the run that refined is made from"):
         # Not captured: what is replayed on a GPU calls no hook.
-        run = TrainingRun(replace(task, capturable=False), data, own, device)
+        run = TrainingRun(replace(task, capturable=False), data, replace(config, seed=seed), device)
         power = 1 if "betas" in run.optimizer.param_groups[0] else 2
         norms: list[Tensor] = []
 

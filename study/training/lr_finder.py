@@ -1,15 +1,13 @@
 """The learning-rate range test: which peak rates are worth searching for this model."""
 
 import math
-import zlib
 from typing import Any, NamedTuple
 
-import numpy as np
 from torch import Generator, nn
 
 from search_spaces import FAMILIES, Parameters, PeakRange
 from study.system.errors import InputError, blamed
-from study.system.seeding import seed_everything
+from study.system.seeding import fresh_seeds, seed_everything
 from study.tasks.data import SearchData
 from study.tasks.structure import named_tensors
 from study.tasks.task import Task
@@ -22,13 +20,13 @@ from study.training.steps import EagerSteps
 STEPS = 200
 LOWEST, HIGHEST = 1e-6, 10.0
 RUNS = 3
-"""Of which the median is taken: one alone is off by a factor of two or more."""
+"""Runs of which the median is taken: one alone is off by a factor of two or more."""
 SMOOTHING = 0.9
-"""Of the loss's running mean, a step."""
+"""Share of the loss's running mean that is kept at a step."""
 LEAST_FALL = 0.01
-"""Of the first loss; with less, nothing has been learned."""
+"""Share of the first loss; with less, nothing has been learned."""
 DECADES = 2.0
-"""Of the range that is searched, below the rate where the loss was lowest."""
+"""Length of the range that is searched, below the rate where the loss was lowest."""
 
 Curve = list[tuple[float, float]]
 """(rate, smoothed training loss) of each step."""
@@ -64,7 +62,7 @@ def range_test(task: Task, data: SearchData, config: RunConfig, device: str) -> 
         InputError: the loss never fell, or was no number from the beginning, or the task raised.
     """
     curves = []
-    for own_seed in _seeds(config.seed):
+    for own_seed in fresh_seeds(config.seed, "range test", RUNS):
         seed_everything(own_seed)
         order = Generator().manual_seed(own_seed)
         with blamed(f"task {task.name!r}: making a model and a loader for --peak-lr auto"):
@@ -86,12 +84,6 @@ def range_test(task: Task, data: SearchData, config: RunConfig, device: str) -> 
         )
     high = sorted(rate for rate, _ in lowest)[RUNS // 2]
     return RangeTest((float(f"{high / 10**DECADES:.2g}"), float(f"{high:.2g}")), curves)
-
-
-def _seeds(study_seed: int) -> list[int]:
-    """Seeds of the runs, which no trial has."""
-    entropy = (study_seed, zlib.crc32(b"range test"))
-    return [int(seed) for seed in np.random.SeedSequence(entropy).generate_state(RUNS)]
 
 
 def _one_run(task: Task, model: nn.Module, train: Batches, given: Parameters) -> Curve:

@@ -82,8 +82,7 @@ class TrainingRun:
         self.schedule = family.build(self.optimizer, parameters, self.total_steps)
         self._scaler = grad_scaler(task.precision, device)
         self._steps = self._make_steps()
-        own = family.average(parameters, self.total_steps)
-        average = average_of(task.average if own == "none" else own)
+        average = average_of(family.average(parameters, self.total_steps) or task.average)
         self._average = AveragedWeights(average, self.model, self.total_steps) if average else None
         self.snapshots: list[Weights] = []
         cycles = family.rises_again and not family.irregular

@@ -267,8 +267,7 @@ def test_the_exported_code_trains_as_the_study_did(name: str) -> None:
     made: dict[str, Any] = {"model": model, **fields}
     total = run.total_steps
     snippet = code(CONFIG.family, CONFIG.parameters, total, run.task.optimizer_from)
-    several = bool(run.task.make_optimizer)
-    exec(snippet + recipe_code(run.task.recipe, total, several), made)
+    exec(snippet + recipe_code(run.task.recipe, total, run.task.optimizer_from), made)
     step = made.get("train_step", partial(plain_step, made))
     for _ in range(EPOCHS):
         model.train()
