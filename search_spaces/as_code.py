@@ -1,5 +1,6 @@
 """A schedule as lines of plain torch."""
 
+import functools
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from pprint import pformat
@@ -29,7 +30,7 @@ def code(family: str, parameters: Parameters, total_steps: int, made_by: str = "
     optimizer, optimizer_arguments = shape.optimizer(parameters, total_steps)
     lines = [f"# {family} over {total_steps} optimizer steps"]
     classes = _own_classes(recipes)
-    source = "\n\n".join(inspect.getsource(own).rstrip() for own in classes)
+    source = "\n\n".join(map(_source, classes))
     if "math." in source:
         lines.append("import math")
     if "@dataclass" in source:
@@ -61,6 +62,11 @@ def code(family: str, parameters: Parameters, total_steps: int, made_by: str = "
         sequence = f"SequentialLR(optimizer, [warmup, rest], milestones=[{milestone}])"
         lines.append(f"schedule = torch.optim.lr_scheduler.{sequence}")
     return "\n".join([*lines, *_usage(family, made_by)]) + "\n"
+
+
+@functools.cache
+def _source(own: type) -> str:
+    return inspect.getsource(own).rstrip()
 
 
 def _optimizer_lines(
