@@ -70,15 +70,12 @@ def _horizon(config: ExportConfig, record: StudyRecord) -> int:
     return record.total_steps if config.total_steps is None else config.total_steps
 
 
-def export(config: ExportConfig) -> Exported:
-    """The code of a trial of a study.
+def trial_code(row: Row, record: StudyRecord, total_steps: int) -> str:
+    """The code of a trial, whose row this is, rescaled to so many optimizer steps.
 
     Raises:
-        InputError: no such study or trial, a family that cannot be imported, or too short a run.
+        InputError: its family cannot be imported, has changed, or fails.
     """
-    with local_copy(config.folder) as folder:
-        record = StudyRecord.load(folder)
-        row = _chosen(config, folder, record)
     family = row["family"]
     FAMILIES.measured(record.gradient_norms.weights if record.gradient_norms else ())
     try:
@@ -91,17 +88,29 @@ def export(config: ExportConfig) -> Exported:
             f"trial {row['trial']} has no value of {min(missing)!r}, which {family} takes: the "
             "family has changed since"
         )
-    total_steps = _horizon(config, record)
-    names = ("trial", "family", "metric", f"val_{record.metric.column}")
-    trial = {name: row[name] for name in names if name in row}
     try:
         snippet = code(family, parameters, total_steps, record.recipe.optimizer)
     except Exception as error:  # whatever a family of the user's own does
         raise InputError(f"the code of {family} cannot be written: {summary(error)}") from error
     average = FAMILIES[family].average(parameters, total_steps) or record.recipe.average
     recipe = {**record.recipe.step, "average": average}
-    snippet += recipe_code(recipe, total_steps, record.recipe.optimizer)
-    return Exported(trial, parameters, total_steps, snippet)
+    return snippet + recipe_code(recipe, total_steps, record.recipe.optimizer)
+
+
+def export(config: ExportConfig) -> Exported:
+    """The code of a trial of a study.
+
+    Raises:
+        InputError: no such study or trial, a family that cannot be imported, or too short a run.
+    """
+    with local_copy(config.folder) as folder:
+        record = StudyRecord.load(folder)
+        row = _chosen(config, folder, record)
+    total_steps = _horizon(config, record)
+    names = ("trial", "family", "metric", f"val_{record.metric.column}")
+    trial = {name: row[name] for name in names if name in row}
+    snippet = trial_code(row, record, total_steps)
+    return Exported(trial, parameters_of(row, record), total_steps, snippet)
 
 
 def main(arguments: Sequence[str]) -> int:
