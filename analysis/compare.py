@@ -14,7 +14,7 @@ import tyro
 from analysis import figures
 from analysis.findings.studies import Study, load_studies, rank_by_study, winning_curves
 from analysis.page.html import Output, Style, render, run_and_exit, table, tell, typed
-from analysis.page.verdict import answer
+from analysis.page.verdict import verdict
 from analysis.page.words import intervals
 from study.storage.mirror import local_copy
 from study.storage.urls import is_url
@@ -50,7 +50,7 @@ def write_comparison(
     """
     ranks, curves = rank_by_study(studies), winning_curves(studies)
     written = ranks.assign(text=ranks["rank"].map("{:g}".format))
-    answers = [answer(study.found, study.location) for study in studies]
+    answers = [verdict(study.found, study.location).answer for study in studies]
     drawn = {
         "ranks": output.draw("ranks", lambda: figures.rank_by_study(ranks)) if len(ranks) else None,
         "curves": output.draw("winners", lambda: figures.winners(curves)) if len(curves) else None,
@@ -87,7 +87,7 @@ def _tested(studies: Sequence[Study]) -> dict[str, object] | None:
     means = []
     for study in studies:
         if study.found.comparison:
-            found, text = study.found.comparison.finalists, study.found.results.scale.ranking.text
+            found, text = study.found.comparison.finalists, study.found.results.scale.written
             written = [
                 f"{mean} ({ends})" if ends else mean
                 for mean, ends in zip(found["mean"].map(text), intervals(found, text), strict=True)

@@ -9,6 +9,7 @@ from analysis.scale import Scale
 from study.results.reader import read_finalists, read_forgiveness, read_tables
 from study.results.study_record import StudyRecord
 from study.storage.mirror import local_copy
+from study.tasks.ranking import Ranking
 
 
 class Results(NamedTuple):
@@ -48,5 +49,10 @@ def _load(folder: Path) -> Results:
     replicates = read_finalists(folder, record.metric)
     finalists = replicates.to_pandas() if replicates else pd.DataFrame()
     forgiveness = read_forgiveness(folder, record.metric).to_pandas()
-    study, scale = record.to_json(), Scale(record.metric)
+    study, scale = record.to_json(), _scale(record.metric, trials)
     return Results(trials, epochs, schedules, study, scale, finalists, forgiveness)
+
+
+def _scale(metric: Ranking, trials: pd.DataFrame) -> Scale:
+    values = trials.loc[trials["status"] == "completed", f"val_{metric.column}"]
+    return Scale.of(metric, values)

@@ -1,32 +1,39 @@
 """The report of a study, or of a sweep of them: ``python -m analysis.report results/NAME``."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import numpy as np
-import pandas as pd
 import tyro
 
-from analysis import compare
+from analysis import compare, figures
 from analysis.findings.findings import Findings
 from analysis.findings.studies import is_sweep, load_studies, sweep_folders
 from analysis.load import load
+from analysis.page.card import card, card_picture
 from analysis.page.html import Output, Style, render, run_and_exit, table, tell, typed
+from analysis.page.made import made
 from analysis.page.others import other_sections
-from analysis.page.sections import SECTIONS, Section
+from analysis.page.pictures import overview_picture, panels_picture
+from analysis.page.progress import progress
+from analysis.page.sections import SECTIONS, Section, alike
+from analysis.page.trials import Code, linked_data, trial_codes, trial_rows
 from analysis.page.verdict import verdict
-from study.export import ExportConfig, export
+from analysis.page.words import counted
+from study.results.study_record import StudyRecord
 from study.storage.mirror import local_copy, push
 from study.storage.storage_path import StoragePath
 from study.storage.urls import below, is_url
 from study.system.command_line import Folder, Location, parse
-from study.system.errors import InputError, StudyError, summary
+from study.system.errors import StudyError, summary
 
 COMMAND = "python -m analysis.report"
 REPORT = "report"
+FOLLOW = 5.0
+"""Seconds between two reports of a study that is followed; the page looks as often."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,8 @@ class ReportConfig:
     """Folder for the report. Default: report, beside the study's tables."""
     style: Style = "screen"
     """Figures as PNG and SVG, or for a paper as PDF too."""
+    follow: bool = False
+    """Write it again as the study goes on, until it has ended; the open page refreshes itself."""
     also: tuple[str, ...] = ()
     """Further values of the task's evaluate to draw the schedules by: NAME, or NAME:min where lower
     is better."""
@@ -74,35 +83,83 @@ def write_report(
         studies = load_studies(folders, [below(location, one.name) for one in folders])
         title = f"{folder.resolve().name}: which learning-rate schedule?"
         return compare.write_comparison(studies, Output(report, style, command), title, command)
-    found = Findings(load(folder))
-    lines = verdict(found, location)
-    output = Output(report, style, command)
+    found, output = Findings(load(folder)), Output(report, style, command)
+    codes = trial_codes(found, StudyRecord.load(folder))
+    words = verdict(found, location)
+    answer = card(found, words, codes[int(found.best["trial"])] if found.best else Code(""))
     parts = [
         _part(section, found, output)
         for section in (*SECTIONS, *other_sections(also, found))
         if section.shown(found)
     ]
-    output.write(_study_page(found, folder, location, lines, parts))
-    return output.page, lines
-
-
-def _study_page(
-    found: Findings, folder: Path, location: str, lines: list[str], parts: list[dict[str, Any]]
-) -> str:
-    results = found.results
-    return render(
-        "report.html",
-        title=f"{folder.resolve().name}: which learning-rate schedule?",
-        study=results.study,
-        verdict=[line for line in lines if not line.startswith("Code: ")],
-        parts=parts,
-        counts=results.trials["status"].value_counts().to_dict(),
-        metric=results.scale.name,
-        trials=_rows(found),
-        curves=_curves(found),
-        code=_code(found, folder, location),
-        made=_made(found, location),
+    output.write(
+        render(
+            "report.html",
+            title=f"Study {folder.resolve().name}: which learning-rate schedule?",
+            answer=answer,
+            winner=card_picture(answer),
+            export=_export(found, location),
+            parts=parts,
+            made=made(found, location),
+            data=linked_data(found, codes),
+            **_pictures(found, output),
+            **_described(found),
+        )
     )
+    return output.page, answer.lines
+
+
+def _export(found: Findings, location: str) -> dict[str, Any]:
+    """The command for the code of a run of another length, and the trial that it is of."""
+    trial = None if found.best is None else found.best["trial"]
+    command = typed("python -m study.export", location, "--trial", trial, "--total-steps", "N")
+    return {"command": command, "trial": trial}
+
+
+def _described(found: Findings) -> dict[str, Any]:
+    """All that the page says of the study itself."""
+    results = found.results
+    return {
+        "study": results.study,
+        "many": f"{counted(len(results.trials), 'trial')} of "
+        f"{counted(results.study['config']['epochs'], 'epoch')}",
+        "metric": results.scale.name,
+        "higher_is_better": results.scale.higher_is_better,
+        "counts": results.trials["status"].value_counts().to_dict(),
+        "progress": progress(results),
+        "finalists": _finalists(found),
+    }
+
+
+def _finalists(found: Findings) -> str:
+    """The numbers of finalists and of their seeds, in words; none without a comparison."""
+    if not found.comparison:
+        return ""
+    seeds = found.comparison.finalists["seeds"]
+    few, most = int(seeds.min()), int(seeds.max())
+    begin = f"Then {counted(len(seeds), 'finalist')} under"
+    if few == most:
+        return f"{begin} {counted(most, 'fresh seed')} each."
+    return f"{begin} {few} to {most} fresh seeds each (those found worse stop early)."
+
+
+def _pictures(found: Findings, output: Output) -> dict[str, Any]:
+    """The linked pictures, and the table of trials beside them."""
+    rows = trial_rows(found)
+    if not found.completed:
+        return {"trials": rows, "main": None, "curves": None}
+    results = found.results
+    tables = results.trials, results.schedules, results.scale, found.comparison
+    main = output.draw("overview", lambda: figures.overview(*tables))
+    if found.rates.empty:
+        return {"trials": rows, "main": overview_picture(found) | main, "curves": None}
+    curves = output.draw("schedules", lambda: figures.schedules_by_result(*tables))
+    remarks = {"remarks": alike(found)}
+    return {
+        "trials": rows,
+        "main": overview_picture(found) | main,
+        "curves": panels_picture(found) | curves | remarks,
+    }
 
 
 def _part(section: Section, found: Findings, output: Output) -> dict[str, Any]:
@@ -115,6 +172,7 @@ def _part(section: Section, found: Findings, output: Output) -> dict[str, Any]:
         "title": section.title.format(**words),
         "caption": section.caption.format(**words),
         "picture": output.draw(section.name, lambda: draw(found)) if draw else None,
+        "is_open": section.is_open,
         "tables": [
             table(list(shown.columns), shown.to_numpy().tolist())
             for shown in section.tables(found)
@@ -124,96 +182,36 @@ def _part(section: Section, found: Findings, output: Output) -> dict[str, Any]:
     }
 
 
-def _rows(found: Findings) -> list[dict[str, Any]]:
-    """Trials for the table: the completed ones first, best first, each with its own parameters."""
-    trials, scale = found.results.trials, found.results.scale
-    completed = trials["status"] == "completed"
-    costs = scale.cost(trials[scale.column]).where(completed)
-    trials = trials.assign(cost=costs, error=trials["error"].fillna(""))
-    ordered = trials.sort_values(["cost", "trial"], na_position="last")
-    parameters = [name for name in map(str, trials.columns) if name.startswith("params.")]
-    return [
-        {
-            **{str(key): value for key, value in row.items()},
-            "metric": row[scale.column],
-            "value": scale.ranking.text(row[scale.column]) if pd.notna(row["cost"]) else "",
-            "parameters": {
-                column.removeprefix("params."): row[column]
-                for column in parameters
-                if pd.notna(row[column])
-            },
-        }
-        for row in ordered.to_dict("records")
-    ]
-
-
-def _curves(found: Findings) -> dict[str, Any] | None:
-    """Every trial's curve for the page: its height in percent at equal steps of the run."""
-    rates, best = found.rates, found.best
-    if rates.empty:
-        return None
-    low, high = rates.min().min(), rates.max().max()
-    heights = (100 * (rates - low) / max(high - low, 1e-9)).round()
-    return {
-        "low": f"{10**low:.2g}",
-        "high": f"{10**high:.2g}",
-        "steps": rates.shape[1] - 1,
-        "best": None if best is None else int(best["trial"]),
-        "trials": {
-            int(trial): [int(one) for one in own[np.isfinite(own)]]
-            for trial, own in zip(heights.index, heights.to_numpy(), strict=True)
-        },
-    }
-
-
-def _code(found: Findings, folder: Path, location: str) -> dict[str, str] | None:
-    """The winner's code, or why there is none of it."""
-    if found.best is None:
-        return None
-    number = int(found.best["trial"])
-    made = {"trial": str(number), "command": typed("python -m study.export", location)}
-    try:
-        return made | {"text": export(ExportConfig(str(folder), number)).code, "error": ""}
-    except InputError as error:  # of a family of one's own, that is not here or has changed
-        return made | {"text": "", "error": str(error)}
-
-
-def _made(found: Findings, location: str) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Groups of names and values: how the study was made."""
-    study, finalists = found.results.study, found.results.finalists
-    groups = [
-        (part, [(name, _said(value)) for name, value in study[part].items()])
-        for part in ("config", "versions", "hardware")
-    ]
-    seeds = [("search", _said(study["config"].get("seed")))]
-    if len(finalists):
-        seeds.append(("finalists", _said(sorted(set(finalists["seed"].tolist())))))
-    times = [("began", _said(study["began"])), ("ended", _said(study["ended"]))]
-    repeat = [
-        ("as it was typed", study["command"]),
-        ("the same proposals", typed("python -m study.run --replay", location)),
-    ]
-    return [("command", repeat), ("seeds", seeds), *groups, ("times", times)]
-
-
-def _said(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value)) or "none"
-    return "none" if value in (None, "") else str(value)
-
-
 def main(arguments: Sequence[str]) -> int:
-    """Write a report and say where it is."""
+    """Write a report and say where it is; before that again and again while a study is followed."""
     mpl.use("agg")
     config = parse(ReportConfig, COMMAND, arguments)
+    if config.follow:
+        _follow(config)
+    page, lines = _write(config)
+    tell(lines, "report", page)
+    return 0
+
+
+def _follow(config: ReportConfig) -> None:
+    """Write the report again and again until the study has ended."""
+    told = False
+    while not StudyRecord.load(config.folder).ended:
+        page, _ = _write(config)
+        if not told:
+            print(f"following the study until it has ended: {page}", flush=True)
+            told = True
+        time.sleep(FOLLOW)
+
+
+def _write(config: ReportConfig) -> tuple[str, list[str]]:
+    """Write the report where it was asked for; returns where it is, and the lines to print."""
     with local_copy(config.folder) as folder:
         page, lines = write_report(folder, config.style, config.out, config.folder, config.also)
         if is_url(config.folder) and not config.out:
             _push(folder / REPORT, config.folder)
-            tell(lines, "report", below(below(config.folder, REPORT), page.name))
-        else:
-            tell(lines, "report", page)
-    return 0
+            return below(below(config.folder, REPORT), page.name), lines
+        return str(page), lines
 
 
 def _push(report: Path, url: str) -> None:

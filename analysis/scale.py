@@ -5,12 +5,16 @@ a share that should be high (they crowd near 100%, and the logarithm spreads the
 for what should be low, its negative for anything else.
 """
 
+import math
 from dataclasses import dataclass
 
 import pandas as pd
 
-from study.tasks.ranking import BY_ACCURACY, Ranking
+from study.tasks.ranking import BY_ACCURACY, SIGNIFICANT, Ranking
 
+MINUS = "\N{MINUS SIGN}"
+MOST_DECIMALS = 6
+"""Beyond them nobody counts zeros, and a difference is written by its own digits."""
 LEAST_ERROR = 5e-5
 """At which an error of 0 is put, half a sample of 10,000, so that a log axis can show it."""
 
@@ -20,6 +24,17 @@ class Scale:
     """The scale of one metric."""
 
     ranking: Ranking = BY_ACCURACY
+    decimals: int | None = None
+    """Of a difference, for a metric that is no share: those that its values are written with."""
+
+    @staticmethod
+    def of(ranking: Ranking, values: "pd.Series[float]") -> "Scale":
+        """The scale of a metric whose differences are written as finely as these values."""
+        usual = values.abs().median()
+        if ranking.percent or not 0 < usual < math.inf:
+            return Scale(ranking)
+        decimals = max(0, SIGNIFICANT - 1 - math.floor(math.log10(usual)))
+        return Scale(ranking, decimals if decimals <= MOST_DECIMALS else None)
 
     @property
     def name(self) -> str:
@@ -63,12 +78,19 @@ class Scale:
         return -cost if self.higher_is_better else cost
 
     def text(self, cost: float) -> str:
-        """The value as people read it."""
-        return self.ranking.text(self.value(cost))
+        """The value of a cost as people read it."""
+        return self.written(self.value(cost))
+
+    def written(self, value: float) -> str:
+        """A value as people read it."""
+        return self.ranking.text(value).replace("-", MINUS)
 
     def difference(self, value: float) -> str:
         """A difference between two values: of shares, in points of a percent."""
-        return f"{100 * value:z.2f} points" if self.ranking.percent else f"{value:z.3g}"
+        if self.ranking.percent:
+            return f"{100 * value:z.2f} points".replace("-", MINUS)
+        digits = "3g" if self.decimals is None else f"{self.decimals}f"
+        return f"{value:z.{digits}}".replace("-", MINUS)
 
     def is_log(self, costs: "pd.Series[float]") -> bool:
         """True if these costs are spaced by their logarithm."""

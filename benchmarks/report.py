@@ -29,7 +29,7 @@ def report(scale: Scale) -> list[Row]:
         page = Path(folder) / "report" / "index.html"
         size = f"a page of {page.stat().st_size / 1e6:.1f} MB"
     what = f"report of {scale.reported:,} trials of {len(SPACE.families)} families"
-    return [Row("k", what, "s", values, at_most=15, detail=size)]
+    return [Row("k", what, "s", values, at_most=10, detail=size)]
 
 
 def made_up_study(folder: Path, trials: int) -> None:

@@ -21,7 +21,14 @@ SPACE = SearchSpace(tuple(FAMILIES), (0.01, 0.1))
 def a_record(space: SearchSpace = SPACE, ranking: Ranking = ACCURACY, **fields: Any) -> StudyRecord:
     """A record of a study that has just begun, but for these fields."""
     made: dict[str, Any] = {
-        "config": {"epochs": 2, "optimizer": "sgd", "momentum": "0.9", "weight_decay": "default"},
+        "config": {
+            "epochs": 2,
+            "batch_size": 128,
+            "num_trials": 40,
+            "optimizer": "sgd",
+            "momentum": "0.9",
+            "weight_decay": "default",
+        },
         "optuna_study": "s",
         "seed": 0,
         "task": StoredTask("mnist", "mnist", [], "", ""),

@@ -116,7 +116,7 @@ def says_rmse_never_accuracy(results: analysis.Results, page: str) -> None:
     assert {"val_metric", "best_val_metric"} <= set(trials.columns)
     best = min(trials.to_dict("records"), key=lambda row: float(row["val_metric"]))
     assert f"{best['family']}, {best['val_metric']:.4g} validation RMSE in one run" in page
-    assert f"Trial {best['trial']}, as plain torch" in page
+    assert f"configuration of trial {best['trial']} with its exact numbers" in page
     assert best["val_metric"] == pytest.approx(best["val_loss"] ** 0.5, rel=1e-5)
     assert "accuracy" not in page.lower()
     for name in ("trials", "epochs", "schedules"):

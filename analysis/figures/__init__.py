@@ -5,11 +5,11 @@ be seen. Every figure takes the :class:`~analysis.scale.Scale` of the study's me
 default, and is made inside :func:`~analysis.figures.style.house_style`.
 """
 
-from analysis.figures.curve_map import curve_map
 from analysis.figures.finalists import finalists
 from analysis.figures.forgiveness import forgiveness
 from analysis.figures.importances import importances
 from analysis.figures.learning_curves import learning_curves
+from analysis.figures.overview import overview
 from analysis.figures.peak_rates import result_by_peak_lr
 from analysis.figures.range_test import range_test
 from analysis.figures.ranks import rank_by_study
@@ -19,11 +19,11 @@ from analysis.figures.tuning_budget import tuning_budget
 from analysis.figures.winners import winners
 
 __all__ = [
-    "curve_map",
     "finalists",
     "forgiveness",
     "importances",
     "learning_curves",
+    "overview",
     "range_test",
     "rank_by_study",
     "refined_schedule",

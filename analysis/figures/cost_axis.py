@@ -1,29 +1,25 @@
-"""The axis and the colours of costs, on which the values are written that they stand for."""
+"""The axis of costs, on which the values are written that they stand for."""
 
 import math
 
 import pandas as pd
 from matplotlib.axis import Axis
-from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from analysis.scale import Scale
+from analysis.scale import MINUS, Scale
 
+LETTER, LINE = 0.045, 0.06
+"""Room of a letter, with a margin, and of a line, as shares of an axis in one column's figure."""
 DECADES = 100
 """More than any axis has: with fewer, matplotlib leaves decades out."""
 
 
-def norm(scale: Scale, costs: "pd.Series[float]") -> Normalize:
-    """Colours from the best to the worst, of which a few collapsed trials must not eat all."""
-    costs = costs.dropna()
-    if costs.empty:
-        return LogNorm(0.01, 1)
+def worst_shown(scale: Scale, costs: "pd.Series[float]") -> float:
+    """The highest cost that an axis of these shows: a few collapsed trials must not eat it all."""
     low, middle, high = float(costs.min()), float(costs.median()), float(costs.max())
     if scale.is_log(costs):
-        high = min(high, max(10 * low, 2 * middle))
-        return LogNorm(low, max(high, 1.05 * low), clip=True)
-    high = min(high, low + 3 * (middle - low)) if middle > low else high
-    return Normalize(low, high if high > low else low + 1e-9, clip=True)
+        return min(high, max(10 * low, 2 * middle))
+    return min(high, low + 3 * (middle - low)) if middle > low else high
 
 
 def label(scale: Scale, axis: Axis, costs: "pd.Series[float]") -> None:
@@ -42,12 +38,8 @@ def label(scale: Scale, axis: Axis, costs: "pd.Series[float]") -> None:
     if scale.higher_is_better and not axis.get_inverted():
         (axes.invert_yaxis if vertical else axes.invert_xaxis)()
     if len(costs):
-        ends = float(costs.min()), float(costs.max())
-        ticks = _ticks(scale, *ends, scale.is_log(costs))
-        # Written along an axis, values need more room than above each other.
-        letters = max(len(_written(scale, tick)) for tick in ticks)
-        ticks = _apart(scale, ticks, *ends, 0.06 if vertical else 0.045 * letters)
-        axis.set_ticks(ticks, [_written(scale, tick) for tick in ticks])
+        places = marks(scale, costs, 0.0 if vertical else LETTER)
+        axis.set_ticks(places, [written(scale, place) for place in places])
     axis.set_minor_locator(NullLocator())
 
 
@@ -58,13 +50,32 @@ def limit(scale: Scale, axis: Axis, costs: "pd.Series[float]") -> None:
 
 
 def _end(scale: Scale, axis: Axis, costs: "pd.Series[float]") -> None:
+    axes = axis.axes
+    (axes.set_ylim if axis is axes.yaxis else axes.set_xlim)(ends(scale, costs))
+
+
+def ends(scale: Scale, costs: "pd.Series[float]") -> tuple[float, float]:
+    """The costs at which an axis of these begins and ends, with a margin."""
     best, worst = float(costs.min()), float(costs.max())
     ratio = (worst / best) ** 0.08 if worst > best > 0 else 1.1
     span = 0.08 * (worst - best) or 0.1 * abs(best) or 1.0
     log = scale.is_log(costs)
     low, high = (best / ratio, worst * ratio) if log else (best - span, worst + span)
-    axes, ends = axis.axes, (high, low) if scale.higher_is_better else (low, high)
-    (axes.set_ylim if axis is axes.yaxis else axes.set_xlim)(ends)
+    return (high, low) if scale.higher_is_better else (low, high)
+
+
+def marks(scale: Scale, costs: "pd.Series[float]", letter: float = 0.0) -> list[float]:
+    """Costs at round values, for which an axis of these costs has room.
+
+    Args:
+        scale: of the costs.
+        costs: on the axis.
+        letter: room that one takes, as a share of the axis; none where values stand in a column.
+    """
+    low, high = float(costs.min()), float(costs.max())
+    places = _ticks(scale, low, high, scale.is_log(costs))
+    letters = max(len(written(scale, place)) for place in places)
+    return _apart(scale, places, low, high, letter * letters or LINE)
 
 
 def _ticks(scale: Scale, low: float, high: float, log: bool) -> list[float]:
@@ -96,6 +107,8 @@ def _apart(scale: Scale, ticks: list[float], low: float, high: float, gap: float
     return kept
 
 
-def _written(scale: Scale, cost: float) -> str:
+def written(scale: Scale, cost: float) -> str:
+    """The value of a cost, as it stands on an axis."""
     value = scale.value(cost)
-    return f"{100 * value:.6g}%" if scale.ranking.percent else f"{value:.6g}"
+    text = f"{100 * value:.6g}%" if scale.ranking.percent else f"{value:.6g}"
+    return text.replace("-", MINUS)

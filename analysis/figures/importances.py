@@ -4,8 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures.parts import LOST
-from analysis.figures.style import INK, family_panels, short
+from analysis.figures.style import INK, LOST, family_panels, short
 
 
 def importances(found: pd.DataFrame) -> Figure:

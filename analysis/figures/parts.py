@@ -1,76 +1,70 @@
 """Parts that several pictures share."""
 
-from collections.abc import Sequence
-from typing import Any
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.patheffects import Normal, Stroke
-from matplotlib.ticker import PercentFormatter
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from analysis.figures import cost_axis
-from analysis.figures.style import (
-    COLORMAP,
-    scale_rates,
-)
-from analysis.findings.shapes import RATE_DECADES
+from analysis.figures.style import COLUMN, TIERS, scale_rates
+from analysis.findings.ranks import tiers
+from analysis.findings.shapes import RATE_DECADES, highest_shown
 from analysis.scale import Scale
+from analysis.statistics.conventions import Array
 
-LOST = "0.7"  # trials that did not complete
 POINTS = 200_000
 """Of all curves of a figure together; more of them only take time."""
 
 
-def scale_schedules(axes: Axes, rates: "pd.Series[float]") -> None:
-    """The rate above the fraction of training, down to what is as good as zero."""
-    top = float(rates.max())
-    low = max(float(rates.min()), top / 10**RATE_DECADES)
-    scale_rates(axes.yaxis)
-    axes.set(xlim=(0, 1), ylim=(low / 1.5, top * 1.5))
+def scale_schedules(axes: Axes, peaks: "pd.Series[float]", low: float | None = None) -> None:
+    """The rate above the fraction of training.
+
+    Args:
+        axes: to scale.
+        peaks: highest rates of the curves.
+        low: the lowest rate, to show rates by their logarithm, down to what is as good as zero.
+    """
+    if low is None:
+        top = highest_shown(peaks)
+        axes.yaxis.set_major_locator(MaxNLocator(3))
+        axes.set_ylim(-0.03 * top, 1.05 * top)
+    else:
+        top = float(peaks.max())
+        scale_rates(axes.yaxis)
+        axes.set_ylim(max(low, top / 10**RATE_DECADES) / 1.5, top * 1.5)
+    axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
 
 
-def curve_lines(curves: pd.DataFrame, every: int) -> "list[np.ndarray[Any, Any]]":
-    """(points, 2) of fraction and rate for each trial, in the order of the rows."""
-    return [
-        own[["fraction", "lr"]].to_numpy()[_thinned(len(own), every)]
-        for _, own in curves.groupby("trial", sort=False)
-    ]
-
-
-def _thinned(count: int, every: int) -> "np.ndarray[Any, Any]":
+def thinned(points: Array, every: int) -> Array:
     """Every so many, and the last."""
-    return np.unique([*range(0, count, every), count - 1])
+    kept: Array = points[np.unique([*range(0, len(points), every), len(points) - 1])]
+    return kept
 
 
-def mark_best(axes: Axes, curve: pd.DataFrame, norm: Normalize, of_all: bool) -> None:
-    """Draw the best of a family stronger, the best of all strongest."""
-    (line,) = axes.plot(
-        curve["fraction"],
-        curve["lr"],
-        color=plt.get_cmap(COLORMAP)(norm(curve["cost"].iloc[0])),
-        lw=2 if of_all else 1.3,
-        zorder=4 if of_all else 3,
+def tier_labels(costs: "pd.Series[float]", scale: Scale) -> dict[int, str]:
+    """Words for each tier that there is: which trials, and from which value on."""
+    own = tiers(costs)
+    direction = "or more" if scale.higher_is_better else "or less"
+    names = ("best tenth", "best quarter", "best half")
+    labels = {
+        tier: f"{name}: {scale.text(float(costs[own == tier].max()))} {direction}"
+        for tier, name in enumerate(names)
+        if (own == tier).any()
+    }
+    return labels | ({len(names): "the other half"} if (own == len(names)).any() else {})
+
+
+def tier_legend(figure: Figure, costs: "pd.Series[float]", scale: Scale) -> None:
+    """Above the panels: the colours of results."""
+    labels = tier_labels(costs, scale)
+    handles = [Line2D([], [], color=TIERS[tier], lw=2.5) for tier in labels]
+    figure.legend(
+        handles,
+        list(labels.values()),
+        loc="outside upper center",
+        ncols=len(labels) if figure.get_figwidth() > COLUMN else 1,
+        title=f"final {scale.name}",
+        handlelength=1.2,
     )
-    if of_all:
-        line.set_path_effects([Stroke(linewidth=3.4, foreground="white"), Normal()])
-
-
-def colour_bar(figure: Figure, panels: Sequence[Axes], norm: Normalize, scale: Scale) -> None:
-    """The bar of the colours of results, beside the panels."""
-    bar = figure.colorbar(
-        ScalarMappable(norm, COLORMAP),
-        ax=list(panels),
-        label=f"final {scale.name}",
-        pad=0.01,
-        aspect=9 * figure.get_figheight(),
-    )
-    bar.outline.set_visible(False)
-    assert bar.solids
-    bar.solids.set(rasterized=False, edgecolor="face")  # else it is a picture, even in a PDF
-    cost_axis.label(scale, bar.ax.yaxis, pd.Series([norm.vmin, norm.vmax]))

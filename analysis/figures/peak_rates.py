@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 from analysis.figures import cost_axis
 from analysis.figures.style import (
     INK,
+    PANELS,
     QUIET,
     family_panels,
     scale_rates,
@@ -21,7 +22,7 @@ def result_by_peak_lr(trials: pd.DataFrame, scale: Scale = ACCURACY) -> Figure:
     """The final metric against the peak rate, a panel a family; crosses diverged."""
     ranking = family_ranking(trials, scale)
     completed = with_cost(trials, scale)
-    figure, panels = family_panels(list(ranking["family"]))
+    figure, panels = family_panels(list(ranking["family"])[:PANELS])
     for family, axes in panels.items():
         dots = completed[completed["family"] == family]
         axes.scatter(dots["peak_lr"], dots["cost"], s=9, color=INK, alpha=0.8, lw=0)

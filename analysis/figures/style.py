@@ -7,6 +7,7 @@ in the size of its own text, so that what is readable here is readable there.
 import io
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
@@ -21,7 +25,14 @@ from study.system.atomic_files import write_atomically
 
 WIDTH, COLUMN = 7.0, 3.4  # inches
 PANEL_HEIGHT, MAX_COLUMNS = 1.35, 4
+PANELS = 12
+"""Families of which a figure of details has a panel: the best ones. Of more, nobody reads them."""
+CROWD = 500
+"""Marks of a panel beyond which they are pixels, also in a vector: thousands only take time."""
 COLORMAP = "viridis"  # perceptually even, and safe for the colour-blind
+TIERS = ("#440154", "#31688e", "#35b779", "#bdbdbd")
+"""Colours of the tiers of results, the best first: viridis, and grey for the worse half."""
+LOST = "0.7"  # of trials that did not complete
 INK = "#31688e"  # of what carries no colour scale; from the same map
 QUIET = "0.45"
 DPI = 200
@@ -125,13 +136,19 @@ def save(figure: Figure, stem: Path, formats: Sequence[str] = ("png", "svg")) ->
     Raises:
         OSError: a file cannot be written.
     """
+    # By the canvases themselves: savefig draws each figure once more, to look for a tight box.
+    # Without the time, so that the same figure is the same file.
+    prints: dict[str, Any] = {
+        "png": FigureCanvasAgg(figure).print_png,
+        "svg": partial(FigureCanvasSVG(figure).print_svg, metadata={"Date": None}),
+        "pdf": partial(FigureCanvasPdf(figure).print_pdf, metadata={"CreationDate": None}),
+    }
     paths = []
+    figure.set_dpi(DPI)
     try:
         for suffix in formats:
             drawn = io.BytesIO()
-            # Without the time, so that the same figure is the same file.
-            metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(suffix)
-            figure.savefig(drawn, format=suffix, dpi=DPI, metadata=metadata)
+            prints[suffix](drawn)
             figure.set_layout_engine("none")  # which took half of the time, and is done
             paths.append(stem.with_name(f"{stem.name}.{suffix}"))
             write_atomically(paths[-1], drawn.getvalue())

@@ -1,5 +1,6 @@
 """The best result against the number of trials."""
 
+import numpy as np
 import pandas as pd
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
@@ -9,12 +10,15 @@ from analysis.figures import cost_axis
 from analysis.figures.peak_rates import CROWDED
 from analysis.figures.style import (
     INK,
+    PANELS,
     family_panels,
     scale_rates,
     short,
 )
 from analysis.findings.ranks import ACCURACY, family_ranking
 from analysis.scale import Scale
+
+DOZEN = 12
 
 
 def tuning_budget(trials: pd.DataFrame, best: pd.DataFrame, scale: Scale = ACCURACY) -> Figure:
@@ -26,8 +30,11 @@ def tuning_budget(trials: pd.DataFrame, best: pd.DataFrame, scale: Scale = ACCUR
     """
     ranking = family_ranking(trials, scale)
     ranking = ranking[ranking["family"].isin(best["family"])]
-    figure, panels = family_panels(list(ranking["family"]))
-    every = [own[["k", "cost"]].to_numpy() for _, own in best.groupby(["family", "kind"])]
+    figure, panels = family_panels(list(ranking["family"])[:PANELS])
+    # In grey a dozen points of each are enough, at even steps of a logarithmic axis.
+    points = np.geomspace(1, best["k"].max(), DOZEN).round()
+    some = best[best["k"].isin(points) | (best["k"] < DOZEN)]
+    every = [own[["k", "cost"]].to_numpy() for _, own in some.groupby(["family", "kind"])]
     for family, axes in panels.items():
         axes.add_collection(LineCollection(every, colors="0.9", linewidths=0.7, zorder=1))
         for kind, own in best[best["family"] == family].groupby("kind"):

@@ -29,7 +29,7 @@ def winners(curves: pd.DataFrame) -> Figure:
             lw=1.5,
             label=f"{short(str(family))} in {study}",
         )
-    scale_schedules(axes, curves["lr"])
+    scale_schedules(axes, curves.groupby(["study", "family"])["lr"].max())
     axes.set(xlabel="fraction of training", ylabel="learning rate")
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

@@ -11,8 +11,9 @@ from analysis.findings.early_stopping import wrongly_pruned
 from analysis.findings.finalists import Comparison, compare_finalists
 from analysis.findings.forgiveness import forgiveness
 from analysis.findings.importance import importances
+from analysis.findings.overview import Overview, overview
 from analysis.findings.ranks import with_cost
-from analysis.findings.shapes import CurveMap, curve_map, log_rates, same_curves
+from analysis.findings.shapes import log_rates, same_curves
 from analysis.findings.tuning import best_by_trials
 from analysis.load import Results
 
@@ -29,14 +30,14 @@ class Findings:
         return compare_finalists(self.results)
 
     @cached_property
+    def overview(self) -> Overview:
+        """:func:`analysis.findings.overview.overview`."""
+        return overview(self.results.trials, self.results.scale, self.comparison)
+
+    @cached_property
     def rates(self) -> pd.DataFrame:
         """:func:`analysis.findings.shapes.log_rates`."""
         return log_rates(self.results.schedules)
-
-    @cached_property
-    def map(self) -> CurveMap:
-        """:func:`analysis.findings.shapes.curve_map`."""
-        return curve_map(self.rates, self.results.trials, self.results.scale)
 
     @cached_property
     def alike(self) -> pd.DataFrame:
@@ -58,6 +59,13 @@ class Findings:
         """:func:`analysis.findings.importance.importances`."""
         space = self.results.study["search_space"]
         return importances(self.results.trials, space, self.results.scale)
+
+    @cached_property
+    def deciding(self) -> pd.DataFrame:
+        """:attr:`importances` of the families in which a parameter exceeds chance."""
+        exceeds = self.importances["distance"] > self.importances["chance"]
+        families = self.importances["family"]
+        return self.importances[families.isin(families[exceeds])]
 
     @cached_property
     def ledger(self) -> pd.DataFrame:

@@ -6,6 +6,8 @@ import pandas as pd
 from analysis.scale import Scale
 
 ACCURACY = Scale()
+TIERS = (0.1, 0.25, 0.5)
+"""Shares of the completed trials at which their colours change, the best first."""
 
 
 def with_cost(trials: pd.DataFrame, scale: Scale = ACCURACY) -> pd.DataFrame:
@@ -22,6 +24,17 @@ def family_ranking(trials: pd.DataFrame, scale: Scale = ACCURACY) -> pd.DataFram
     ranking = best.rename(columns={"cost": "best_cost"}).sort_values(["best_cost", "trial"])
     others = sorted(set(trials["family"]) - set(ranking["family"]))
     return pd.concat([ranking, pd.DataFrame({"family": others})], ignore_index=True)
+
+
+def tiers(costs: "pd.Series[float]") -> "pd.Series[int]":
+    """0 for costs of the best tenth of all, 1 of the best quarter, 2 of the best half, 3 of others.
+
+    Equal costs are in one tier. A cost that is NaN is in none: -1.
+    """
+    places = (costs.rank(method="min") - 1) / max(1, costs.count())
+    return pd.Series(np.searchsorted(TIERS, places, side="right"), costs.index).where(
+        costs.notna(), -1
+    )
 
 
 def far_off(costs: "pd.Series[float]", families: "pd.Series[str]") -> "pd.Series[bool]":

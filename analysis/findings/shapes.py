@@ -1,14 +1,13 @@
-"""The schedules as they were applied: curves to draw, to compare and to map."""
+"""The schedules as they were applied: curves to draw and to compare."""
 
 from itertools import combinations
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.decomposition import PCA
 
-from analysis.findings.ranks import ACCURACY, family_ranking, with_cost
+from analysis.findings.ranks import ACCURACY, family_ranking
 from analysis.scale import Scale
+from analysis.statistics.conventions import Array
 
 FRACTIONS = np.linspace(0, 1, 64)
 RATE_DECADES = 4
@@ -17,28 +16,26 @@ ALIKE = 0.1
 """Decades between two curves below which they are nearly the same: a quarter of the rate."""
 
 
-class CurveMap(NamedTuple):
-    """Curves in the plane: what lies far apart differs."""
+def curves_by_trial(schedules: pd.DataFrame) -> dict[int, Array]:
+    """The rates that were applied: (points, 2) of the fraction of the horizon and the rate.
 
-    points: pd.DataFrame
-    """A row a trial that completed: ``trial``, ``family``, ``cost``, and its place ``x``, ``y``."""
-    explained: tuple[float, float]
-    """Shares of the curves' variance that the two axes explain."""
-
-
-def realised_curves(
-    trials: pd.DataFrame, schedules: pd.DataFrame, scale: Scale = ACCURACY
-) -> pd.DataFrame:
-    """The rates that were applied, with what the trial came to.
-
-    Columns ``trial``, ``family``, ``fraction`` (of the horizon, 0 to 1), ``lr``, ``cost`` (NaN for
-    trials that did not complete). The horizon is the longest run's number of steps.
+    The horizon, at fraction 1, is the longest run's number of steps.
     """
-    costs = with_cost(trials, scale).set_index("trial")["cost"]
-    curves = schedules.merge(trials[["trial", "family"]], on="trial")
-    curves["fraction"] = _fractions(curves["step"])
-    curves["cost"] = curves["trial"].map(costs)
-    return curves[["trial", "family", "fraction", "lr", "cost"]]
+    ordered = schedules.sort_values("trial", kind="stable")
+    trials, steps = ordered["trial"].to_numpy(), ordered["step"].to_numpy()
+    points = np.column_stack([steps / max(1, steps.max(initial=0)), ordered["lr"]])
+    if ordered.empty:
+        return {}
+    begins = np.flatnonzero(np.diff(trials, prepend=-1))
+    return dict(zip(trials[begins].tolist(), np.split(points, begins[1:]), strict=True))
+
+
+def highest_shown(peaks: "pd.Series[float]") -> float:
+    """The rate at which a linear axis of these peaks ends.
+
+    Twice that of nine in ten, if not at the highest: a few far above would flatten all others.
+    """
+    return min(float(peaks.max()), 2 * float(peaks.quantile(0.9)))
 
 
 def log_rates(schedules: pd.DataFrame) -> pd.DataFrame:
@@ -48,42 +45,15 @@ def log_rates(schedules: pd.DataFrame) -> pd.DataFrame:
     has no logarithm there. NaN from where a trial ended early.
     """
     floor = schedules["lr"].max() / 10**RATE_DECADES
-    every = _fractions(schedules["step"])
     rows = {}
-    for trial, own in schedules.groupby("trial"):
-        fractions = every[own.index].to_numpy()
-        rates = np.log10(own["lr"].clip(lower=floor).to_numpy())
+    for trial, (fractions, rates) in (
+        (trial, points.T) for trial, points in curves_by_trial(schedules).items()
+    ):
         # A curve is thinned: its last point may lie before its end.
         late = fractions[-1] + 1 / len(FRACTIONS) < FRACTIONS
-        rows[trial] = np.where(late, np.nan, np.interp(FRACTIONS, fractions, rates))
+        logs = np.log10(np.maximum(rates, floor))
+        rows[trial] = np.where(late, np.nan, np.interp(FRACTIONS, fractions, logs))
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(range(len(FRACTIONS))))
-
-
-def curve_map(rates: pd.DataFrame, trials: pd.DataFrame, scale: Scale = ACCURACY) -> CurveMap:
-    """The two principal components of the curves of the trials that completed.
-
-    Of ``rates`` as :func:`log_rates` makes them, level and shape alike. No two are further apart
-    than their curves; they may be nearer, by what the two axes do not explain. The larger values of
-    each axis belong to the higher rates. One trial alone lies at 0, 0.
-    """
-    completed = with_cost(trials, scale)[["trial", "family", "cost"]]
-    drawn = rates[rates.index.isin(completed["trial"])].ffill(axis=1)
-    curves = drawn.to_numpy()
-    places, shares = np.zeros((len(curves), 2)), np.zeros(2)
-    if len(curves) and curves.var(axis=0).any():
-        fitted = PCA(min(2, len(curves))).fit(curves)
-        signs = np.where(fitted.components_.sum(axis=1) < 0, -1, 1)
-        count = fitted.n_components_
-        places[:, :count] = fitted.transform(curves) * signs
-        shares[:count] = fitted.explained_variance_ratio_
-    placed = pd.DataFrame(
-        {
-            "trial": drawn.index,
-            "x": places[:, 0],
-            "y": places[:, 1],
-        }
-    )
-    return CurveMap(completed.merge(placed, on="trial"), (float(shares[0]), float(shares[1])))
 
 
 def same_curves(rates: pd.DataFrame, trials: pd.DataFrame, scale: Scale = ACCURACY) -> pd.DataFrame:
@@ -101,8 +71,3 @@ def same_curves(rates: pd.DataFrame, trials: pd.DataFrame, scale: Scale = ACCURA
     ]
     table = pd.DataFrame(pairs, columns=["family", "other", "decades"])
     return table[table["decades"] < ALIKE].sort_values("decades", ignore_index=True)
-
-
-def _fractions(steps: "pd.Series[int]") -> "pd.Series[float]":
-    """Shares of the horizon, the longest run's number of steps."""
-    return steps / max(1, steps.max())

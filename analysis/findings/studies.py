@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from analysis.findings.findings import Findings
 from analysis.findings.ranks import family_ranking
-from analysis.findings.shapes import realised_curves
+from analysis.findings.shapes import curves_by_trial
 from analysis.load import load
 from study.results.study_record import STUDY_JSON
 from study.settings.run_options import MachineOptions
@@ -86,8 +87,9 @@ def winning_curves(studies: Sequence[Study]) -> pd.DataFrame:
     for one in studies:
         best, results = one.found.best, one.found.results
         if best is not None:
-            curve = realised_curves(results.trials, results.schedules, results.scale)
-            curves.append(curve[curve["trial"] == best["trial"]].assign(study=one.label))
+            points = curves_by_trial(results.schedules).get(best["trial"], np.empty((0, 2)))
+            curve = pd.DataFrame(points, columns=["fraction", "lr"])
+            curves.append(curve.assign(study=one.label, family=best["family"]))
     return _joined(curves, ["study", "family", "fraction", "lr"])
 
 

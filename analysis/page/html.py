@@ -4,6 +4,7 @@ import base64
 import errno
 import gc
 import hashlib
+import os
 import re
 import shlex
 import sys
@@ -18,12 +19,17 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from analysis.figures.style import house_style, save
+from analysis.page.inline_svg import inline
+from analysis.page.words import BLOCKS
+from analysis.scale import MINUS
 from study.system.atomic_files import write_atomically
 from study.system.command_line import exit_status
 from study.system.errors import InputError, StudyError, failed
 
 Style = Literal["screen", "paper"]
 FORMATS: dict[Style, tuple[str, ...]] = {"screen": ("png", "svg"), "paper": ("png", "svg", "pdf")}
+PLAINER = str.maketrans(f"{MINUS}{BLOCKS}", "-_.,:-=+#")
+"""Letters for terminals that know ASCII alone."""
 CSS_PIXELS = 160
 """An inch of a figure, on a page: its type is then that of the page's own text."""
 
@@ -48,18 +54,16 @@ class Output:
             (folder / "figures").mkdir(parents=True, exist_ok=True)
 
     def draw(self, name: str, figure: Callable[[], Figure]) -> dict[str, Any]:
-        """Make and save a figure; returns what the page needs of it, base64 of it among that."""
+        """Make and save a figure; returns what the page needs of it: itself, and its files."""
         with plt.rc_context(house_style()):
             drawn = figure()
-            width, height = drawn.get_size_inches() * CSS_PIXELS
+            width = drawn.get_figwidth() * CSS_PIXELS
             with self._errors():
-                png, *others = save(drawn, self._folder / "figures" / name, self._formats)
-                content = png.read_bytes()
+                files = save(drawn, self._folder / "figures" / name, self._formats)
+                content = next(path.read_text() for path in files if path.suffix == ".svg")
         return {
-            "png": base64.b64encode(content).decode(),
-            "width": round(width),
-            "height": round(height),
-            "files": [f"figures/{path.name}" for path in others],
+            "svg": inline(content, name, round(width)),
+            "files": [f"figures/{path.name}" for path in files],
         }
 
     def write(self, page: str) -> None:
@@ -85,7 +89,9 @@ def render(template: str, **values: Any) -> str:
     nothing from anywhere.
     """
     loader = PackageLoader("analysis.page")
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=False
+    )
     script = loader.get_source(environment, "report.js")[0]
     style = loader.get_source(environment, "style.css")[0]
     sums = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -97,7 +103,7 @@ def render(template: str, **values: Any) -> str:
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> dict[str, Any]:
     """All that the page needs of a table; columns that begin with a number are aligned as such."""
     entries = (next((cell for cell in column if cell), "") for column in zip(*rows, strict=True))
-    numbers = [bool(re.match(r"-?\d", entry)) for entry in entries]
+    numbers = [bool(re.match(rf"[-{MINUS}]?\d", entry)) for entry in entries]
     return {"head": head, "rows": rows, "numbers": numbers}
 
 
@@ -108,12 +114,20 @@ def typed(command: str, *arguments: object) -> str:
 
 def tell(lines: Sequence[str], kind: str, page: str | Path) -> None:
     """Print what a page says, and where it is."""
-    for line in lines:
-        print(line)
-    print(f"{kind}: {page}")
+    for line in (*lines, f"{kind}: {page}"):
+        print(_printable(line))
+
+
+def _printable(line: str) -> str:
+    """The line with plainer letters where a terminal has no others."""
+    try:
+        line.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return line.translate(PLAINER)
+    return line
 
 
 def run_and_exit(main: Callable[[Sequence[str]], int]) -> NoReturn:
     """Run the command that makes a page, and exit."""
     gc.disable()  # a figure is a web of objects: to look for garbage in it took a fifth of the time
-    sys.exit(exit_status(main))
+    os._exit(exit_status(main))  # all is written: to take all apart took another second

@@ -46,6 +46,7 @@ def _section(asked: str) -> Section:
         f"The same curves by another value of the task, {name}, on the validation split. Finalists "
         "and verdict are by {metric}.",
         partial(_draw, name, scale),
+        is_open=True,
     )
 
 

@@ -8,17 +8,18 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import figures
+from analysis.figures.style import PANELS
 from analysis.findings.allocation import unfair
 from analysis.findings.finalists import Comparison
 from analysis.findings.findings import Findings
 from analysis.findings.importance import LEAST_TRIALS
 from analysis.findings.tuning import leaders
-from analysis.page.words import intervals, joined
+from analysis.page.words import date, intervals, joined
 from study.results.sequential import LOOKS
 
 
 class Section(NamedTuple):
-    """A part of the report. Words in braces are the metric's."""
+    """A part of the report below its pictures, folded. Words in braces are the metric's."""
 
     name: str
     """Name of its figure's files."""
@@ -28,6 +29,7 @@ class Section(NamedTuple):
     tables: Callable[[Findings], list[pd.DataFrame]] = lambda found: []
     remarks: Callable[[Findings], list[str]] = lambda found: []
     shown: Callable[[Findings], bool] = lambda found: found.completed
+    is_open: bool = False
 
 
 def _compared(found: Findings) -> Comparison:
@@ -37,7 +39,7 @@ def _compared(found: Findings) -> Comparison:
 
 def _finalist_tables(found: Findings) -> list[pd.DataFrame]:
     comparison, scale = _compared(found), found.results.scale
-    text, difference = scale.ranking.text, scale.difference
+    text, difference = scale.written, scale.difference
     finalists, pairs = comparison.finalists, comparison.pairs
     described = pd.DataFrame(
         {
@@ -59,7 +61,7 @@ def _finalist_tables(found: Findings) -> list[pd.DataFrame]:
         {
             "better": pairs["better"],
             "worse": pairs["worse"],
-            "told apart": pairs["found"].map({True: "yes", False: "no"}),
+            "difference found": pairs["found"].map({True: "yes", False: "no"}),
             "seeds": pairs["seeds"].astype(str),
             "difference": pairs["difference"].map(difference),
             "95% interval, this test split": intervals(pairs, difference),
@@ -72,21 +74,27 @@ def _finalist_tables(found: Findings) -> list[pd.DataFrame]:
 def _finalist_remarks(found: Findings) -> list[str]:
     comparison = _compared(found)
     plan, openings = comparison.plan, found.results.study["test_split"]
-    times = ", ".join(one["opened"] for one in openings)
+    times = ", ".join(date(one["opened"]) for one in openings)
     often = "once" if len(openings) == 1 else f"{len(openings)} times"
     looks = joined([str(look.seeds) for look in plan.looks])
     return [
         f"The test split was opened {often}: {times}.",
-        f"The plan, declared {plan.declared}: at most {plan.replicates} seeds each, looks after "
-        f"{joined(list(map(str, plan.looks_at)))}. Looked at: after {looks}."
+        f"The plan, declared {date(plan.declared)}: at most {plan.replicates} seeds each, looks "
+        f"after {joined(list(map(str, plan.looks_at)))}. Looked at: after {looks}."
         if looks
         else f"Fewer than {LOOKS[0]} seeds tell nothing apart: differences are means, with 95% t "
         "intervals.",
     ]
 
 
+def _cut(found: Findings) -> list[str]:
+    """A remark where not all families are drawn."""
+    count = found.results.trials["family"].nunique()
+    return [f"Drawn are the best {PANELS} of {count} families."] if count > PANELS else []
+
+
 def _leads(found: Findings) -> list[str]:
-    remarks = []
+    remarks = _cut(found)
     kinds = {"expected": "the expected best of draws", "best so far": "the best so far"}
     for kind, name in kinds.items():
         best = found.tuning[found.tuning["kind"] == kind]
@@ -111,8 +119,8 @@ def _forgiveness_table(found: Findings) -> list[pd.DataFrame]:
                 "trial": table["trial"].astype(str),
                 "times its own": table["factor"].map(Fraction).astype(str),
                 "peak rate": table["peak_lr"].map("{:.3g}".format),
-                f"mean validation {scale.name}": _written(table["mean"], scale.ranking.text),
-                "95% interval": intervals(table, scale.ranking.text),
+                f"mean validation {scale.name}": _written(table["mean"], scale.written),
+                "95% interval": intervals(table, scale.written),
                 "worse than at its own": _written(table["worse"], scale.difference),
                 "diverged": [
                     f"{diverged} of {seeds}"
@@ -143,7 +151,7 @@ def _pruned_remarks(found: Findings) -> list[str]:
     ]
 
 
-def _alike_remarks(found: Findings) -> list[str]:
+def alike(found: Findings) -> list[str]:
     """Which families' best trials are the same schedule under two names."""
     pairs = [
         f"{row['family']} and {row['other']} ({10 ** row['decades'] - 1:.0%})"
@@ -162,7 +170,9 @@ def _importance_remarks(found: Findings) -> list[str]:
     trials = found.results.trials
     families = trials.groupby("family").size()
     few = sorted(set(families.index) - set(found.importances["family"]))
-    return [f"Not shown, with fewer than {LEAST_TRIALS} trials: {joined(few)}."] if few else []
+    none = sorted(set(found.importances["family"]) - set(found.deciding["family"]))
+    remarks = [f"Not shown, with fewer than {LEAST_TRIALS} trials: {joined(few)}."] if few else []
+    return remarks + ([f"Nothing comes further than chance in {joined(none)}."] if none else [])
 
 
 def _draw(figure: Callable[..., Figure], *tables: str) -> Callable[[Findings], Figure]:
@@ -176,25 +186,6 @@ def _draw(figure: Callable[..., Figure], *tables: str) -> Callable[[Findings], F
 
 
 SECTIONS = (
-    Section(
-        "schedules",
-        "Schedules and what they achieved",
-        "Every trial's learning rate as the optimizer used it, coloured by the {metric} it ended "
-        "with (darker is better). The strongest line is the best trial of all, the next strongest "
-        "the best of each family. Dotted grey lines diverged, failed or were stopped.",
-        _draw(figures.schedules_by_result, "trials", "schedules"),
-    ),
-    Section(
-        "curve_map",
-        "Map of the curves",
-        "Every dot is a trial, placed by its curve whatever its family is called: what lies far "
-        "apart trained with different rates; near dots may still differ in what these two axes do "
-        "not show. Some curves are drawn in their place (logarithm of the rate over the run); "
-        "named are the best of the families.",
-        lambda found: figures.curve_map(found.map, found.rates, found.results.scale),
-        remarks=_alike_remarks,
-        shown=lambda found: len(found.map.points) > 1,
-    ),
     Section(
         "finalists",
         "Finalists on fresh seeds",
@@ -238,12 +229,14 @@ SECTIONS = (
         ),
         _forgiveness_table,
         shown=lambda found: not found.forgiveness.empty,
+        is_open=True,
     ),
     Section(
         "peak_rates",
         "Final {metric} against the peak rate",
         "A family whose dots stay {good} over a wide range forgives a badly chosen rate.",
         _draw(figures.result_by_peak_lr, "trials"),
+        remarks=_cut,
     ),
     Section(
         "learning_curves",
@@ -251,6 +244,8 @@ SECTIONS = (
         "Validation {metric} after each epoch, coloured by where it ended. A schedule that looks "
         "poor in the middle may be the best at the end.",
         _draw(figures.learning_curves, "trials", "epochs"),
+        remarks=_cut,
+        shown=lambda found: found.completed and found.results.epochs["epoch"].max() > 1,
     ),
     Section(
         "importances",
@@ -260,11 +255,9 @@ SECTIONS = (
         "stays below in 19 of 20 shufflings of the results. What comes no further is grey: it may "
         "be nothing, or narrowed by TPE too soon to be seen. Of twenty bars, one comes further by "
         "chance.",
-        lambda found: figures.importances(found.importances),
+        lambda found: figures.importances(found.deciding),
         remarks=_importance_remarks,
-        shown=lambda found: bool(
-            (found.importances["distance"] > found.importances["chance"]).any()
-        ),
+        shown=lambda found: not found.deciding.empty,
     ),
     Section(
         "fairness",

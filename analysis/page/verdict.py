@@ -4,7 +4,7 @@ import math
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -29,67 +29,90 @@ NEIGHBOURS = {1.0: "its own", 2.0: "twice its", 0.5: "half its"}
 """Factors of a peak rate that somebody may choose instead."""
 
 
-def verdict(found: Findings, location: str | Path) -> list[str]:
-    """The verdict: what may make it invalid, who wins or why nobody does, by what configuration.
+class Verdict(NamedTuple):
+    """The verdict in words, a line each; empty where there is nothing to say."""
 
-    Then how good that is, and how forgiving, what to beware of, how a free shape compares, and the
-    command for the code.
+    doubt: str
+    """All that may make it invalid."""
+    claim: str
+    """Who wins, or why nobody does."""
+    configuration: str
+    result: str
+    """How good that is on the test split, and how it compares with control and default."""
+    forgiving: str
+    """The cost of a badly chosen peak rate."""
+    beware: str
+    free: str
+    """How a free shape compares."""
+    command: str
+    """The command for the code; empty where no trial has completed."""
+
+    @property
+    def lines(self) -> list[str]:
+        """At most seven lines and the command, in the order in which they are read."""
+        lines = [f"{FIRST}{self.doubt}." if self.doubt else "", *self[1:-1]]
+        command = f"Code: {self.command}" if self.command else ""
+        return [line for line in (*lines, command) if line]
+
+    @property
+    def answer(self) -> str:
+        """The claim alone, behind what may make it invalid."""
+        return " ".join(self.lines[: 1 + bool(self.doubt)])
+
+
+def verdict(found: Findings, location: str | Path) -> Verdict:
+    """The verdict on a study.
 
     Args:
-        found: in a study.
+        found: in it.
         location: where it lives, for the commands.
     """
     comparison, best = found.comparison, found.best
     where = shlex.quote(str(location))
     if best is None:
-        return ["No trial has completed yet."]
-    if comparison:
-        lines = [
-            _first_of_all(comparison, found),
-            _who(comparison, found.results.scale, where),
-            _configuration(comparison, best),
-            _how_good(comparison, found.results.scale),
-            _how_forgiving(found, best["trial"], comparison.recommended),
-            _beware(comparison, found.results),
-        ]
-    else:
-        lines = _without_finalists(found, best, where)
-        lines.append(_how_forgiving(found, best["trial"], best["family"]))
-    lines.append(against_free(found))
-    code = f"Code: python -m study.export {where} --trial {best['trial']}"
-    return [line for line in (*lines, code) if line]
+        return Verdict("", "No trial has completed yet.", "", "", "", "", "", "")
+    command = f"python -m study.export {where} --trial {best['trial']}"
+    free = against_free(found)
+    if not comparison:
+        claim, next_step = _without_finalists(found, best, where)
+        forgiving = _how_forgiving(found, best["trial"], best["family"])
+        return Verdict("", claim, next_step, "", forgiving, "", free, command)
+    return Verdict(
+        _doubt(comparison, found),
+        _who(comparison, found.results.scale, where),
+        _configuration(comparison, best),
+        _how_good(comparison, found.results.scale),
+        _how_forgiving(found, best["trial"], comparison.recommended),
+        _beware(comparison, found.results),
+        free,
+        command,
+    )
 
 
-def answer(found: Findings, location: str | Path) -> str:
-    """The claim of :func:`verdict` alone, behind what may make it invalid."""
-    first, *others = verdict(found, location)
-    return f"{first} {others[0]}" if first.startswith(FIRST) else first
-
-
-def _without_finalists(found: Findings, best: Mapping[str, Any], where: str) -> list[str]:
+def _without_finalists(found: Findings, best: Mapping[str, Any], where: str) -> tuple[str, str]:
+    """The best trial, and what its finalists say or what to do to know."""
     results, scale = found.results, found.results.scale
     plan, runs = last_plan(results.study), results.finalists
     if plan and len(runs):
         runs = runs[runs["replicate"] >= plan.first]
-    lines = [
+    claim = (
         f"Best of {counted(len(results.trials), 'trial')}: {best['family']}, "
-        f"{scale.ranking.text(best[scale.column])} validation {scale.name} in one run; the next "
+        f"{scale.written(best[scale.column])} validation {scale.name} in one run; the next "
         "best may be as good."
-    ]
+    )
     if plan and plan.looks_at and not plan.looks:
-        lines.append(
+        return claim, (
             f"The finalists are first looked at after {plan.looks_at[0]} seeds; to go on: "
             f"python -m study.run --resume {where}"
         )
-    elif len(runs):
+    if len(runs):
         statuses = runs["status"].value_counts()
         counts = joined([f"{count} {status}" for status, count in statuses.items()])
-        lines.append(f"The finalists on fresh seeds say nothing: {counts}.")
-    elif results.study["ended"]:
-        lines.append(
-            f"To know, train the best again on fresh seeds: python -m study.confirm {where}"
-        )
-    return lines
+        return claim, f"The finalists on fresh seeds say nothing: {counts}."
+    if results.study["ended"]:
+        again = f"python -m study.confirm {where}"
+        return claim, f"To know, train the best again on fresh seeds: {again}"
+    return claim, ""
 
 
 def _who(comparison: Comparison, scale: Scale, where: str) -> str:
@@ -105,15 +128,17 @@ def _who(comparison: Comparison, scale: Scale, where: str) -> str:
         others = f"{names[1]},"
         if len(names) > 2:
             others = f"every other finalist. It is ahead of {names[1]}, the next,"
-        ahead = _apart(_pair(comparison, *names[:2]), scale)
+        ahead = _apart(pair_of(comparison, *names[:2]), scale)
         return f"{names[0]} wins: after {seeds} seeds it was found better than {others} by {ahead}."
     beaten = [name for name in names if name not in tied]
     standing = (
         f"{seeds} seeds cannot tell {tied[0]} from {joined(tied[1:], 'or')}"
-        f"{f'; beaten: {joined(beaten)}' if beaten else ''}."
+        f"{f'; found worse: {joined(beaten)}' if beaten else ''}."
     )
-    if apart := _apart(_pair(comparison, *tied[:2]), scale):
-        standing += f" The two best differ by {apart}."
+    take = comparison.recommended
+    other = take if take != tied[0] else tied[1]
+    if apart := _apart(pair_of(comparison, tied[0], other), scale):
+        standing += f" {tied[0]}, which has the best mean, and {other} differ by {apart}."
     if comparison.is_decided:
         return f"No single winner: {standing}"
     following = min(look for look in comparison.plan.looks_at if look > seeds)
@@ -126,7 +151,7 @@ def _who(comparison: Comparison, scale: Scale, where: str) -> str:
 def _configuration(comparison: Comparison, best: Mapping[str, Any]) -> str:
     """The parameters of the finalist that is recommended, and how many trials it is from."""
     take, tied = comparison.recommended, comparison.tied
-    row = _row(comparison, take)
+    row = row_of(comparison, take)
     named = {"peak rate": best["peak_lr"]} | {
         name.removeprefix(PREFIX): value
         for name, value in best.items()
@@ -138,7 +163,7 @@ def _configuration(comparison: Comparison, best: Mapping[str, Any]) -> str:
     ]
     whose = "Its configuration"
     if comparison.plan.looks and len(tied) > 1:
-        why = "which has the best mean" if take == tied[0] else "the simplest of them"
+        why = "which has the best mean" if take == tied[0] else "which has least to tune"
         whose = f"{'Take' if comparison.is_decided else 'Until then take'} {take}, {why}"
     place = f"{'the default, one' if row['is_default'] else 'the best'} of"
     return (
@@ -147,13 +172,13 @@ def _configuration(comparison: Comparison, best: Mapping[str, Any]) -> str:
     )
 
 
-def _row(comparison: Comparison, name: str) -> dict[Any, Any]:
+def row_of(comparison: Comparison, name: str) -> dict[Any, Any]:
     """A finalist as it is described."""
     finalists = comparison.finalists
     return finalists[finalists["finalist"] == name].to_dict("records")[0]
 
 
-def _pair(comparison: Comparison, one: str, other: str) -> dict[Any, Any] | None:
+def pair_of(comparison: Comparison, one: str, other: str) -> dict[Any, Any] | None:
     """Two finalists as they compare, whichever is better; None where they share no seed."""
     pairs = comparison.pairs.to_dict("records")
     return next((pair for pair in pairs if {pair["better"], pair["worse"]} == {one, other}), None)
@@ -162,19 +187,16 @@ def _pair(comparison: Comparison, one: str, other: str) -> dict[Any, Any] | None
 def _how_good(comparison: Comparison, scale: Scale) -> str:
     """The result of the recommended finalist, and how it compares with control and default."""
     name = comparison.recommended
-    best = _row(comparison, name)
-    # Of another metric than accuracy nobody says it.
-    error = scale.ranking.percent and scale.ranking.column == "accuracy"
-    mean, low, high = (1 - best[one] if error else best[one] for one in ("mean", "low", "high"))
-    interval = _interval(min(low, high), max(low, high), scale.ranking.text)
+    best = row_of(comparison, name)
+    interval = _interval(best["low"], best["high"], scale.written)
     line = (
-        f"Test {'error' if error else scale.name} of {name}: {scale.ranking.text(mean)}, the mean "
+        f"Test {scale.name} of {name}: {scale.written(best['mean'])}, the mean "
         f"of {counted(best['seeds'], 'seed')} on this test split{interval}"
     )
     words = {CONTROL: "the constant rate", f"{best['family']} (default)": "its own default"}
     others = list(comparison.finalists["finalist"])
     for other in others[2:] if comparison.winner else others:  # how far it is ahead is said
-        if other in words and (pair := _pair(comparison, name, other)):
+        if other in words and (pair := pair_of(comparison, name, other)):
             which = "better" if pair["better"] == name else "worse"
             line += f"; {scale.difference(pair['difference'])} {which} than {words[other]}"
             line += _interval(pair["low"], pair["high"], scale.difference)
@@ -239,7 +261,7 @@ def _cost(rate: Mapping[Any, Any], scale: Scale) -> str:
     return f"{'loses' if rate['worse'] >= 0 else 'gains'} {scale.difference(abs(rate['worse']))}"
 
 
-def _first_of_all(comparison: Comparison, found: Findings) -> str:
+def _doubt(comparison: Comparison, found: Findings) -> str:
     """Doubts that it is a verdict on the schedules at all, which therefore stand before it."""
     finalists = comparison.finalists
     trials = finalists.groupby("family")["trials"].first()
@@ -251,7 +273,7 @@ def _first_of_all(comparison: Comparison, found: Findings) -> str:
         )
     doubts += _moved(comparison, found.results)
     doubts += _at_the_edge(found)
-    return f"{FIRST}{'; '.join(doubts)}." if doubts else ""
+    return "; ".join(doubts)
 
 
 def _moved(comparison: Comparison, results: Results) -> list[str]:
@@ -269,7 +291,9 @@ def _moved(comparison: Comparison, results: Results) -> list[str]:
     if 0 < len(rises) < count and "warmup_fraction" not in results.study["search_space"]["extras"]:
         doubts.append(f"only {joined(rises)} warmed up (--warmup search lets all)")
     if 0 < len(moves) < count:
-        doubts.append(f"only {joined(moves)} moved the momentum as well as the rate")
+        doubts.append(
+            f"only {joined(moves)} moved the momentum too, so not the rates alone are compared"
+        )
     return doubts
 
 
@@ -289,7 +313,7 @@ def _beware(comparison: Comparison, results: Results) -> str:
         doubts.append(f"{joined(few)} had no more than one trial")
     if CONTROL not in set(results.finalists["family"]):
         doubts.append("no constant rate stands beside the finalists as a control")
-    doubts.append(f"it holds for {_setting(results.study)}")
+    doubts.append(f"this holds for {_setting(results.study)}")
     return f"Beware: {'; '.join(doubts)}."
 
 
@@ -305,8 +329,8 @@ def _setting(study: Mapping[str, Any]) -> str:
         "make_optimizer": "the task's own optimizer, called with",  # which may not heed them
     }[recipe["optimizer"]]
     parts = [
-        f"{counted(config['epochs'], 'epoch')} with {optimizer} momentum {momentum} and weight "
-        f"decay {decays}"
+        f"{study['task']['name']}, {counted(config['epochs'], 'epoch')} in batches of "
+        f"{config['batch_size']} with {optimizer} momentum {momentum} and weight decay {decays}"
     ]
     if recipe["clip_norm"] is not None:
         parts.append(f"gradients clipped to a norm of {brief(recipe['clip_norm'])}")
@@ -343,7 +367,7 @@ def _far_off(comparison: Comparison, results: Results) -> list[str]:
     compared = compared.dropna(subset=scale.test_column)
     off = compared[far_off(scale.cost(compared[scale.test_column]), compared["finalist"])]
     return [
-        f"{name} came to {joined([scale.ranking.text(one) for one in sorted(values)])} under "
+        f"{name} came to {joined([scale.written(one) for one in sorted(values)])} under "
         f"{'one of its seeds' if len(values) == 1 else 'some of its seeds'}"
         for name, values in off.groupby("finalist")[scale.test_column]
     ]

@@ -1,9 +1,13 @@
 """Words of lists and numbers, as the verdict and the tables write them."""
 
+import datetime as dt
 import math
 from collections.abc import Callable, Sequence
 
 import pandas as pd
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+"""Heights, for a curve in a terminal."""
 
 
 def joined(names: Sequence[str], word: str = "and") -> str:
@@ -33,3 +37,12 @@ def between(low: float, high: float, text: Callable[[float], str]) -> str:
 def intervals(table: pd.DataFrame, text: Callable[[float], str]) -> list[str]:
     """:func:`between` ``low`` and ``high`` of each row."""
     return [between(*ends, text) for ends in zip(table["low"], table["high"], strict=True)]
+
+
+def date(written: str) -> str:
+    """A time as people write it: 30 November 2026, 01:06 UTC; what is no ISO 8601 as it stands."""
+    try:
+        time = dt.datetime.fromisoformat(written)
+    except ValueError:
+        return written or "not yet"
+    return f"{time.day} {time:%B %Y, %H:%M} {time.tzname() or ''}".rstrip()

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+SIGNIFICANT = 4
+"""Digits of a value that is no share."""
+
 
 @dataclass(frozen=True)
 class Ranking:
@@ -36,7 +39,7 @@ class Ranking:
 
     def text(self, value: float) -> str:
         """The value as people read it."""
-        return f"{value:.2%}" if self.percent else f"{value:.4g}"
+        return f"{value:.2%}" if self.percent else f"{value:.{SIGNIFICANT}g}"
 
     def to_json(self) -> dict[str, Any]:
         """Arguments of ``Ranking``, as JSON."""

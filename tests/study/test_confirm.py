@@ -207,7 +207,7 @@ def looks(folder: Path, plan: int = -1) -> list[Any]:
 
 
 def said(folder: Path) -> list[str]:
-    return verdict(Findings(analysis.load(folder)), folder)
+    return verdict(Findings(analysis.load(folder)), folder).lines
 
 
 def test_seeds_are_trained_until_the_finalists_are_told_apart(

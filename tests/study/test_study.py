@@ -173,7 +173,7 @@ def test_a_recipe_and_batches_of_any_structure_go_through_all_of_a_study(
 
     folder = tmp_path / "s"
     report.main([str(folder), "--also", "top 3", "recall of 0"])
-    words = "2 epochs with sgd on the task's parameter groups, momentum 0.9 and weight decay 0.0005"
+    words = "sgd on the task's parameter groups, momentum 0.9 and weight decay 0.0005"
     more = "gradients clipped to a norm of 1, 2 batches a step, bf16, averaged weights (ema:0.9)"
     assert f"{words}, {more}" in capsys.readouterr().out
     page = (folder / "report" / "index.html").read_text()

@@ -14,15 +14,22 @@ from matplotlib.colors import to_hex
 
 from analysis import Results, figures
 from analysis.figures import cost_axis
-from analysis.figures.placement import GLYPH, place_curves
 from analysis.figures.style import house_style, short
 from analysis.findings.findings import Findings
-from analysis.findings.ranks import family_ranking, far_off
-from analysis.findings.shapes import ALIKE, curve_map, log_rates, realised_curves, same_curves
+from analysis.findings.overview import overview
+from analysis.findings.ranks import family_ranking, far_off, tiers
+from analysis.findings.shapes import (
+    ALIKE,
+    curves_by_trial,
+    highest_shown,
+    log_rates,
+    same_curves,
+)
 from analysis.page.sections import SECTIONS
 from analysis.report import write_report
 from analysis.scale import Scale
 from search_spaces import FAMILIES, SearchSpace
+from study.export import ExportConfig, export
 from study.results.writer import ResultTables
 from study.search.proposal import Proposal
 from study.tasks.metric import ACCURACY, RMSE
@@ -93,15 +100,34 @@ def test_families_are_ranked_by_their_best(mixed: Results) -> None:
 
 
 def test_curves_are_what_was_applied(mixed: Results) -> None:
-    curves = realised_curves(mixed.trials, mixed.schedules)
-    assert len(curves) == len(mixed.schedules)
-    cosine = curves[curves["trial"] == 3]
-    assert cosine["lr"].tolist() == pytest.approx([0.04 * (1 - k / 250) for k in range(0, 200, 20)])
-    assert cosine["cost"].unique() == pytest.approx([0.02])
-    assert (cosine["fraction"].min(), cosine["fraction"].max()) == (0, 1)
-    diverged = curves[curves["trial"] == 1]
-    assert diverged["cost"].isna().all()
-    assert diverged["fraction"].max() == pytest.approx(80 / 180)
+    curves = curves_by_trial(mixed.schedules)
+    assert set(curves) == set(mixed.trials["trial"])
+    fractions, rates = curves[3].T
+    assert rates.tolist() == pytest.approx([0.04 * (1 - k / 250) for k in range(0, 200, 20)])
+    assert (fractions.min(), fractions.max()) == (0, 1)
+    assert curves[1][:, 0].max() == pytest.approx(80 / 180), "it diverged there"
+    shuffled = mixed.schedules.sort_values(["step", "trial"], ascending=[True, False])
+    again = curves_by_trial(shuffled)
+    assert all((again[trial] == curves[trial]).all() for trial in curves)
+
+
+def test_tiers_are_the_best_tenth_quarter_and_half() -> None:
+    costs = pd.Series([*range(40), math.nan])
+    counts = tiers(costs).value_counts().to_dict()
+    assert counts == {0: 4, 1: 6, 2: 10, 3: 20, -1: 1}
+    assert tiers(costs).is_monotonic_increasing is False, "what has no cost has no tier"
+    assert tiers(costs[:40]).is_monotonic_increasing, "the best first"
+    assert set(tiers(pd.Series([0.1] * 5))) == {0}, "equal costs are in one tier"
+    assert tiers(pd.Series([0.5])).tolist() == [0]
+
+
+def test_every_trial_stands_in_one_row_of_the_overview(mixed: Results) -> None:
+    rows, placed = overview(mixed.trials)
+    assert rows["name"].tolist() == ["one_cycle", "cosine", "constant", "step"]
+    assert rows["trial"].tolist() == [2, 3, -1, -1], "the best, if any has completed"
+    assert placed["trial"].tolist() == mixed.trials["trial"].tolist()
+    assert placed["name"].tolist() == mixed.trials["family"].tolist()
+    assert placed["cost"].isna().tolist() == (mixed.trials["status"] != "completed").tolist()
 
 
 def test_a_curve_is_sampled_at_equal_fractions_and_ends_where_the_trial_did(
@@ -138,42 +164,6 @@ def made_of(curves: list[list[float]]) -> tuple[pd.DataFrame, pd.DataFrame]:
         (trial, step, rate) for trial, curve in enumerate(curves) for step, rate in enumerate(curve)
     ]
     return trials, log_rates(pd.DataFrame(rows, columns=["trial", "step", "lr"]))
-
-
-def test_the_map_keeps_the_distances_of_curves_that_lie_in_a_plane() -> None:
-    """Straight lines (of the logarithm) are a plane: level and slope."""
-    lines = [(0.1, 0.0), (0.2, 1.0), (0.05, 2.0), (0.1, -0.5)]
-    run = np.linspace(0, 1, 200)
-    trials, rates = made_of([list(level * 10 ** (-slope * run)) for level, slope in lines])
-    points, explained = curve_map(rates, trials)
-    assert sum(explained) == pytest.approx(1)
-    assert explained[0] >= explained[1]
-    for i in range(len(lines)):
-        for j in range(i):
-            mapped = np.hypot(*(points.loc[i, ["x", "y"]] - points.loc[j, ["x", "y"]]))
-            assert mapped == pytest.approx(np.linalg.norm(rates.loc[i] - rates.loc[j]), rel=1e-6)
-    assert points["x"].corr(rates.mean(axis=1)) > 0, "higher rates to the right"
-
-
-def test_the_map_is_that_of_scikit_learn() -> None:
-    from sklearn.decomposition import PCA
-
-    random = np.random.default_rng(0)
-    trials, rates = made_of([list(10 ** random.normal(size=64)) for _ in range(8)])
-    points, explained = curve_map(rates, trials)
-    oracle = PCA(2).fit(rates)
-    np.testing.assert_allclose(explained, oracle.explained_variance_ratio_)
-    places = oracle.transform(rates)
-    np.testing.assert_allclose(np.abs(points[["x", "y"]]), np.abs(places), atol=1e-9)
-
-
-def test_only_what_completed_is_on_the_map_and_one_trial_is_a_point(mixed: Results) -> None:
-    rates = log_rates(mixed.schedules)
-    assert set(curve_map(rates, mixed.trials).points["trial"]) == {0, 2, 3, 5}
-    one = curve_map(rates, mixed.trials[:1])
-    assert one.points[["x", "y"]].to_numpy().tolist() == [[0, 0]]
-    assert one.explained == (0, 0)
-    assert curve_map(rates, mixed.trials[:0]).points.empty
 
 
 def test_the_same_curve_under_two_names_is_found() -> None:
@@ -239,20 +229,6 @@ def test_labels_of_an_axis_keep_apart() -> None:
     ]
 
 
-def test_the_best_of_each_family_has_a_place_of_its_own_on_the_map() -> None:
-    """Twenty-five families in one spot: each is drawn and named, and nothing covers another."""
-    points = pd.DataFrame({"family": [f"family_{k:02d}" for k in range(25)] + ["family_00"] * 30})
-    places = np.full((len(points), 2), 0.5)
-    drawn = place_curves(points, places)
-    assert [name for _, name, _ in drawn] == list(points["family"][:25]), "and nothing else"
-    width, height = GLYPH
-    for i, (_, _, (x, y)) in enumerate(drawn):
-        assert width / 2 < x < 1 - width / 2
-        assert height / 2 < y < 1 - height / 2
-        for _, _, (other_x, other_y) in drawn[:i]:
-            assert abs(x - other_x) > width or abs(y - other_y) > height
-
-
 def test_long_names_fit_their_panel() -> None:
     assert short("cosine_warm_restarts") == "cosine_warm_restarts"
     assert short("my_module.deep:OneClass") == "OneClass"
@@ -270,34 +246,57 @@ def test_long_names_fit_their_panel() -> None:
 def test_axes_are_labelled_at_round_accuracies(low: float, high: float, labels: list[str]) -> None:
     scale = Scale()
     written = [
-        cost_axis._written(scale, tick) for tick in cost_axis._ticks(scale, low, high, log=True)
+        cost_axis.written(scale, tick) for tick in cost_axis._ticks(scale, low, high, log=True)
     ]
     assert sorted(written) == sorted(labels)
 
 
-def test_the_main_picture_shows_every_trial_and_the_winner_strongest(mixed: Results) -> None:
+def test_the_panels_show_every_trial_and_the_best_shape_strongest(mixed: Results) -> None:
     with plt.rc_context(house_style()):
         figure = figures.schedules_by_result(mixed.trials, mixed.schedules)
-    panels = {axes.get_title("left").split("\n")[0]: axes for axes in figure.axes}
-    assert panels["one_cycle"].get_title("left") == "one_cycle\n99.00%, best of all"
-    assert panels["cosine"].get_title("left") == "cosine\nbest 98.00%"
-    assert panels["step"].get_title("left") == "step"
+    panels = {axes.get_title("left"): axes for axes in figure.axes}
+    assert list(panels) == ["one_cycle", "cosine", "constant", "step"], "and no other words"
     names = ("one_cycle", "cosine", "constant")
     lines: dict[str, Any] = {name: list(panels[name].collections) for name in names}
     counts = {name: [len(one.get_paths()) for one in both] for name, both in lines.items()}
     assert counts == {"one_cycle": [0, 2], "cosine": [0, 2], "constant": [1, 0]}, "lost, completed"
-    figure.draw_without_rendering()
-    colours = {
-        to_hex(colour) for name in ("one_cycle", "cosine") for colour in lines[name][1].get_colors()
-    }
-    assert len(colours) == 4, "four accuracies, four colours"
-    (winner,) = panels["one_cycle"].lines
-    (next_best,) = panels["cosine"].lines
-    assert winner.get_linewidth() > next_best.get_linewidth() > max(lines["cosine"][1].get_lw())
+    colours = [to_hex(one) for name in names for one in lines[name][1].get_colors()]
+    assert len(set(colours)) == 3, "four accuracies: the best tenth, quarter, half and the last"
+    weak, strong = lines["one_cycle"][1].get_linewidths()
+    assert strong > weak, "the best lies on top"
     applied = mixed.schedules.query("trial == 2")["lr"]
-    np.testing.assert_allclose(np.asarray(winner.get_ydata(), float), applied)
-    assert figure.axes[-1].get_ylabel() == "final accuracy", "one colour bar for all"
+    drawn = lines["one_cycle"][1].get_paths()[-1].vertices
+    np.testing.assert_allclose(drawn[:, 1], applied)
+    assert panels["one_cycle"].get_yscale() == "linear"
     plt.close(figure)
+    by_log = figures.schedules_by_result(mixed.trials, mixed.schedules, log=True)
+    assert by_log.axes[0].get_yscale() == "log"
+    plt.close(by_log)
+
+
+def test_the_main_picture_shows_every_trial_twice(mixed: Results) -> None:
+    with plt.rc_context(house_style()):
+        figure = figures.overview(mixed.trials, mixed.schedules)
+    shapes, rates, results = figure.axes
+    names = [label.get_text() for label in shapes.get_yticklabels()]
+    assert names == ["one_cycle", "cosine", "constant", "step"]
+    assert len(shapes.lines) == 2, "of those that completed"
+    assert np.ptp(np.asarray(shapes.lines[0].get_ydata(), float)) < 1, "in its row"
+    counts = [
+        sum(len(np.asarray(one.get_offsets())) for one in axes.collections)
+        for axes in (rates, results)
+    ]
+    assert counts == [6, 4], "trials; those that completed"
+    assert results.get_xaxis().get_inverted(), "better is to the right"
+    plt.close(figure)
+
+
+def test_a_trial_far_worse_than_most_does_not_flatten_the_others() -> None:
+    scale, costs = Scale(), pd.Series([0.010, 0.011, 0.012, 0.013, 0.9])
+    assert cost_axis.worst_shown(scale, costs) == pytest.approx(0.1)
+    assert cost_axis.worst_shown(scale, costs[:4]) == pytest.approx(0.013)
+    assert highest_shown(pd.Series([0.1] * 9 + [5.0])) == pytest.approx(2 * 0.59)
+    assert highest_shown(pd.Series([0.03, 0.1, 0.3])) == pytest.approx(0.3)
 
 
 STUDIES: dict[str, list[Outcome]] = {
@@ -314,14 +313,15 @@ def test_any_study_has_a_report(name: str, tmp_path: Path) -> None:
     found = Findings(write_study(tmp_path / "s", STUDIES[name]))
     index, _ = write_report(tmp_path / "s")
     page = index.read_text()
-    drawn = [section for section in SECTIONS if section.draw and section.shown(found)]
-    completed = [one for one in STUDIES[name] if one[1] == "completed"]
-    assert len(drawn) == 4 + (len(completed) > 1), "a map takes two"
-    assert page.count("<img ") == len(drawn)
-    assert "http" not in page.replace("http-equiv", ""), "it opens without a network"
-    for section in drawn:
+    drawn = [one.name for one in SECTIONS if one.draw and one.shown(found)]
+    assert len(drawn) == 3
+    assert page.count('class="sheet"') == len(drawn)
+    for trial, (_, status, _) in enumerate(STUDIES[name]):
+        count = page.count(f'data-t="{trial}"')
+        assert count == 2 + (status == "completed"), "its rate, its curve, its result"
+    for stem in ("overview", "schedules", *drawn):
         for suffix in ("png", "svg"):
-            assert (index.parent / "figures" / f"{section.name}.{suffix}").stat().st_size > 1_000
+            assert (index.parent / "figures" / f"{stem}.{suffix}").stat().st_size > 1_000
     best = max(accuracy for _, status, accuracy in STUDIES[name] if status == "completed")
     assert f"{100 * best:.2f}% validation accuracy in one run" in page
     assert not plt.get_fignums(), "every figure is closed"
@@ -340,13 +340,13 @@ def test_another_metric_is_called_by_its_name_in_its_direction(
     page = page_of(tmp_path / "s")
     assert "accuracy" not in page.lower()
     best = max(values) if ranking is R2 else min(values)
-    assert f"{best:.4g} validation {ranking.name} in one run" in page
+    assert f"{Scale(ranking).written(best)} validation {ranking.name} in one run" in page
     family = family_ranking(study.trials, study.scale).iloc[0]
     assert study.scale.value(float(family["best_cost"])) == best
     for path in (tmp_path / "s" / "report" / "figures").glob("*.svg"):
         words = " ".join(re.findall(r">([^<>]+)</text>", path.read_text()))
         assert "accuracy" not in words
-        if path.stem in ("schedules", "curve_map", "peak_rates"):
+        if path.stem in ("schedules", "peak_rates"):
             assert f"final {ranking.name}" in words, "and the text is text"
 
 
@@ -386,8 +386,7 @@ def test_a_cost_is_lower_for_what_is_better(ranking: Ranking) -> None:
     better = values.sort_values(ascending=ranking.direction == "minimize")
     assert list(costs.sort_values().index) == list(better.index)
     assert [scale.value(cost) for cost in costs] == pytest.approx(list(values))
-    shades = cost_axis.norm(scale, costs)(costs.to_numpy())
-    assert shades[costs.argmin()] == 0, "the best is darkest"
+    assert tiers(costs).iloc[int(costs.argmin())] == 0, "the best is darkest"
 
 
 def test_the_range_test_is_drawn(tmp_path: Path) -> None:
@@ -417,16 +416,18 @@ def test_what_a_user_named_is_escaped(tmp_path: Path) -> None:
     assert "&lt;script&gt;" in page
 
 
-def test_the_report_is_a_command(mixed: Results, tmp_path: Path) -> None:
+def test_the_report_is_a_command(tmp_path: Path) -> None:
     from tests.conftest import run_command
 
+    write_study(tmp_path / "s", [("cosine", "completed", 0.9), ("step", "completed", 0.8)])
     done = run_command("analysis.report", tmp_path / "s")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[-1] == f"report: {tmp_path / 's' / 'report' / 'index.html'}"
-    assert lines[-2].startswith("Code: python -m study.export")
-    assert 2 <= len(lines) - 1 <= 5
-    assert not math.isnan(mixed.trials["peak_lr"].sum())
+    (command,) = (line for line in lines if line.startswith("Code: python -m study.export"))
+    assert lines[lines.index(command) + 2].startswith("rate, peak 0.01: ")
+    code = export(ExportConfig(str(tmp_path / "s"))).code.splitlines()
+    assert [line[4:] for line in lines if line.startswith("    ")] == [one for one in code if one]
 
 
 def test_tables_arrive_as_frames(mixed: Results) -> None:
