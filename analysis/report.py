@@ -1,5 +1,6 @@
 """The report of a study, or of a sweep of them: ``python -m analysis.report results/NAME``."""
 
+import gc
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -101,7 +102,7 @@ def write_report(
             export=_export(found, location),
             parts=parts,
             made=made(found, location),
-            data=linked_data(found, codes),
+            data=linked_data(found, codes) if codes else None,
             **_pictures(found, output),
             **_described(found),
         )
@@ -135,12 +136,9 @@ def _finalists(found: Findings) -> str:
     """The numbers of finalists and of their seeds, in words; none without a comparison."""
     if not found.comparison:
         return ""
-    seeds = found.comparison.finalists["seeds"]
-    few, most = int(seeds.min()), int(seeds.max())
-    begin = f"Then {counted(len(seeds), 'finalist')} under"
-    if few == most:
-        return f"{begin} {counted(most, 'fresh seed')} each."
-    return f"{begin} {few} to {most} fresh seeds each (those found worse stop early)."
+    count = counted(len(found.results.study["finalists"]), "finalist")
+    seeds = counted(int(found.comparison.finalists["seeds"].max()), "fresh seed")
+    return f"Then {count} under up to {seeds} each."
 
 
 def _pictures(found: Findings, output: Output) -> dict[str, Any]:
@@ -150,16 +148,13 @@ def _pictures(found: Findings, output: Output) -> dict[str, Any]:
         return {"trials": rows, "main": None, "curves": None}
     results = found.results
     tables = results.trials, results.schedules, results.scale, found.comparison
-    main = output.draw("overview", lambda: figures.overview(*tables))
+    files = output.save("overview", lambda: figures.overview(*tables))
+    main = overview_picture(found) | {"files": files}
     if found.rates.empty:
-        return {"trials": rows, "main": overview_picture(found) | main, "curves": None}
-    curves = output.draw("schedules", lambda: figures.schedules_by_result(*tables))
-    remarks = {"remarks": alike(found)}
-    return {
-        "trials": rows,
-        "main": overview_picture(found) | main,
-        "curves": panels_picture(found) | curves | remarks,
-    }
+        return {"trials": rows, "main": main, "curves": None}
+    files = output.save("schedules", lambda: figures.schedules_by_result(*tables))
+    curves = panels_picture(found) | {"files": files, "remarks": alike(found)}
+    return {"trials": rows, "main": main, "curves": curves}
 
 
 def _part(section: Section, found: Findings, output: Output) -> dict[str, Any]:
@@ -201,6 +196,7 @@ def _follow(config: ReportConfig) -> None:
         if not told:
             print(f"following the study until it has ended: {page}", flush=True)
             told = True
+        gc.collect()  # which the command has turned off for a single page
         time.sleep(FOLLOW)
 
 

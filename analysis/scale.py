@@ -90,6 +90,8 @@ class Scale:
         if self.ranking.percent:
             return f"{100 * value:z.2f} points".replace("-", MINUS)
         digits = "3g" if self.decimals is None else f"{self.decimals}f"
+        if self.decimals is not None and 1e-9 < abs(value) < 0.5 * 10.0**-self.decimals:
+            digits = "1g"  # no difference is written as 0 that is none
         return f"{value:z.{digits}}".replace("-", MINUS)
 
     def is_log(self, costs: "pd.Series[float]") -> bool:

@@ -48,8 +48,7 @@ def overview(
         axes.tick_params(axis="y", length=0)
         axes.spines[["left", "bottom"]].set_visible(False)
     heights = placed["name"].map({name: row for row, name in enumerate(rows["name"])})
-    # Apart by the golden ratio, and the same each time.
-    placed = placed.assign(height=heights + 0.4 * ((0.618 * placed["trial"]) % 1 - 0.5))
+    placed = placed.assign(height=heights + 0.4 * placed["offset"])
     _draw_shapes(shapes, rows, schedules)
     _draw_rates(rates, placed)
     _draw_results(results, placed.dropna(subset="cost"), scale)

@@ -44,16 +44,12 @@ def thinned(points: Array, every: int) -> Array:
 
 
 def tier_labels(costs: "pd.Series[float]", scale: Scale) -> dict[int, str]:
-    """Words for each tier that there is: which trials, and from which value on."""
+    """The values at which each tier that there is ends."""
     own = tiers(costs)
     direction = "or more" if scale.higher_is_better else "or less"
-    names = ("best tenth", "best quarter", "best half")
-    labels = {
-        tier: f"{name}: {scale.text(float(costs[own == tier].max()))} {direction}"
-        for tier, name in enumerate(names)
-        if (own == tier).any()
-    }
-    return labels | ({len(names): "the other half"} if (own == len(names)).any() else {})
+    worst = {tier: costs[own == tier].max() for tier in range(len(TIERS)) if (own == tier).any()}
+    labels = {tier: f"{scale.text(float(cost))} {direction}" for tier, cost in worst.items()}
+    return labels | ({len(TIERS) - 1: "worse"} if len(TIERS) - 1 in worst else {})
 
 
 def tier_legend(figure: Figure, costs: "pd.Series[float]", scale: Scale) -> None:

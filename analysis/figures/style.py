@@ -144,10 +144,10 @@ def save(figure: Figure, stem: Path, formats: Sequence[str] = ("png", "svg")) ->
         "pdf": partial(FigureCanvasPdf(figure).print_pdf, metadata={"CreationDate": None}),
     }
     paths = []
-    figure.set_dpi(DPI)
     try:
         for suffix in formats:
             drawn = io.BytesIO()
+            figure.set_dpi(DPI)  # each time, since an SVG leaves its own
             prints[suffix](drawn)
             figure.set_layout_engine("none")  # which took half of the time, and is done
             paths.append(stem.with_name(f"{stem.name}.{suffix}"))

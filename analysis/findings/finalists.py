@@ -59,6 +59,8 @@ class Comparison(NamedTuple):
     """
     recommended: str
     """The winner, or the simplest finalist than which no other was found better."""
+    is_alone: bool
+    """True if there is only one than which no other was found better."""
     ensemble: Ensemble | None
     """The best of those that were found better than every single model, if there is one."""
 
@@ -103,6 +105,7 @@ def compare_finalists(results: Results) -> Comparison | None:
         best if look and look.second is None and len(order) > 1 else None,
         tied,
         best if simplest is None else names[simplest],
+        len(first) == 1,
         _ensemble(runs, values[order], plan, scale),
     )
 

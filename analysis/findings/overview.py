@@ -22,7 +22,8 @@ class Overview(NamedTuple):
     their best trials."""
     trials: pd.DataFrame
     """A row a trial: ``trial``, ``name`` (of its row), ``status``, ``peak_lr``, ``cost`` (NaN
-    unless it completed) and ``tier`` (:func:`~analysis.findings.ranks.tiers`)."""
+    unless it completed), ``tier`` (:func:`~analysis.findings.ranks.tiers`) and ``offset`` from the
+    middle of the row, -0.5 to 0.5: apart by the golden ratio, and the same each time."""
 
     @property
     def tested(self) -> "pd.Series[float]":
@@ -51,4 +52,5 @@ def overview(
     rows["trial"] = rows["trial"].fillna(-1).astype(np.int64)
     names = [named.get(*one) for one in zip(trials["trial"], trials["family"], strict=True)]
     placed = trials[["trial", "status", "peak_lr"]]
-    return Overview(rows, placed.assign(name=names, cost=costs, tier=tiers(costs)))
+    offset = (0.618 * trials["trial"]) % 1 - 0.5
+    return Overview(rows, placed.assign(name=names, cost=costs, tier=tiers(costs), offset=offset))

@@ -11,12 +11,14 @@ from analysis.findings.finalists import Comparison
 from analysis.findings.findings import Findings
 from analysis.findings.forgiveness import CONTROL
 from analysis.page.trials import Code
-from analysis.page.verdict import Verdict, pair_of, row_of
+from analysis.page.verdict import Verdict, pair_of, reason, row_of
 from analysis.page.words import BLOCKS, between, brief, counted
 from analysis.scale import Scale
 
 SPARKLINE = 56
 """Characters of a curve in a terminal."""
+OTHERS = 3
+"""Curves beside the own one that can be told apart by their dashes."""
 LINES = 14
 """Lines of code for which a terminal has room; of more, there is the command."""
 
@@ -69,7 +71,9 @@ def card(found: Findings, verdict: Verdict, code: Code) -> Card:
     if best is None:
         return Card(verdict.claim, verdict, [], "", pd.DataFrame(), math.nan, {}, Code(""))
     return Card(
-        _headline(comparison, best["family"]),
+        _headline(comparison, found)
+        if comparison
+        else f"Best so far: {best['family']}, in one run",
         verdict,
         _tiles(comparison, scale) if comparison else [_one_run(best, scale)],
         best["family"],
@@ -80,16 +84,16 @@ def card(found: Findings, verdict: Verdict, code: Code) -> Card:
     )
 
 
-def _headline(comparison: Comparison | None, family: str) -> str:
-    if not comparison:
-        return f"Best so far: {family}, in one run"
+def _headline(comparison: Comparison, found: Findings) -> str:
     take, tied = comparison.recommended, comparison.tied
     if comparison.winner:
         return f"Train with {take}"
     if not comparison.is_decided or len(tied) == 1:
         return f"Until more is known, train with {take}"
-    equals = f"{len(tied)} that cannot be told apart"
-    return f"Train with {take}: of {equals}, the one with least to tune"
+    if comparison.is_alone:
+        return f"Train with {take}, {reason(comparison, found)}"
+    why = reason(comparison, found).replace("which has", "the one with").replace(" of them", "")
+    return f"Train with {take}: of {len(tied)} that cannot be told apart, {why}"
 
 
 def _tiles(comparison: Comparison, scale: Scale) -> list[Tile]:
@@ -98,20 +102,22 @@ def _tiles(comparison: Comparison, scale: Scale) -> list[Tile]:
     own = row_of(comparison, take)
     seeds = f"mean of {counted(own['seeds'], 'fresh seed')}"
     ends = between(own["low"], own["high"], scale.written)
-    tiles = [Tile(scale.written(own["mean"]), f"test {scale.name}", f"{seeds}; 95%: {ends}")]
+    note = f"{seeds}; 95%: {ends}" if ends else seeds
+    tiles = [Tile(scale.written(own["mean"]), f"test {scale.name}", note)]
     others = [name for name in comparison.finalists["finalist"] if name != take]
     named = dict.fromkeys([*others[:1], CONTROL])
     pairs = {other: pair for other in named if (pair := pair_of(comparison, take, other))}
-    return tiles + [_against(pair, take, other, scale) for other, pair in pairs.items()]
+    untested = "" if comparison.plan.looks else "too few seeds to tell"
+    return tiles + [_against(pair, other, untested, scale) for other, pair in pairs.items()]
 
 
-def _against(pair: Mapping[Any, Any], take: str, other: str, scale: Scale) -> Tile:
-    """The lead over another finalist."""
-    side = "ahead of" if pair["better"] == take else "behind"
+def _against(pair: Mapping[Any, Any], other: str, untested: str, scale: Scale) -> Tile:
+    """The lead over another finalist, and why it is not tested."""
+    side = "behind" if pair["better"] == other else "ahead of"
     name = "the constant rate" if other == CONTROL else other
-    told = "no difference found"
+    told = untested or "no difference found"
     if pair["found"]:
-        told = "found better" if pair["better"] == take else "found worse"
+        told = "found worse" if pair["better"] == other else "found better"
     ends = between(pair["low"], pair["high"], scale.difference)
     note = f"{told}; 95%: {ends}" if ends else told
     return Tile(scale.difference(pair["difference"]), f"{side} {name}", note)
@@ -129,7 +135,8 @@ def _curve(found: Findings, trial: int) -> pd.DataFrame:
 def _others(found: Findings, comparison: Comparison) -> dict[str, pd.DataFrame]:
     trials = dict(zip(comparison.finalists["finalist"], comparison.finalists["trial"], strict=True))
     names = [name for name in comparison.tied if name != comparison.recommended]
-    return {name: _curve(found, trials[name]) for name in names}
+    curves = {name: _curve(found, trials[name]) for name in names if comparison.plan.looks}
+    return {name: curve for name, curve in curves.items() if len(curve)}
 
 
 def sparkline(curve: pd.DataFrame) -> str:
@@ -150,16 +157,19 @@ def card_picture(made: Card) -> dict[str, Any] | None:
     """The curve of a card, over real steps, and those of the finalists that are as good."""
     if made.curve.empty:
         return None
-    curves = [made.curve, *made.others.values()]
-    peak, last = max(own["lr"].max() for own in curves), max(own["step"].max() for own in curves)
-    line, *others = [_steps(own, peak, max(1, last)) for own in curves]
+    others = dict(list(made.others.items())[:OTHERS])
+    curves = [made.curve, *others.values()]
+    top, last = max(own["lr"].max() for own in curves), max(own["step"].max() for own in curves)
+    line, *lines = [_steps(own, top, max(1, last)) for own in curves]
     return {
         "line": line,
         "name": made.family,
-        "others": others,
+        "others": dict(zip(others, lines, strict=True)),
+        "left": len(made.others) - len(others),
         "first": brief(made.curve["lr"].iloc[0]),
         "last": brief(made.curve["lr"].iloc[-1]),
-        "peak": brief(max(peak, made.peak)),
+        "peak": brief(made.peak),
+        "top": brief(top),
         "steps": f"{last + 1:,}",
     }
 

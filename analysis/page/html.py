@@ -30,8 +30,6 @@ Style = Literal["screen", "paper"]
 FORMATS: dict[Style, tuple[str, ...]] = {"screen": ("png", "svg"), "paper": ("png", "svg", "pdf")}
 PLAINER = str.maketrans(f"{MINUS}{BLOCKS}", "-_.,:-=+#")
 """Letters for terminals that know ASCII alone."""
-CSS_PIXELS = 160
-"""An inch of a figure, on a page: its type is then that of the page's own text."""
 
 
 class Output:
@@ -50,21 +48,21 @@ class Output:
     def __init__(self, folder: Path, style: Style, command: str) -> None:
         self.page = folder / "index.html"
         self._folder, self._formats, self._command = folder, FORMATS[style], command
+        self._figures = folder / "figures"
         with self._errors():
-            (folder / "figures").mkdir(parents=True, exist_ok=True)
+            self._figures.mkdir(parents=True, exist_ok=True)
 
     def draw(self, name: str, figure: Callable[[], Figure]) -> dict[str, Any]:
         """Make and save a figure; returns what the page needs of it: itself, and its files."""
-        with plt.rc_context(house_style()):
-            drawn = figure()
-            width = drawn.get_figwidth() * CSS_PIXELS
-            with self._errors():
-                files = save(drawn, self._folder / "figures" / name, self._formats)
-                content = next(path.read_text() for path in files if path.suffix == ".svg")
-        return {
-            "svg": inline(content, name, round(width)),
-            "files": [f"figures/{path.name}" for path in files],
-        }
+        files = self.save(name, figure)
+        drawn = (self._figures / f"{name}.svg").read_text("utf-8")
+        return {"svg": inline(drawn, name), "files": files}
+
+    def save(self, name: str, figure: Callable[[], Figure]) -> list[str]:
+        """Make and save a figure; returns its files, for links."""
+        with plt.rc_context(house_style()), self._errors():
+            files = save(figure(), self._figures / name, self._formats)
+        return [f"{self._figures.name}/{path.name}" for path in files]
 
     def write(self, page: str) -> None:
         """Write the page, whole or not at all."""

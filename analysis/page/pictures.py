@@ -52,11 +52,10 @@ def overview_picture(found: Findings) -> dict[str, Any]:
     rows, placed = found.overview
     scale, completed = found.results.scale, placed["cost"].dropna()
     shown = completed.clip(upper=cost_axis.worst_shown(scale, completed))
-    is_log = scale.is_log(completed)
-    results = Axis(*cost_axis.ends(scale, shown), is_log)
+    results = Axis(*cost_axis.ends(scale, shown), scale.is_log(shown))
     rates = _rates_axis(placed["peak_lr"])
     tests = scale.cost(found.overview.tested)
-    test_axis = Axis(*cost_axis.ends(scale, tests), is_log) if len(tests) else None
+    test_axis = Axis(*cost_axis.ends(scale, tests), scale.is_log(tests)) if len(tests) else None
     shapes, trials = shares(found), dict(list(placed.groupby("name")))
     return {
         "rows": [
@@ -112,7 +111,7 @@ def _path(shape: Array) -> str:
 
 
 def _placed(trial: Mapping[Any, Any], rates: Axis, results: Axis, worst: float) -> dict[str, Any]:
-    """A trial in its row: apart from others by the golden ratio, and the same each time."""
+    """A trial in its row."""
     cost = trial["cost"]
     return {
         "trial": trial["trial"],
@@ -120,7 +119,7 @@ def _placed(trial: Mapping[Any, Any], rates: Axis, results: Axis, worst: float) 
         "rate": rates.at(trial["peak_lr"]),
         "result": None if math.isnan(cost) else results.at(min(cost, worst)),
         "is_beyond": cost > worst,
-        "height": round(50 + 50 * ((0.618 * trial["trial"]) % 1 - 0.5)),
+        "height": round(50 + 50 * trial["offset"]),
     }
 
 

@@ -21,10 +21,11 @@ def progress(results: Results) -> Progress | None:
         return None
     plan = last_plan(study)
     if study["phase"] == "searching" or plan is None:
-        done, most = len(results.trials), study["config"].get("num_trials") or 0
+        done, most = len(results.trials), study["config"].get("num_trials", 0)
         words = f"The study has not ended yet: {done} of {most} trials are done."
         return Progress(words, done, most)
-    seeds = results.finalists
-    done = int(seeds["replicate"].max()) + 1 - plan.first if len(seeds) else 0
+    done = 0
+    if len(results.finalists):
+        done = max(0, int(results.finalists["replicate"].max()) + 1 - plan.first)
     words = f"The study has not ended yet: its finalists train under fresh seeds, {done} of at most"
     return Progress(f"{words} {plan.replicates}.", done, plan.replicates)

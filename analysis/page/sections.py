@@ -87,14 +87,14 @@ def _finalist_remarks(found: Findings) -> list[str]:
     ]
 
 
-def _cut(found: Findings) -> list[str]:
-    """A remark where not all families are drawn."""
-    count = found.results.trials["family"].nunique()
+def _cut(found: Findings, table: pd.DataFrame | None = None) -> list[str]:
+    """A remark where not all families of a table, or of the study, are drawn."""
+    count = (found.results.trials if table is None else table)["family"].nunique()
     return [f"Drawn are the best {PANELS} of {count} families."] if count > PANELS else []
 
 
 def _leads(found: Findings) -> list[str]:
-    remarks = _cut(found)
+    remarks = _cut(found, found.tuning)
     kinds = {"expected": "the expected best of draws", "best so far": "the best so far"}
     for kind, name in kinds.items():
         best = found.tuning[found.tuning["kind"] == kind]

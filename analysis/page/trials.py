@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.findings.findings import Findings
+from analysis.findings.shapes import RATE_DECADES
 from analysis.page.pictures import HEIGHT, log_heights_axis, top_rate
 from analysis.statistics.conventions import Array
 from study.export import trial_code
@@ -61,29 +62,32 @@ def _code(row: dict[str, Any], record: StudyRecord) -> Code:
         return Code("", str(error))
 
 
-def linked_data(found: Findings, codes: Mapping[int, Code]) -> str | None:
-    """JSON for the page's script, deflated, in base64; None where no trial has a curve.
+def linked_data(found: Findings, codes: Mapping[int, Code]) -> str:
+    """JSON for the page's script, deflated, in base64.
 
     ``curves``: of each trial the logarithm of its rate at 64 fractions of the run, in thousandths
-    between ``low`` and ``high``; ``top``: the rate at which a linear panel ends; ``best``: the
-    trial that is recommended; ``codes``: the lines of each trial's code, or why there are none.
+    between ``low`` and ``high``; ``zero``: the highest of them that counts as a rate of zero;
+    ``top``: the rate at which a linear panel ends; ``best``: the trial that is recommended;
+    ``codes``: the lines of each trial's code, or why there are none.
     """
-    rates = found.rates
-    if rates.empty:
-        return None
-    axis = log_heights_axis(found)
-    low, high = np.log10(axis.begin), np.log10(axis.end)
-    heights = np.round(HEIGHT * (rates.to_numpy() - low) / (high - low))
-    data = {
-        "low": low,
-        "high": high,
-        "top": top_rate(found),
+    data: dict[str, Any] = {
         "best": None if found.best is None else int(found.best["trial"]),
-        "curves": {
-            int(trial): _integers(own) for trial, own in zip(rates.index, heights, strict=True)
-        },
         "codes": {trial: code.text or f"# {code.error}\n" for trial, code in codes.items()},
+        "curves": {},
     }
+    rates = found.rates
+    if len(rates):
+        axis = log_heights_axis(found)
+        low, high = np.log10(axis.begin), np.log10(axis.end)
+        heights = np.round(HEIGHT * (rates.to_numpy() - low) / (high - low))
+        floor = rates.max().max() - RATE_DECADES
+        data |= {
+            "low": low,
+            "high": high,
+            "zero": float(np.round(HEIGHT * (floor - low) / (high - low))),
+            "top": top_rate(found),
+            "curves": dict(zip(map(int, rates.index), map(_integers, heights), strict=True)),
+        }
     packed = zlib.compress(json.dumps(data, separators=(",", ":")).encode(), 9)
     return base64.b64encode(packed).decode()
 

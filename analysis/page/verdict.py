@@ -19,7 +19,7 @@ from analysis.scale import Scale
 from search_spaces.optimizers import ADAMW_WEIGHT_DECAY, WEIGHT_DECAY
 from study.results.parameters import PREFIX
 from study.results.sequential import LOOKS
-from study.results.stored_ranges import stored_peak_range
+from study.results.stored_ranges import searched_count, stored_peak_range
 from study.results.study_record import last_plan
 
 FIRST = "First of all: "
@@ -35,15 +35,15 @@ class Verdict(NamedTuple):
     doubt: str
     """All that may make it invalid."""
     claim: str
-    """Who wins, or why nobody does."""
+    """The winner, or why there is none."""
     configuration: str
     result: str
-    """How good that is on the test split, and how it compares with control and default."""
+    """The result on the test split, beside those of the control and the default."""
     forgiving: str
     """The cost of a badly chosen peak rate."""
     beware: str
     free: str
-    """How a free shape compares."""
+    """The distance of a free shape."""
     command: str
     """The command for the code; empty where no trial has completed."""
 
@@ -80,7 +80,7 @@ def verdict(found: Findings, location: str | Path) -> Verdict:
     return Verdict(
         _doubt(comparison, found),
         _who(comparison, found.results.scale, where),
-        _configuration(comparison, best),
+        _configuration(comparison, found),
         _how_good(comparison, found.results.scale),
         _how_forgiving(found, best["trial"], comparison.recommended),
         _beware(comparison, found.results),
@@ -138,7 +138,7 @@ def _who(comparison: Comparison, scale: Scale, where: str) -> str:
     take = comparison.recommended
     other = take if take != tied[0] else tied[1]
     if apart := _apart(pair_of(comparison, tied[0], other), scale):
-        standing += f" {tied[0]}, which has the best mean, and {other} differ by {apart}."
+        standing += f" {tied[0]} and {other} differ by {apart}."
     if comparison.is_decided:
         return f"No single winner: {standing}"
     following = min(look for look in comparison.plan.looks_at if look > seeds)
@@ -148,9 +148,26 @@ def _who(comparison: Comparison, scale: Scale, where: str) -> str:
     )
 
 
-def _configuration(comparison: Comparison, best: Mapping[str, Any]) -> str:
+def reason(comparison: Comparison, found: Findings) -> str:
+    """The reason for the finalist that is recommended, where no winner is: a clause of ``Take X``.
+
+    It is the simplest of several by :func:`study.results.best_trials.recommended`.
+    """
+    if comparison.is_alone:
+        return "than which none was found better"
+    space = found.results.study["search_space"]["parameters"]
+    families = dict(comparison.finalists[["finalist", "family"]].to_numpy().tolist())
+    counts = {name: searched_count(space, families[name]) for name in comparison.tied}
+    own = counts.pop(comparison.recommended)
+    if own < min(counts.values()):
+        return "which has the fewest parameters to tune"
+    return "the simplest of them"
+
+
+def _configuration(comparison: Comparison, found: Findings) -> str:
     """The parameters of the finalist that is recommended, and how many trials it is from."""
-    take, tied = comparison.recommended, comparison.tied
+    take, tied, best = comparison.recommended, comparison.tied, found.best
+    assert best
     row = row_of(comparison, take)
     named = {"peak rate": best["peak_lr"]} | {
         name.removeprefix(PREFIX): value
@@ -163,7 +180,7 @@ def _configuration(comparison: Comparison, best: Mapping[str, Any]) -> str:
     ]
     whose = "Its configuration"
     if comparison.plan.looks and len(tied) > 1:
-        why = "which has the best mean" if take == tied[0] else "which has least to tune"
+        why = reason(comparison, found)
         whose = f"{'Take' if comparison.is_decided else 'Until then take'} {take}, {why}"
     place = f"{'the default, one' if row['is_default'] else 'the best'} of"
     return (

@@ -17,9 +17,15 @@ for (const button of all("button.copy")) {
   });
 }
 
-// Of a study that still runs, whose page is written again and again; not while its code is read.
-if (byId("progress")) {
-  setInterval(() => { if (!document.hidden && !byId("code").open) location.reload(); }, 5_000);
+// Of a study that still runs, whose page is written again and again; not while somebody uses it.
+const live = byId("live")?.querySelector("input");
+if (live) {
+  live.parentNode.hidden = false;
+  const opened = all("details").filter((one) => one.open).length;
+  const isUsed = () => byId("code").open || byId("search")?.value || +byId("least")?.value ||
+    all("details").filter((one) => one.open).length !== opened || getSelection().toString() ||
+    (document.activeElement !== live && document.activeElement.matches("input, button, summary"));
+  setInterval(() => { if (live.checked && !document.hidden && !isUsed()) location.reload(); }, 5_000);
 }
 addEventListener("beforeprint", () => { for (const one of all("details")) one.open = true; });
 
@@ -75,7 +81,7 @@ async function unpacked(text) {
 }
 
 /** One trial at a time stands out, in every picture and in the table. */
-function link({low, high, top, best, curves, codes}) {
+function link({low, high, zero, top, best, curves, codes}) {
   const rows = all("tbody tr", table), marks = new Map();
   const ranks = new Map(rows.map((row, rank) => [row.id.slice(6), rank]));
   const drawn = all("[data-t]");
@@ -87,17 +93,16 @@ function link({low, high, top, best, curves, codes}) {
   const readout = byId("readout"), preview = byId("preview"), panels = document.querySelector(".panels");
 
   // Rates and places of a curve: 64 points of the run, in a box 63 wide and 1,000 high.
-  const rates = (trial) => (curves[trial] ?? []).map((y) => 10 ** (low + (y / 1000) * (high - low)));
-  const zero = 1.01e-4 * 10 ** high / 1.2; // as good as zero: the four decades of the curves end there
-  const path = (heights) => heights.length ? "M" + heights.map((y, k) => `${k} ${y}`).join("L") : "";
+  const rates = (trial) => (curves[trial] ?? []).map(
+    (y) => y <= zero ? 0 : 10 ** (low + (y / 1000) * (high - low)));
+  const path = (heights, width = 63) => heights.length
+    ? "M" + heights.map((y, k) => `${(k * width) / 63} ${Math.round(y)}`).join("L") : "";
   const byLog = (trial) => path((curves[trial] ?? []).map((y) => 1000 - y));
-  const linear = (trial) => path(
-    rates(trial).map((rate) => Math.round(1000 * (1 - (rate <= zero ? 0 : rate) / (1.05 * top)))));
+  const linear = (trial) => path(rates(trial).map((rate) => 1000 * (1 - rate / (1.05 * top))));
   const inPanel = (trial) => panels?.classList.contains("by-log") ? byLog(trial) : linear(trial);
   const share = (trial) => {
     const own = rates(trial), peak = Math.max(...own);
-    return own.length ? "M" + own.map((rate, k) =>
-      `${(k / 63) * 100} ${100 - 100 * (rate <= zero ? 0 : rate / peak)}`).join("L") : "";
+    return path(own.map((rate) => 100 * (1 - rate / peak)), 100);
   };
 
   let lit = null;
@@ -117,7 +122,7 @@ function link({low, high, top, best, curves, codes}) {
     const curve = trial in curves ? "" : "; it has no curve";
     const words = `Trial ${trial}: ${text(trial, 1)}, ${text(trial, 3) || text(trial, 2)}, ` +
       `peak rate ${text(trial, 4)}${curve}`;
-    readout.textContent = `${words}. A click or Enter shows its code.`;
+    if (readout) readout.textContent = `${words}. A click or Enter shows its code.`;
     if (preview) {
       preview.querySelector(".own").setAttribute("d", inPanel(trial));
       preview.querySelector("figcaption").textContent = words;
@@ -173,29 +178,34 @@ function link({low, high, top, best, curves, codes}) {
     picture.addEventListener("pointermove", (event) => show(meant(event)));
     picture.addEventListener("click", (event) => {
       const trial = meant(event);
-      if (trial === undefined) return;
-      event.preventDefault();
+      if (trial === undefined || event.ctrlKey || event.metaKey || getSelection().toString()) return;
       if (event.pointerType === "touch" && before !== trial) return show(trial);
-      showCode(event.target.closest(".name") && event.detail === 0 ? lit : trial);
+      showCode(trial);
     });
   }
   table.tBodies[0].addEventListener("focusin", (event) => show(meant(event)));
 
   // By keyboard: a family's name, then its trials from the best on.
-  for (const row of all(".overview [data-best]")) {
+  for (const row of all(".overview [role=row]:has([data-t])")) {
     const name = row.querySelector(".name"), button = document.createElement("button");
     const own = [...new Set(all("[data-t]", row).map((mark) => mark.dataset.t))];
     own.sort((a, b) => ranks.get(a) - ranks.get(b));
+    const here = () => own.includes(lit) ? lit : row.dataset.best ?? own[0];
     button.type = "button";
     button.append(...name.childNodes);
     name.append(button);
     button.setAttribute("aria-describedby", "readout");
-    button.addEventListener("focus", () => { if (!own.includes(lit)) show(row.dataset.best); });
+    button.addEventListener("focus", () => show(here()));
+    button.addEventListener("click", (event) => {
+      if (event.detail) return; // by the mouse, which means the row
+      event.stopPropagation();
+      showCode(here());
+    });
     button.addEventListener("keydown", (event) => {
       const step = {ArrowRight: 1, ArrowLeft: -1}[event.key];
       if (!step) return;
       event.preventDefault();
-      show(own[(own.indexOf(lit) + step + own.length) % own.length]);
+      show(own[(own.indexOf(here()) + step + own.length) % own.length]);
     });
   }
 
@@ -231,9 +241,9 @@ function link({low, high, top, best, curves, codes}) {
   showBest();
   if (preview) preview.hidden = false;
   const asked = byId(location.hash.slice(1))?.closest("#trials tbody tr");
-  if (asked) {
-    show(asked.id.slice(6));
-    asked.scrollIntoView({block: "center"}); // now that all has taken its place
+  if (asked) show(asked.id.slice(6));
+  if (performance.getEntriesByType("navigation")[0]?.type !== "reload") {
+    asked?.scrollIntoView({block: "center"}); // now that all has taken its place
   }
 }
 if (byId("data")) unpacked(byId("data").textContent).then(link);

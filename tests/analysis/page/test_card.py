@@ -25,7 +25,7 @@ from analysis.page.words import BLOCKS, date
 from analysis.scale import MINUS, Scale
 from study.tasks.metric import ACCURACY, RMSE
 from tests.analysis.figures.test_figures import STUDY, Outcome, page_of, write_study
-from tests.analysis.page.test_verdict import ALIKE, THREE, about, study_of
+from tests.analysis.page.test_verdict import ALIKE, THREE, Values, about, study_of
 
 CODE = "# cosine\n\nimport torch\nschedule = 1\n"
 
@@ -49,18 +49,21 @@ def test_the_winner_is_named_with_its_result_and_its_leads(tmp_path: Path) -> No
 
 def test_without_a_winner_the_tied_are_drawn_beside_the_simplest(tmp_path: Path) -> None:
     made = card_of(study_of(tmp_path, ALIKE))
-    assert made.headline == (
-        "Train with step: of 3 that cannot be told apart, the one with least to tune"
-    )
+    assert made.headline == "Train with step: of 3 that cannot be told apart, the simplest"
     assert set(made.others) == {"cosine", "linear"}
-    behind = made.tiles[1]
-    assert behind.label.startswith(("ahead of ", "behind "))
-    assert behind.note.startswith("no difference found; ")
+    assert made.tiles[1].label == "behind cosine", "which has the best mean"
+    assert made.tiles[1].note.startswith("no difference found; ")
+    assert made.tiles[2].note.startswith("found better; ")
 
 
 def test_until_a_plan_has_ended_the_card_says_until(tmp_path: Path) -> None:
     few = card_of(study_of(tmp_path, THREE, plans=(6,)))
     assert few.headline == "Until more is known, train with one_cycle"
+    assert not few.others, "nothing was tested, and the worse are no equals"
+    assert [tile.note.split(";")[0] for tile in few.tiles[1:]] == ["too few seeds to tell"] * 2
+    lost: Values = {"cosine": ["failed", 0.98], "constant": about(0.97)}
+    single = card_of(study_of(tmp_path / "lost", lost, plans=(2,)))
+    assert single.tiles[0].note == "mean of 1 fresh seed", "which has no interval"
     one = card_of(write_study(tmp_path / "one", [("cosine", "completed", 0.9)]))
     assert one.headline == "Best so far: cosine, in one run"
     assert [tile.note for tile in one.tiles] == ["one run, one seed"]
@@ -121,23 +124,24 @@ def test_dates_and_minus_signs_are_as_people_write_them() -> None:
 
 @pytest.mark.parametrize(
     ("usual", "written"),
-    [(0.7123, "0.0008"), (54.3, "0.00"), (5_430.0, "0"), (0.0712, "0.00078"), (1e-7, "0.000777")],
+    [(0.7123, "0.0008"), (54.3, "0.0008"), (5e-9, "0.000777"), (0.0712, "0.00078")],
 )
 def test_differences_are_written_as_finely_as_the_values(usual: float, written: str) -> None:
     values = pd.Series([usual, 0.9 * usual, 1.1 * usual])
     assert Scale.of(RMSE, values).difference(0.000777) == written
     assert Scale.of(ACCURACY, values).decimals is None
     assert Scale.of(RMSE, values[:0]).decimals is None, "none has completed"
+    assert Scale.of(RMSE, values).difference(0.0) in ("0", "0.00", "0.0000", "0.00000")
 
 
 def test_a_figure_in_a_page_has_the_colours_of_the_page() -> None:
     drawn = (
-        '<?xml version="1.0"?><!DOCTYPE svg><svg width="5pt" height="7pt" viewBox="0 0 9 9">'
+        '<?xml version="1.0"?><!DOCTYPE svg><svg width="252pt" height="7pt" viewBox="0 0 9 9">'
         f'<metadata>by</metadata><defs><style type="text/css">*{{}}</style></defs><g id="a">'
         f'<use xlink:href="#m" style="fill: {TIERS[1]}; stroke: #ffffff"/>'
         '<path clip-path="url(#p)" style="stroke: #262626; fill: #e5e5e5"/></g></svg>'
     )
-    assert inline(drawn, "tuning", 560) == Markup(
+    assert inline(drawn, "tuning") == Markup(
         '<svg viewBox="0 0 9 9" style="width:560px" aria-hidden="true"><defs></defs>'
         '<g id="tuning-a"><use xlink:href="#tuning-m" style="fill: var(--t1); '
         'stroke: var(--paper)"/><path clip-path="url(#tuning-p)" '
@@ -146,11 +150,28 @@ def test_a_figure_in_a_page_has_the_colours_of_the_page() -> None:
     )
 
 
+def test_a_figure_with_other_colours_or_pixels_keeps_them(tmp_path: Path) -> None:
+    """And is inverted in the dark."""
+    for own in ('style="fill: #ff0000"', "><image x='1'/"):
+        drawn = (
+            f'<svg width="504pt" height="1pt"><path {own}/><path style="fill: {TIERS[0]}"/></svg>'
+        )
+        assert inline(drawn, "winners") == drawn.replace(
+            'width="504pt" height="1pt"',
+            'class="wide fixed" style="width:1120px" aria-hidden="true"',
+        )
+
+
 def test_the_page_says_how_far_a_study_is(tmp_path: Path) -> None:
     begun = write_study(tmp_path, [("cosine", "completed", 0.9)] * 3)
     found = progress(begun)
     assert found
     assert (found.done, found.of) == (3, 40)
+    two = study_of(tmp_path / "two", THREE, plans=(20,))
+    plans = [*two.study["plans"], {**two.study["plans"][0], "first": 20, "looks": []}]
+    again = progress(two._replace(study={**two.study, "plans": plans, "phase": "confirming"}))
+    assert again
+    assert again.done == 0, "the first plan ended after seven seeds"
     confirming = progress(study_of(tmp_path / "c", THREE, plans=(6,), phase="confirming"))
     assert confirming
     assert (confirming.done, confirming.of) == (6, 6)

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,10 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from analysis import load
+from analysis.compare import write_comparison
 from analysis.findings.shapes import highest_shown, log_rates
+from analysis.findings.studies import load_studies
+from analysis.page.html import Output
 from analysis.report import write_report
 from study.export import ExportConfig, export
 from study.tasks.metric import RMSE
@@ -415,7 +419,40 @@ def test_the_table_can_be_skipped(page: Page) -> None:
     expect(page.get_by_text("Skip the table")).to_be_focused()
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
-    expect(page.locator("summary").last).to_be_focused()
+    expect(page.locator("details:not(.card details) summary").first).to_be_focused()
+
+
+def test_where_everything_diverged_the_table_still_shows_curves_and_code(
+    watched: Watched, tmp_path: Path
+) -> None:
+    outcomes: list[Outcome] = [("cosine", "diverged", 0.1), ("constant", "diverged", 0.1)]
+    write_study(tmp_path, outcomes)
+    page = watched.open(write_report(tmp_path)[0])
+    page.locator("#trial-1 a").focus()
+    expect(page.locator("#preview figcaption")).to_contain_text("Trial 1: constant, diverged")
+    expect(page.locator("#preview .own")).to_have_attribute("d", re.compile("^M0 "))
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_contain_text("# constant over 200 optimizer steps")
+    assert watched.said == []
+
+
+def test_studies_side_by_side_are_read_from_top_to_bottom(watched: Watched, tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in "abc"]
+    for k, folder in enumerate(folders):
+        write_study(folder, [("cosine", "completed", 0.9 + k / 100), ("step", "completed", 0.9)])
+    studies = load_studies(folders, list(map(str, folders)))
+    output = Output(tmp_path / "out", "screen", "compare")
+    page = watched.open(write_comparison(studies, output, "three", "compare")[0])
+    schemes: list[Literal["light", "dark"]] = ["light", "dark"]
+    for scheme in schemes:
+        page.emulate_media(color_scheme=scheme)
+        boxes = [one.bounding_box() for one in page.locator(".studies p").all()]
+        assert len({box["x"] for box in boxes if box}) == 1
+        assert min(box["width"] for box in boxes if box) > 600
+        assert not [
+            one for one in Axe().run(page).response["violations"] if one["impact"] == "serious"
+        ]
+    assert watched.said == []
 
 
 def test_names_full_of_markup_are_words(watched: Watched, tmp_path: Path) -> None:

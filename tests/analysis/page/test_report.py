@@ -177,7 +177,7 @@ def test_without_curves_or_names_of_errors_there_is_a_page(tmp_path: Path) -> No
     pq.write_table(pq.read_table(curves).slice(0, 0), curves)
     pd.read_parquet(trials).assign(error=None).to_parquet(trials)
     text = page_of(tmp_path)
-    assert 'id="data"' not in text
+    assert 'class="panels"' not in text
     assert not re.search(r"\bnan\b", text, re.IGNORECASE)
 
 
