@@ -15,7 +15,7 @@ from analysis import figures
 from analysis.findings.studies import Study, load_studies, rank_by_study, winning_curves
 from analysis.page.html import Output, Style, render, run_and_exit, table, tell, typed
 from analysis.page.verdict import verdict
-from analysis.page.words import intervals
+from analysis.page.words import extent, intervals
 from study.storage.mirror import local_copy
 from study.storage.urls import is_url
 from study.system.command_line import Folder, Location, parse
@@ -77,8 +77,7 @@ def _described(study: Study, beside: Path) -> dict[str, str]:
     return {
         "label": study.label,
         "href": quote(os.path.relpath(page, beside)) if page.exists() else "",
-        "made": f"{len(results.trials)} trials of {results.study['config']['epochs']} epochs on "
-        f"{results.study['task']['name']}",
+        "made": extent(results),
     }
 
 

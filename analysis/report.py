@@ -23,7 +23,7 @@ from analysis.page.progress import progress
 from analysis.page.sections import SECTIONS, Section, alike
 from analysis.page.trials import Code, linked_data, trial_codes, trial_rows
 from analysis.page.verdict import verdict
-from analysis.page.words import counted
+from analysis.page.words import counted, extent
 from study.results.study_record import StudyRecord
 from study.storage.mirror import local_copy, push
 from study.storage.storage_path import StoragePath
@@ -121,9 +121,7 @@ def _described(found: Findings) -> dict[str, Any]:
     """All that the page says of the study itself."""
     results = found.results
     return {
-        "study": results.study,
-        "many": f"{counted(len(results.trials), 'trial')} of "
-        f"{counted(results.study['config']['epochs'], 'epoch')}",
+        "extent": extent(results),
         "metric": results.scale.name,
         "higher_is_better": results.scale.higher_is_better,
         "counts": results.trials["status"].value_counts().to_dict(),

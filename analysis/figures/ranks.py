@@ -32,7 +32,7 @@ def rank_by_study(ranks: pd.DataFrame) -> Figure:
     axes.set_xticks(range(len(studies)), studies)
     if sum(map(len, studies)) > 70:
         axes.tick_params("x", rotation=15)
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     room = 0.25 + 0.1 * len(studies)  # for the names
     axes.set(ylabel="rank", xlim=(-0.5, len(studies) - 0.5 + room), ylim=(len(order) + 0.5, 0.5))
     return figure

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
+from analysis.load import Results
+
 BLOCKS = "▁▂▃▄▅▆▇█"
 """Heights, for a curve in a terminal."""
 
@@ -18,6 +20,13 @@ def joined(names: Sequence[str], word: str = "and") -> str:
 def counted(count: int, noun: str) -> str:
     """``1 seed``, ``2 seeds``."""
     return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def extent(results: Results) -> str:
+    """``27 trials of 3 epochs on mnist``."""
+    trials, epochs = len(results.trials), results.study["config"]["epochs"]
+    task = results.study["task"]["name"]
+    return f"{counted(trials, 'trial')} of {counted(epochs, 'epoch')} on {task}"
 
 
 def brief(value: float) -> str:
