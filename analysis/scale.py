@@ -25,7 +25,8 @@ class Scale:
 
     ranking: Ranking = BY_ACCURACY
     decimals: int | None = None
-    """Of a difference, for a metric that is no share: those that its values are written with."""
+    """Digits of a difference after the point, for a metric that is no share: as many as its values
+    have."""
 
     @staticmethod
     def of(ranking: Ranking, values: "pd.Series[float]") -> "Scale":

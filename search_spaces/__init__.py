@@ -130,7 +130,7 @@ _OURS = (
 FAMILIES = Registry({family.name: family for family in _OURS})
 
 CONTROLS = (Constant.name, LinearToZero.name)
-"""What every other family has to beat; they have nothing to choose but the peak rate."""
+"""Families that every other has to beat; they have nothing to choose but the peak rate."""
 
 GROUPS: dict[str, tuple[str, ...]] = {
     group: tuple(family.name for family in _OURS if group in family.groups)

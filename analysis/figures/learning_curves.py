@@ -1,6 +1,5 @@
 """The learning curves."""
 
-import numpy as np
 import pandas as pd
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
@@ -11,6 +10,7 @@ from analysis.figures.parts import tier_legend
 from analysis.figures.style import CROWD, PANELS, TIERS, family_panels, short
 from analysis.findings.overview import overview
 from analysis.findings.ranks import ACCURACY
+from analysis.findings.shapes import split_by_trial
 from analysis.scale import Scale
 
 
@@ -25,9 +25,9 @@ def learning_curves(trials: pd.DataFrame, epochs: pd.DataFrame, scale: Scale = A
         axes.set_title(short(name))
         own = curves[curves["name"] == name].sort_values(["cost", "trial"], ascending=False)
         colours = [TIERS[tier] for tier in own.drop_duplicates("trial")["tier"]]
-        begins = np.flatnonzero(np.diff(own["trial"], prepend=-1))
-        lines = np.split(own[["epoch", "epoch_cost"]].to_numpy(), begins[1:])
-        drawn = LineCollection(lines, colors=colours, linewidths=0.8)
+        points = own[["epoch", "epoch_cost"]].to_numpy()
+        lines = split_by_trial(own["trial"].to_numpy(), points) if len(own) else {}
+        drawn = LineCollection(list(lines.values()), colors=colours, linewidths=0.8)
         drawn.set_rasterized(len(own) > CROWD)
         axes.add_collection(drawn)
         if single:  # which makes no line

@@ -14,7 +14,7 @@ from analysis.scale import Scale
 from analysis.statistics.conventions import Array
 
 POINTS = 200_000
-"""Of all curves of a figure together; more of them only take time."""
+"""Points of all curves of a figure together; more of them only take time."""
 
 
 def scale_schedules(axes: Axes, peaks: "pd.Series[float]", low: float | None = None) -> None:

@@ -24,8 +24,11 @@ def curves_by_trial(schedules: pd.DataFrame) -> dict[int, Array]:
     ordered = schedules.sort_values("trial", kind="stable")
     trials, steps = ordered["trial"].to_numpy(), ordered["step"].to_numpy()
     points = np.column_stack([steps / max(1, steps.max(initial=0)), ordered["lr"]])
-    if ordered.empty:
-        return {}
+    return split_by_trial(trials, points) if len(points) else {}
+
+
+def split_by_trial(trials: Array, points: Array) -> dict[int, Array]:
+    """The points of each trial, in the order of the rows, where a trial's stand together."""
     begins = np.flatnonzero(np.diff(trials, prepend=-1))
     return dict(zip(trials[begins].tolist(), np.split(points, begins[1:]), strict=True))
 

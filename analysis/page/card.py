@@ -44,7 +44,7 @@ class Card(NamedTuple):
     peak: float
     """The peak rate of that trial."""
     others: dict[str, pd.DataFrame]
-    """The same of the finalists that cannot be told from the best, by their names."""
+    """Curves of the finalists that cannot be told from the best, by their names."""
     code: Code
     """The code of that trial."""
 

@@ -87,9 +87,7 @@ def render(template: str, **values: Any) -> str:
     nothing from anywhere.
     """
     loader = PackageLoader("analysis.page")
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=False
-    )
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     script = loader.get_source(environment, "report.js")[0]
     style = loader.get_source(environment, "style.css")[0]
     sums = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -56,7 +56,7 @@ def overview_picture(found: Findings) -> dict[str, Any]:
     rates = _rates_axis(placed["peak_lr"])
     tests = scale.cost(found.overview.tested)
     test_axis = Axis(*cost_axis.ends(scale, tests), scale.is_log(tests)) if len(tests) else None
-    shapes, trials = shares(found), dict(list(placed.groupby("name")))
+    shapes, trials = _shapes(found), dict(list(placed.groupby("name")))
     return {
         "rows": [
             {
@@ -84,9 +84,9 @@ def overview_picture(found: Findings) -> dict[str, Any]:
     }
 
 
-def shares(found: Findings) -> dict[int, Array]:
-    """Each trial's curve as shares of its own peak, at 64 fractions of the run, while it ran."""
-    logs = found.rates
+def _shapes(found: Findings) -> dict[int, Array]:
+    """The rows' best shapes, as shares of their peaks, at 64 fractions of the run."""
+    logs = found.rates[found.rates.index.isin(found.overview.rows["trial"])]
     own = 10 ** logs.sub(logs.max(axis=1), axis=0).to_numpy()
     low = 10.0**-RATE_DECADES
     return {

@@ -17,7 +17,7 @@ CHECK_SECONDS = 120
 """That the check of a node may take: its first worker imports torch."""
 COMPARED = {"lr-schedule-study": "the project", "source": "the project's source"}
 COMPARED |= {name: name for name in ("python", "torch", "ray")}
-"""What has to be the same on every node, as study.json and as people call it."""
+"""Versions that have to be the same on every node, as study.json and as people call it."""
 
 
 class Nodes:

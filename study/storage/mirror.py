@@ -21,7 +21,7 @@ FIRST = "trials.parquet"
 OWNER = ".owner"
 """Says which process writes the study: a storage knows no locks."""
 NOT_READ = ("report", "logs")
-"""What else no reader of a study needs."""
+"""Folders beside the checkpoints that no reader of a study needs."""
 THREADS = 8
 T = TypeVar("T")
 R = TypeVar("R")

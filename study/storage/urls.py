@@ -4,7 +4,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 OPTIONS = ("region", "scheme", "endpoint_override", "project_id", "enable_tls")
-"""Of a URL; others may be keys."""
+"""Options of a URL; others may be keys."""
 
 
 def is_url(location: str | Path) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock, SoftFileLock
 
 UNKNOWN = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK)
-"""What a file system says that does not know locks, or how to sync."""
+"""Errors of a file system that does not know locks, or how to sync."""
 HELD = ".held"
 """The end of the name of a file that stands for a lock."""
 

@@ -70,4 +70,4 @@ def _git_commit() -> str:
 
 
 GPU_SHARE = 0.25
-"""Of a GPU, for each trial: a small network leaves most of one idle."""
+"""Share of a GPU for each trial: a small network leaves most of one idle."""

@@ -21,7 +21,7 @@ from study.tasks.structure import named_tensors, sample_count
 from study.tasks.task import Task
 
 SHARED = 0.1
-"""Of a split's samples: more than this also in another one is no accident, where none recur."""
+"""Share of a split's samples: more also in another one is no accident, where none recur."""
 CHUNK = 4096
 """Samples that are looked at together, so that looking takes little memory."""
 

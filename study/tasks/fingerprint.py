@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 Trace = Sequence[tuple[str, Tensor]]
-"""What each function of a task gave, in the order in which they were called."""
+"""Tensors that each function of a task gave, in the order in which they were called."""
 Fingerprint = dict[str, Any]
 BLOCKS = 16
 """Sums a tensor, each of consecutive rows: the fewer rows, the smaller the change that shows."""

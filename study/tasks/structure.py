@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def mapped(function: Callable[[Any], Any], structure: T, kind: type = Tensor) -> T:
-    """The same structure, with what a function makes of each tensor.
+    """A structure like this, with what a function makes of each tensor.
 
     Args:
         function: from a tensor to what comes in its place.

@@ -23,8 +23,8 @@ MOST = 16
 STEPS = 20
 """Optimizer steps, each of three times: to warm up, to time, to look at the kernels."""
 PROCESS_BYTES = 768 * 2**20
-"""What a process takes of a GPU besides its tensors: CUDA's context and the code of its libraries,
-about 500 MiB, which torch does not count."""
+"""Memory that a process takes of a GPU besides its tensors: CUDA's context and the code of its
+libraries, about 500 MiB, which torch does not count."""
 MARGIN = 1.25
 """For what is not measured: the test split, and memory in pieces that fit nothing."""
 

@@ -335,6 +335,13 @@ def test_the_copy_button_copies_the_winner(page: Page, real_study: Path) -> None
     assert page.evaluate("navigator.clipboard.readText()").strip() == code.strip()
 
 
+def barriers(page: Page) -> list[tuple[str, str]]:
+    """Rules of axe that the page breaks seriously, and where."""
+    found = Axe().run(page).response["violations"]
+    serious = [one for one in found if one["impact"] in ("serious", "critical")]
+    return [(one["id"], one["nodes"][0]["html"][:200]) for one in serious]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 800, 1280])
 def test_no_screen_overflows_and_everybody_can_read_it(scheme: str, width: int, page: Page) -> None:
@@ -344,11 +351,7 @@ def test_no_screen_overflows_and_everybody_can_read_it(scheme: str, width: int, 
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     overview = page.locator(".overview")
     assert overview.evaluate("box => box.scrollWidth - box.clientWidth") <= 1, "it is not scrolled"
-    found = Axe().run(page)
-    serious = [
-        one for one in found.response["violations"] if one["impact"] in ("serious", "critical")
-    ]
-    assert not serious, [(one["id"], one["nodes"][0]["html"][:200]) for one in serious]
+    assert not barriers(page)
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (paper == "rgb(255, 255, 255)") == (scheme == "light")
 
@@ -449,9 +452,7 @@ def test_studies_side_by_side_are_read_from_top_to_bottom(watched: Watched, tmp_
         boxes = [one.bounding_box() for one in page.locator(".studies p").all()]
         assert len({box["x"] for box in boxes if box}) == 1
         assert min(box["width"] for box in boxes if box) > 600
-        assert not [
-            one for one in Axe().run(page).response["violations"] if one["impact"] == "serious"
-        ]
+        assert not barriers(page)
     assert watched.said == []
 
 
