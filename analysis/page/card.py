@@ -90,10 +90,10 @@ def _headline(comparison: Comparison, found: Findings) -> str:
         return f"Train with {take}"
     if not comparison.is_decided or len(tied) == 1:
         return f"Until more is known, train with {take}"
+    why = reason(comparison, found)
     if comparison.is_alone:
-        return f"Train with {take}, {reason(comparison, found)}"
-    why = reason(comparison, found).replace("which has", "the one with").replace(" of them", "")
-    return f"Train with {take}: of {len(tied)} that cannot be told apart, {why}"
+        return f"Train with {take}, {why.clause}"
+    return f"Train with {take}: of {len(tied)} that cannot be told apart, {why.of_several}"
 
 
 def _tiles(comparison: Comparison, scale: Scale) -> list[Tile]:

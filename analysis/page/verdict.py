@@ -148,20 +148,31 @@ def _who(comparison: Comparison, scale: Scale, where: str) -> str:
     )
 
 
-def reason(comparison: Comparison, found: Findings) -> str:
-    """The reason for the finalist that is recommended, where no winner is: a clause of ``Take X``.
+class Reason(NamedTuple):
+    """The reason for the finalist that is recommended where no winner is, in two places."""
 
-    It is the simplest of several by :func:`study.results.best_trials.recommended`.
+    clause: str
+    """The one after ``Take X,``."""
+    of_several: str
+    """The one after ``of 3 that cannot be told apart,``."""
+
+
+def reason(comparison: Comparison, found: Findings) -> Reason:
+    """The reason by :func:`study.results.best_trials.recommended`: it is the simplest of several.
+
+    Or the only one than which none was found better.
     """
     if comparison.is_alone:
-        return "than which none was found better"
+        unbeaten = "than which none was found better"
+        return Reason(unbeaten, unbeaten)
     space = found.results.study["search_space"]["parameters"]
     families = dict(comparison.finalists[["finalist", "family"]].to_numpy().tolist())
     counts = {name: searched_count(space, families[name]) for name in comparison.tied}
     own = counts.pop(comparison.recommended)
     if own < min(counts.values()):
-        return "which has the fewest parameters to tune"
-    return "the simplest of them"
+        fewest = "the fewest parameters to tune"
+        return Reason(f"which has {fewest}", f"the one with {fewest}")
+    return Reason("the simplest of them", "the simplest")
 
 
 def _configuration(comparison: Comparison, found: Findings) -> str:
@@ -180,7 +191,7 @@ def _configuration(comparison: Comparison, found: Findings) -> str:
     ]
     whose = "Its configuration"
     if comparison.plan.looks and len(tied) > 1:
-        why = reason(comparison, found)
+        why = reason(comparison, found).clause
         whose = f"{'Take' if comparison.is_decided else 'Until then take'} {take}, {why}"
     place = f"{'the default, one' if row['is_default'] else 'the best'} of"
     return (
