@@ -7,8 +7,7 @@ from pprint import pformat
 from typing import Any
 
 from search_spaces import FAMILIES, Parameters
-from search_spaces.family import Recipe
-from search_spaces.optimizers import MOMENTUM, WEIGHT_DECAY
+from search_spaces.family import MOMENTUM, WEIGHT_DECAY, Recipe
 
 
 def code(family: str, parameters: Parameters, total_steps: int, made_by: str = "study") -> str:

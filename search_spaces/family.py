@@ -18,13 +18,7 @@ from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LinearLR, LRScheduler, SequentialLR
 
-from search_spaces.optimizers import (
-    ADAMW_WEIGHT_DECAY,
-    MOMENTUM,
-    UNTRACED,
-    WEIGHT_DECAY,
-    in_proportion,
-)
+from search_spaces.optimizers import UNTRACED, in_proportion
 
 ParameterValue = float | int | str
 Parameters = Mapping[str, ParameterValue]
@@ -38,6 +32,9 @@ NO_EXTRAS: Extras = MappingProxyType({})
 PeakRange = tuple[float, float]
 """Lowest and highest peak learning rate that is searched, on a log scale."""
 
+MOMENTUM = 0.9
+WEIGHT_DECAY = 5e-4
+ADAMW_WEIGHT_DECAY = 1e-2  # torch's default
 UPPER = 0.6
 """Place of a default peak rate within its range, by the logarithm: at 0.72 some runs collapse."""
 WARMUP = 0.2

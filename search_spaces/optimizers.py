@@ -7,10 +7,6 @@ from typing import Any, Literal
 import torch
 from torch.optim import SGD, AdamW, Optimizer
 
-MOMENTUM = 0.9
-WEIGHT_DECAY = 5e-4
-ADAMW_WEIGHT_DECAY = 1e-2  # torch's default
-
 
 class Untraced(Optimizer):
     """An optimizer that does not import torch's compiler.

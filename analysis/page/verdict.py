@@ -16,7 +16,7 @@ from analysis.load import Results
 from analysis.page.free_shape import against_free
 from analysis.page.words import between, brief, counted, joined
 from analysis.scale import Scale
-from search_spaces.optimizers import ADAMW_WEIGHT_DECAY, WEIGHT_DECAY
+from search_spaces.family import ADAMW_WEIGHT_DECAY, WEIGHT_DECAY
 from study.results.parameters import PREFIX
 from study.results.sequential import LOOKS
 from study.results.stored_ranges import searched_count, stored_peak_range

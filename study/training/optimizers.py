@@ -4,8 +4,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from search_spaces import Parameters
-from search_spaces.family import ScheduleFamily
-from search_spaces.optimizers import MOMENTUM, WEIGHT_DECAY, Several, in_proportion
+from search_spaces.family import MOMENTUM, WEIGHT_DECAY, ScheduleFamily
+from search_spaces.optimizers import Several, in_proportion
 from study.tasks.task import Task
 
 
