@@ -1,12 +1,11 @@
 """Families that look at the run itself: at its validation loss, or at its iterates."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from optuna.distributions import FloatDistribution
-from schedulefree import AdamWScheduleFree, SGDScheduleFree
-from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import ConstantLR
 
 from search_spaces.family import (
     NO_EXTRAS,
@@ -18,7 +17,9 @@ from search_spaces.family import (
     steps,
     warmup_steps,
 )
-from search_spaces.feedback import GreedyLR, PlateauLR
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
 
 
 class Plateau(ScheduleFamily):
@@ -38,6 +39,8 @@ class Plateau(ScheduleFamily):
     defaults: ClassVar = {"factor": 0.1, "patience_fraction": 0.1}
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
+        from search_spaces.feedback import PlateauLR
+
         factor = float(parameters["factor"])
         patience = steps(parameters["patience_fraction"], total_steps) - 1
         rise = warmup_steps(parameters, total_steps)
@@ -68,6 +71,8 @@ class Greedy(ScheduleFamily):
     defaults: ClassVar = {"factor": 0.7, "patience_fraction": 0.1, "start_ratio": 0.3}
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
+        from search_spaces.feedback import GreedyLR
+
         factor, start = float(parameters["factor"]), float(parameters["start_ratio"])
         patience = steps(parameters["patience_fraction"], total_steps) - 1
         return Recipe(GreedyLR, {"factor": factor, "patience": patience, "start": start})
@@ -99,6 +104,9 @@ class ScheduleFree(ScheduleFamily):
     def optimizer(
         self, parameters: Parameters, total_steps: int
     ) -> tuple[Callable[..., Optimizer], dict[str, Any]]:
+        from schedulefree import AdamWScheduleFree, SGDScheduleFree
+        from torch.optim import AdamW
+
         torchs, given = super().optimizer(parameters, total_steps)
         given["warmup_steps"] = steps(parameters["warmup_fraction"], total_steps)
         if torchs is AdamW:
@@ -107,4 +115,4 @@ class ScheduleFree(ScheduleFamily):
         return SGDScheduleFree, given
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
-        return Recipe(ConstantLR, {"factor": 1.0, "total_iters": total_steps})
+        return Recipe("ConstantLR", {"factor": 1.0, "total_iters": total_steps})

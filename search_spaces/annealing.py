@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from optuna.distributions import FloatDistribution
-from torch.optim.lr_scheduler import LambdaLR
 
 from search_spaces.family import Parameters, Recipe, ScheduleFamily, steps
 
@@ -38,7 +37,7 @@ class FlatCosine(ScheduleFamily):
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         # At least a step is left for the cosine.
         flat = min(steps(parameters["flat_fraction"], total_steps), total_steps - 1)
-        return Recipe(LambdaLR, {"lr_lambda": BentCosineShape(flat, total_steps)})
+        return Recipe("LambdaLR", {"lr_lambda": BentCosineShape(flat, total_steps)})
 
 
 class KDecay(ScheduleFamily):
@@ -55,7 +54,7 @@ class KDecay(ScheduleFamily):
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         shape = BentCosineShape(0, total_steps, float(parameters["k"]))
-        return Recipe(LambdaLR, {"lr_lambda": shape})
+        return Recipe("LambdaLR", {"lr_lambda": shape})
 
 
 @dataclass(frozen=True)
@@ -88,4 +87,4 @@ class Tanh(ScheduleFamily):
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         lower, upper = float(parameters["lower"]), float(parameters["upper"])
-        return Recipe(LambdaLR, {"lr_lambda": TanhShape(lower, upper, total_steps)})
+        return Recipe("LambdaLR", {"lr_lambda": TanhShape(lower, upper, total_steps)})

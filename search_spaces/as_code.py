@@ -49,8 +49,8 @@ def code(family: str, parameters: Parameters, total_steps: int, made_by: str = "
     class_ = f"{package}.{_name(optimizer)}"
     lines += _optimizer_lines(made_by, class_, optimizer_arguments, parameters)
     parts = [
-        ("" if recipe.schedule in classes else "torch.optim.lr_scheduler.")
-        + f"{recipe.schedule.__name__}(optimizer, {_written(recipe.arguments)})"
+        ("" if recipe.made_by in classes else "torch.optim.lr_scheduler.")
+        + f"{recipe.made_by.__name__}(optimizer, {_written(recipe.arguments)})"
         for recipe in recipes
     ]
     if len(parts) == 1:
@@ -133,7 +133,7 @@ def _own_classes(recipes: Sequence[Recipe]) -> list[type]:
     values = [
         value
         for recipe in recipes
-        for value in (recipe.schedule, *map(type, recipe.arguments.values()))
+        for value in (recipe.made_by, *map(type, recipe.arguments.values()))
     ]
     return [
         value for value in values if value.__module__.split(".")[0] not in ("torch", "builtins")

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from optuna.distributions import BaseDistribution, FloatDistribution
-from torch.optim.lr_scheduler import LambdaLR
 
 from search_spaces.family import Parameters, Recipe, ScheduleFamily, steps
 
@@ -58,7 +57,7 @@ class _Wsd(ScheduleFamily):
             float(parameters.get("end_ratio", 0.0)),
             float(parameters.get("half_lives", 0.0)),
         )
-        return Recipe(LambdaLR, {"lr_lambda": shape})
+        return Recipe("LambdaLR", {"lr_lambda": shape})
 
 
 class WsdLinear(_Wsd):

@@ -10,12 +10,6 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from torch.optim.lr_scheduler import (
-    CosineAnnealingWarmRestarts,
-    CyclicLR,
-    LambdaLR,
-    OneCycleLR,
-)
 
 from search_spaces.family import Parameters, Recipe, ScheduleFamily
 
@@ -68,9 +62,11 @@ class CosineWarmRestarts(ScheduleFamily):
         first, end_ratio = -(-total_steps // first_cycles), float(parameters["end_ratio"])
         decay = float(parameters.get("cycle_decay", 1.0))
         if decay < 1:  # which torch's own does not have
-            return Recipe(LambdaLR, {"lr_lambda": RestartsShape(first, growth, end_ratio, decay)})
+            return Recipe("LambdaLR", {"lr_lambda": RestartsShape(first, growth, end_ratio, decay)})
         low = end_ratio * float(parameters["peak_lr"])
-        return Recipe(CosineAnnealingWarmRestarts, {"T_0": first, "T_mult": growth, "eta_min": low})
+        return Recipe(
+            "CosineAnnealingWarmRestarts", {"T_0": first, "T_mult": growth, "eta_min": low}
+        )
 
 
 class Snapshot(CosineWarmRestarts):
@@ -112,7 +108,7 @@ class _Cyclic(ScheduleFamily):
         half_cycle = total_steps / (2 * int(parameters["cycles"]))
         gamma, start = self._envelope(parameters, half_cycle)
         return Recipe(
-            CyclicLR,
+            "CyclicLR",
             {
                 "base_lr": base_lr,
                 "max_lr": base_lr + (peak_lr - base_lr) * start,
@@ -201,7 +197,7 @@ class OneCycle(ScheduleFamily):
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         start_ratio = float(parameters["start_ratio"])
         return Recipe(
-            OneCycleLR,
+            "OneCycleLR",
             {
                 "max_lr": float(parameters["peak_lr"]),
                 "total_steps": total_steps,
@@ -251,7 +247,7 @@ class Sine(ScheduleFamily):
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         base_ratio, cycles = float(parameters["base_ratio"]), int(parameters["cycles"])
         return Recipe(
-            LambdaLR, {"lr_lambda": SineShape(base_ratio, cycles, self.decay, total_steps)}
+            "LambdaLR", {"lr_lambda": SineShape(base_ratio, cycles, self.decay, total_steps)}
         )
 
 

@@ -4,15 +4,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
-from torch.optim.lr_scheduler import (
-    ConstantLR,
-    CosineAnnealingLR,
-    ExponentialLR,
-    LambdaLR,
-    LinearLR,
-    MultiStepLR,
-    StepLR,
-)
 
 from search_spaces.family import Parameters, Recipe, ScheduleFamily, steps
 
@@ -24,7 +15,7 @@ class Constant(ScheduleFamily):
     groups = frozenset({"classic", "decay", "modern"})
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
-        return Recipe(ConstantLR, {"factor": 1.0, "total_iters": total_steps})
+        return Recipe("ConstantLR", {"factor": 1.0, "total_iters": total_steps})
 
 
 class Step(ScheduleFamily):
@@ -44,7 +35,7 @@ class Step(ScheduleFamily):
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         step_size = steps(parameters["step_fraction"], total_steps)
-        return Recipe(StepLR, {"step_size": step_size, "gamma": float(parameters["gamma"])})
+        return Recipe("StepLR", {"step_size": step_size, "gamma": float(parameters["gamma"])})
 
 
 class MultiStep(ScheduleFamily):
@@ -67,7 +58,9 @@ class MultiStep(ScheduleFamily):
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         first, drops = float(parameters["first_drop"]), int(parameters["drops"])
         milestones = [steps(first + (1 - first) * k / drops, total_steps) for k in range(drops)]
-        return Recipe(MultiStepLR, {"milestones": milestones, "gamma": float(parameters["gamma"])})
+        return Recipe(
+            "MultiStepLR", {"milestones": milestones, "gamma": float(parameters["gamma"])}
+        )
 
 
 class Exponential(ScheduleFamily):
@@ -83,7 +76,9 @@ class Exponential(ScheduleFamily):
     defaults: ClassVar = {"end_ratio": 0.01}
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
-        return Recipe(ExponentialLR, {"gamma": float(parameters["end_ratio"]) ** (1 / total_steps)})
+        return Recipe(
+            "ExponentialLR", {"gamma": float(parameters["end_ratio"]) ** (1 / total_steps)}
+        )
 
 
 class Linear(ScheduleFamily):
@@ -103,7 +98,7 @@ class Linear(ScheduleFamily):
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         return Recipe(
-            LinearLR,
+            "LinearLR",
             {
                 "start_factor": 1.0,
                 "end_factor": float(parameters["end_ratio"]),
@@ -163,7 +158,7 @@ class Polynomial(ScheduleFamily):
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         end_ratio = float(parameters.get("end_ratio", 0.0))
         shape = PowerShape(float(parameters["power"]), total_steps, end=end_ratio)
-        return Recipe(LambdaLR, {"lr_lambda": shape})
+        return Recipe("LambdaLR", {"lr_lambda": shape})
 
 
 class PowerCool(ScheduleFamily):
@@ -183,7 +178,7 @@ class PowerCool(ScheduleFamily):
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         shape = PowerShape(float(parameters["power"]), total_steps, float(parameters["gain"]))
-        return Recipe(LambdaLR, {"lr_lambda": shape})
+        return Recipe("LambdaLR", {"lr_lambda": shape})
 
 
 class Cosine(ScheduleFamily):
@@ -201,7 +196,7 @@ class Cosine(ScheduleFamily):
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         # The rate rises again past T_max, so T_max is the whole horizon.
         low = float(parameters["end_ratio"]) * float(parameters["peak_lr"])
-        return Recipe(CosineAnnealingLR, {"T_max": total_steps, "eta_min": low})
+        return Recipe("CosineAnnealingLR", {"T_max": total_steps, "eta_min": low})
 
 
 @dataclass(frozen=True)
@@ -227,7 +222,7 @@ class Rex(ScheduleFamily):
     groups = frozenset({"decay"})
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
-        return Recipe(LambdaLR, {"lr_lambda": RexShape(total_steps)})
+        return Recipe("LambdaLR", {"lr_lambda": RexShape(total_steps)})
 
 
 @dataclass(frozen=True)
@@ -260,7 +255,7 @@ class Inverse(ScheduleFamily):
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         gamma, power = float(parameters["horizon_gamma"]), float(parameters["power"])
-        return Recipe(LambdaLR, {"lr_lambda": InverseShape(gamma, power, total_steps)})
+        return Recipe("LambdaLR", {"lr_lambda": InverseShape(gamma, power, total_steps)})
 
 
 @dataclass(frozen=True)
@@ -290,4 +285,4 @@ class InverseSquareRoot(ScheduleFamily):
 
     def recipe(self, parameters: Parameters, total_steps: int) -> Recipe:
         warmup_steps = steps(parameters["rise_fraction"], total_steps)
-        return Recipe(LambdaLR, {"lr_lambda": InverseSquareRootShape(warmup_steps)})
+        return Recipe("LambdaLR", {"lr_lambda": InverseSquareRootShape(warmup_steps)})

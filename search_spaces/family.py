@@ -1,11 +1,17 @@
-"""A schedule family: a named shape, the ranges of its parameters, and how to build it."""
+"""A schedule family: a named shape, the ranges of its parameters, and how to build it.
+
+torch is imported by what builds, and not before: whoever reads names and ranges need not wait for
+it.
+"""
+
+from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from optuna.distributions import (
     BaseDistribution,
@@ -13,18 +19,19 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.trial import BaseTrial
-from torch import Tensor
-from torch.optim import SGD, AdamW, Optimizer
-from torch.optim.lr_scheduler import LinearLR, LRScheduler, SequentialLR
 
-from search_spaces.optimizers import UNTRACED, in_proportion
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
+    from torch import Tensor
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
+
+    Weights = Iterable[Tensor] | Sequence[Mapping[str, Any]]
+    """Parameters that an optimizer trains, as ``model.parameters()`` gives them or in groups, which
+    may have an ``lr_scale``, a factor of the rate."""
 
 ParameterValue = float | int | str
 Parameters = Mapping[str, ParameterValue]
-Weights = Iterable[Tensor] | Sequence[Mapping[str, Any]]
-"""Parameters that an optimizer trains, as ``model.parameters()`` gives them or in groups, which may
-have an ``lr_scale``, a factor of the rate."""
 Extras = Mapping[str, BaseDistribution]
 """Ranges of what is searched for every family beside its shape: ``warmup_fraction``,
 ``weight_decay``, ``momentum``, ``optimizer``."""
@@ -43,14 +50,25 @@ WARMUP = 0.2
 
 @dataclass(frozen=True)
 class Recipe:
-    """A schedule as torch makes it: a class of ``torch.optim.lr_scheduler`` and its arguments."""
+    """A schedule as torch makes it: a class and its arguments."""
 
-    schedule: type[LRScheduler]
+    schedule: str | type[LRScheduler]
+    """The class, or the name of one in ``torch.optim.lr_scheduler``."""
     arguments: Mapping[str, Any]
+
+    @property
+    def made_by(self) -> type[LRScheduler]:
+        """The class of the schedule."""
+        if not isinstance(self.schedule, str):
+            return self.schedule
+        from torch.optim import lr_scheduler
+
+        made_by: type[LRScheduler] = getattr(lr_scheduler, self.schedule)
+        return made_by
 
     def build(self, optimizer: Optimizer) -> LRScheduler:
         """The schedule of this optimizer."""
-        return self.schedule(optimizer, **self.arguments)
+        return self.made_by(optimizer, **self.arguments)
 
 
 class SearchSpace(NamedTuple):
@@ -144,6 +162,8 @@ class ScheduleFamily(ABC):
 
         SGD with Nesterov momentum, or AdamW, whose momentum is the first of its betas.
         """
+        from torch.optim import SGD, AdamW
+
         lr, momentum = float(parameters["peak_lr"]), float(parameters.get("momentum", MOMENTUM))
         decay = parameters.get("weight_decay")
         if parameters.get("optimizer", "sgd") == "adamw":
@@ -168,6 +188,8 @@ class ScheduleFamily(ABC):
         ``fused``: torch's own update all weights in one kernel, if all are floating-point numbers
         with dense gradients.
         """
+        from search_spaces.optimizers import UNTRACED, in_proportion
+
         made_by, arguments = self.optimizer(parameters, total_steps)
         if fused and made_by in UNTRACED:
             arguments = {**arguments, "fused": True}
@@ -197,7 +219,7 @@ class ScheduleFamily(ABC):
         if not warmup:
             return [shape]
         rise = {"start_factor": 1 / (warmup + 1), "total_iters": warmup}
-        return [Recipe(LinearLR, rise), shape]
+        return [Recipe("LinearLR", rise), shape]
 
     def build(self, optimizer: Optimizer, parameters: Parameters, total_steps: int) -> LRScheduler:
         """The schedule for one run, to be stepped once after each optimizer step.
@@ -211,6 +233,8 @@ class ScheduleFamily(ABC):
         parts = [recipe.build(optimizer) for recipe in recipes]
         if len(parts) == 1:
             return parts[0]
+        from torch.optim.lr_scheduler import SequentialLR
+
         return SequentialLR(optimizer, parts, milestones=[recipes[0].arguments["total_iters"]])
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 from optuna.distributions import BaseDistribution, FloatDistribution
-from torch.optim.lr_scheduler import LambdaLR
 
 from search_spaces.family import WARMUP, Parameters, Recipe, ScheduleFamily, steps
 
@@ -83,7 +82,7 @@ class Free(ScheduleFamily):
         shares = [float(parameters[name]) for name in self.space]
         values = np.array([1.0, *shares]).cumprod()
         shape = through(np.linspace(0, 1, 4), values, total_steps)
-        return Recipe(LambdaLR, {"lr_lambda": shape})
+        return Recipe("LambdaLR", {"lr_lambda": shape})
 
 
 def refined(weights: Floats, smoothing: float) -> Floats:
@@ -134,4 +133,4 @@ class Refined(ScheduleFamily):
         values = np.interp(places, np.linspace(0, 1, len(asked)), asked)
         values *= np.minimum(1, (places + 1 / total_steps) / rise)
         shape = through(places, values / values.max(), total_steps)
-        return Recipe(LambdaLR, {"lr_lambda": shape})
+        return Recipe("LambdaLR", {"lr_lambda": shape})

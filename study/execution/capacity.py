@@ -20,7 +20,7 @@ def fit_to_cluster(machine: MachineOptions) -> MachineOptions:
     """
     nodes = _rooms()
     if machine.gpus_per_trial is None:
-        gpus = machine.require_gpu or any(room.get("GPU") for room in nodes)
+        gpus = machine.needs_gpu or any(room.get("GPU") for room in nodes)
         machine = replace(machine, gpus_per_trial=GPU_SHARE if gpus else 0.0)
     if not machine.max_concurrent and not max_parallel(machine):
         raise InputError(
@@ -39,7 +39,7 @@ def max_parallel(machine: MachineOptions) -> int:
     asked, local = machine.max_concurrent, machine.address == LOCAL
     if asked and not local:
         return asked
-    nodes = [{"CPU": usable_cpus(), "GPU": usable_gpus()}] if local else _rooms()
+    nodes = [{"CPU": usable_cpus(), "GPU": usable_gpus(machine.accelerator)}] if local else _rooms()
     room = sum(_fits(machine, node.get("CPU", 0), node.get("GPU", 0)) for node in nodes)
     return min(asked or room, room)
 

@@ -22,7 +22,7 @@ from ray.job_config import JobConfig
 
 from study.execution.capacity import LOCAL
 from study.system.errors import CutShortError, InputError, StudyError, failed, summary
-from study.system.hardware import usable_cpus, usable_gpus
+from study.system.hardware import usable_cpus
 from study.system.module import ROOT
 from study.system.user_folders import may_be_made, private_folder
 
@@ -50,8 +50,13 @@ class Connection:
         return next((name for name, process in self.core.items() if not _is_alive(process)), None)
 
 
-def connect(address: str, environment: Mapping[str, str]) -> Connection:
+def connect(address: str, gpus: int, environment: Mapping[str, str]) -> Connection:
     """Start a Ray of our own, or join a cluster, whose workers get the environment.
+
+    Args:
+        address: ``local``, or a cluster's.
+        gpus: of this machine, for a Ray of our own, which would count those that torch cannot use.
+        environment: variables by their names.
 
     Raises:
         CutShortError: Ray does not start.
@@ -59,7 +64,7 @@ def connect(address: str, environment: Mapping[str, str]) -> Connection:
     """
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address == LOCAL:  # else a stale address file makes this join somebody else's cluster
-        quiet |= {"num_cpus": usable_cpus(), "num_gpus": usable_gpus()}
+        quiet |= {"num_cpus": usable_cpus(), "num_gpus": gpus}
         # Ray has workers search the working directory first, but for a client's: ours goes before
         # it, since another package may be called so there.
         paths = [str(Path.cwd()), str(ROOT)]  # the last is searched first

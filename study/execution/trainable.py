@@ -19,6 +19,7 @@ from study.storage.checkpoint_files import read_checkpoint, write_checkpoint
 from study.storage.storage_path import StoragePath
 from study.system.atomic_files import locked
 from study.system.errors import ChangedTaskError
+from study.system.hardware import device_name
 from study.system.user_folders import private_folder
 from study.tasks.check_data import Load
 from study.tasks.data import Split, TrialData
@@ -134,8 +135,7 @@ class ScheduleTrial(tune.Trainable):
 
     @cached_property
     def _device_name(self) -> str:
-        there = self._worker.device == "cuda" and torch.cuda.is_available()
-        return torch.cuda.get_device_name() if there else self._worker.device
+        return device_name(self._worker.device)
 
     @cached_property
     def _task_and_data(self) -> tuple[Task, TrialData]:

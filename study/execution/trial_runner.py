@@ -23,6 +23,7 @@ from study.execution.trial_set import TrialSet
 from study.execution.tune_adapters import InterruptStopper, TuneCallback, TuneSearcher
 from study.settings.study_config import StudyConfig
 from study.system.errors import CutShortError, StudyError
+from study.system.hardware import usable_gpus
 from study.system.interrupt import Interrupt
 from study.tasks.data import Split, TrialData
 from study.tasks.task_source import TaskSource
@@ -65,8 +66,11 @@ class TrialRunner:
     def start(self) -> None:
         """Start or join Ray, in the background; :meth:`run` waits for it."""
         environment = {name: os.environ[name] for name in OF_WORKERS}
-        address = self._config.machine.address
-        self._started = self._started or self._thread.submit(connect, address, environment)
+        machine = self._config.machine
+        gpus = usable_gpus(machine.accelerator)
+        self._started = self._started or self._thread.submit(
+            connect, machine.address, gpus, environment
+        )
 
     def join(self) -> StudyConfig:
         """Join the cluster, now; returns the configuration that fits it.
@@ -163,7 +167,7 @@ class TrialRunner:
             load=trial_set.load,
             data_dir=config.machine.data_dir.absolute(),
             threads=config.machine.cpus_per_trial,
-            device=config.machine.device,
+            device=config.machine.device_type,
             checkpoints=trial_set.checkpoints.root,
         )
         trainable = tune.with_parameters(ScheduleTrial, worker=worker)

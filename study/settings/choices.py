@@ -12,12 +12,14 @@ DrawnBy = Literal["fixed", "random", "tpe"]
 TrialScheduler = Literal["fifo", "asha-within-family"]
 Logger = Literal["none", "tensorboard", "mlflow", "wandb"]
 Optimizer = Literal["sgd", "adamw"]
+Device = Literal["auto", "cpu", "cuda", "mps", "xpu"]
 CHOICES = {
     "allocation": Allocation,
     "sampler": Sampler,
     "trial_scheduler": TrialScheduler,
     "logger": Logger,
     "optimizer": Optimizer,
+    "device": Device,
 }
 """By the names of the options."""
 

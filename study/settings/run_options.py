@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from study.settings.choices import Logger, check_choices
+from study.settings.choices import Device, Logger, check_choices
 from study.settings.database_url import check_url
 from study.settings.values import at_least, seconds
 from study.storage.storage_path import StoragePath
@@ -80,6 +80,8 @@ class MachineOptions:
     address: str = "local"
     """Ray cluster to train on: local is one of the study's own, on this machine; auto the one that
     this machine belongs to."""
+    device: Device = "auto"
+    """Device to train on. auto: a GPU with CUDA or ROCm where there is one, else the CPU."""
     require_gpu: bool = False
     """Never train on a CPU: end with an error where there is no GPU."""
 
@@ -100,8 +102,17 @@ class MachineOptions:
             raise InputError(
                 f"--gpus-per-trial must be at most 1: a trial trains on one GPU, not on {share:g}"
             )
-        if self.require_gpu and asked == 0:
-            raise InputError("--require-gpu and --gpus-per-trial 0 contradict each other")
+        if self.needs_gpu and asked == 0:
+            flag = "--require-gpu" if self.require_gpu else f"--device {self.device}"
+            raise InputError(f"{flag} and --gpus-per-trial 0 contradict each other")
+        if self.device == "cpu" and (self.require_gpu or asked):
+            flag = "--require-gpu" if self.require_gpu else f"--gpus-per-trial {asked}"
+            raise InputError(f"--device cpu and {flag} contradict each other")
+        if self.accelerator != "cuda" and asked == "auto":
+            raise InputError(
+                "--gpus-per-trial auto measures the kernels of CUDA and ROCm; give a number with "
+                f"--device {self.device}"
+            )
         if not re.fullmatch(r"local|auto|[\w.-]+:\d+", self.address):
             raise InputError(
                 "--address must be local, auto, or HOST:PORT of a cluster that this machine is "
@@ -112,18 +123,30 @@ class MachineOptions:
     def gpu_share(self) -> float:
         """GPUs that a trial gets; until the machine is known, or ``auto`` measured, the default."""
         if self.gpus_per_trial is None or self.gpus_per_trial == "auto":
-            return GPU_SHARE if usable_gpus() or self.require_gpu else 0.0
+            if self.device == "cpu":
+                return 0.0
+            return GPU_SHARE if self.needs_gpu or usable_gpus(self.accelerator) else 0.0
         return self.gpus_per_trial
 
     @property
-    def device(self) -> str:
+    def needs_gpu(self) -> bool:
+        """True if the CPU would not do."""
+        return self.require_gpu or self.device not in ("auto", "cpu")
+
+    @property
+    def accelerator(self) -> str:
+        """Type of the GPUs that are meant."""
+        return "cuda" if self.device in ("auto", "cpu") else self.device
+
+    @property
+    def device_type(self) -> str:
         """Type of the device that trials run on."""
-        return "cuda" if self.gpu_share else "cpu"
+        return self.accelerator if self.gpu_share else "cpu"
 
     @property
     def device_here(self) -> str:
         """Device on which this process tries things out: its machine may have no GPU."""
-        return self.device if usable_gpus() else "cpu"
+        return self.device_type if usable_gpus(self.accelerator) else "cpu"
 
 
 @dataclass(frozen=True)

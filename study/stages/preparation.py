@@ -124,14 +124,17 @@ def _trial_run(config: StudyConfig, task: Task) -> RunConfig:
 
 
 def _check_machine(config: StudyConfig) -> None:
-    if config.machine.require_gpu and not usable_gpus():
+    machine = config.machine
+    gpus = usable_gpus(machine.accelerator)
+    if machine.needs_gpu and not gpus:
+        flag = "--require-gpu" if machine.require_gpu else f"--device {machine.device}"
         raise InputError(
-            "--require-gpu: there is no GPU here that torch can use; mend that, or leave it out to "
-            "train on the CPU"
+            f"{flag}: there is no GPU here that torch can use by {machine.accelerator}; mend that, "
+            "or leave it out to train on the CPU"
         )
     for flag, asked, there in (
-        ("--cpus-per-trial", config.machine.cpus_per_trial, usable_cpus()),
-        ("--gpus-per-trial", config.machine.gpu_share, usable_gpus()),
+        ("--cpus-per-trial", machine.cpus_per_trial, usable_cpus()),
+        ("--gpus-per-trial", machine.gpu_share, gpus),
     ):
         if asked > there:  # Ray would wait for more of them for ever
             raise InputError(
@@ -157,7 +160,7 @@ def _with_gpu_share(config: StudyConfig, task: Task, data: SearchData) -> StudyC
     """The configuration with a number where ``auto`` was typed."""
     if config.machine.gpus_per_trial != "auto":
         return config
-    if config.machine.address != "local" and not usable_gpus():
+    if config.machine.address != "local" and not usable_gpus("cuda"):
         raise InputError(
             "--gpus-per-trial auto measures on a GPU of this machine, which has none; give a number"
         )

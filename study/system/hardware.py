@@ -7,7 +7,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import joblib
-import torch
 
 PACKAGES = ("lr-schedule-study", "torch", "torchvision", "ray", "optuna", "numpy")
 
@@ -26,12 +25,13 @@ def describe_versions() -> dict[str, str]:
 
 def describe_hardware() -> dict[str, str | int | list[str]]:
     """Description of the machine that this process runs on."""
+    kind = accelerator()
     return {
         "node": platform.node(),
         "system": platform.platform(),
         "machine": platform.machine(),
         "cpus": usable_cpus(),
-        "gpus": [torch.cuda.get_device_name(k) for k in range(usable_gpus())],
+        "gpus": [device_name(kind, k) for k in range(usable_gpus(kind))],
     }
 
 
@@ -40,9 +40,27 @@ def usable_cpus() -> int:
     return int(joblib.cpu_count())
 
 
-def usable_gpus() -> int:
-    """The GPUs that torch can use."""
-    return torch.cuda.device_count()
+def accelerator() -> str:
+    """Type of the accelerator that this build of torch knows: cuda, mps, xpu, or none: cpu."""
+    import torch  # here, not above: --help and bad input do not wait for it
+
+    found = torch.accelerator.current_accelerator()
+    return "cpu" if found is None else found.type
+
+
+def usable_gpus(kind: str) -> int:
+    """The GPUs of a type, ``cuda`` (ROCm's name too), ``mps`` or ``xpu``, that torch can use."""
+    import torch
+
+    return torch.accelerator.device_count() if accelerator() == kind else 0
+
+
+def device_name(kind: str, index: int = 0) -> str:
+    """The name of a GPU, or of a device that has none its type."""
+    import torch
+
+    named = getattr(torch.get_device_module(kind), "get_device_name", None)
+    return str(named(index)) if named and usable_gpus(kind) else kind
 
 
 def _source_digest() -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from study.tasks.ranking import BY_ACCURACY, Ranking
+from study.tasks.widest import widest
 
 
 def not_given(outputs: Any, targets: Any) -> Any:
@@ -49,7 +50,7 @@ def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
     if outputs.shape[:1] + outputs.shape[2:] != targets.shape:
         raise ValueError(f"accuracy needs one target for each choice, {shapes}")
     counted = targets != IGNORED
-    return (counted & (outputs.argmax(1) == targets)).sum().double() / counted.sum()
+    return widest((counted & (outputs.argmax(1) == targets)).sum()) / counted.sum()
 
 
 def rmse(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -60,7 +61,7 @@ def rmse(outputs: Tensor, targets: Tensor) -> Tensor:
     """
     if outputs.shape != targets.shape:
         raise ValueError(f"outputs {tuple(outputs.shape)} against targets {tuple(targets.shape)}")
-    return (outputs.double() - targets).square().mean().sqrt()
+    return (widest(outputs) - targets).square().mean().sqrt()
 
 
 ACCURACY = Metric(**BY_ACCURACY.to_json(), compute=accuracy)

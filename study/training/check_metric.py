@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 from study.tasks.check_data import call, wrong
 from study.tasks.metric import IGNORED, accuracy
 from study.tasks.task import Task
+from study.tasks.widest import widest
 from study.training.evaluation import is_constant
 
 METRIC = "metric.compute(outputs, targets)"
@@ -84,7 +85,7 @@ def check_pairing(
         one, other = (torch.as_tensor(function(some, which)) for which in (targets, moved))
     except Exception:  # they do not suit this one
         return
-    if same(one.double(), other.double(), ROUNDING):
+    if same(widest(one), widest(other), ROUNDING):
         raise wrong(
             task,
             f"{what} does not depend on which target belongs to which output: outputs {shapes[0]} "

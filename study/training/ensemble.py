@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from study.tasks.task import Task
+from study.tasks.widest import widest
 from study.training.batches import Batches
 
 Weights = Mapping[str, Any]
@@ -56,7 +57,7 @@ def ensemble_metrics(task: Task, members: Iterable[Tensor], targets: Tensor) -> 
     classes = whole is functional.cross_entropy or isinstance(whole, nn.CrossEntropyLoss)
     total: Tensor | None = None
     for count, member in enumerate(members, 1):
-        own = member.double().softmax(1) if classes else member.double()
+        own = widest(member).softmax(1) if classes else widest(member)
         total = own if total is None else total + own
         mean = total / count
         yield float(task.metric.compute(mean.log() if classes else mean, targets))

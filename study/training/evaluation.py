@@ -8,13 +8,14 @@ from torch import Tensor, nn
 
 from study.tasks.structure import sample_count
 from study.tasks.task import LOSS, Task
+from study.tasks.widest import widest
 from study.training.batches import Batches
 from study.training.precision import autocast, device_of
 
 EVALUATION_BATCH = 256  # larger ones leave the processor's cache and are slower
 COLLAPSED = ""  # which no value of a task's is called
 Values = Mapping[str, Tensor]
-"""Scalars in float64 on the device, by their names."""
+"""Scalars on the device, as :func:`widest` has them, by their names."""
 
 
 class Evaluation(NamedTuple):
@@ -54,7 +55,7 @@ def evaluate(task: Task, model: nn.Module, split: Batches) -> Values:
         else torch.tensor(float(value), dtype=torch.float64)
         for name, value in values.items()
     }
-    return {name: one.to(device, torch.float64).view(()) for name, one in tensors.items()}
+    return {name: widest(one, device).view(()) for name, one in tensors.items()}
 
 
 def _by_task(task: Task, model: nn.Module, split: Batches) -> dict[str, Any]:
@@ -62,7 +63,7 @@ def _by_task(task: Task, model: nn.Module, split: Batches) -> dict[str, Any]:
     assert task.evaluate
     values = dict(task.evaluate(model, split))
     if LOSS not in values:
-        batches = [(task.loss_of(model, batch).double(), sample_count(batch)) for batch in split]
+        batches = [(widest(task.loss_of(model, batch)), sample_count(batch)) for batch in split]
         samples = sum(count for _, count in batches)
         values[LOSS] = torch.stack([loss * count for loss, count in batches]).sum() / samples
     return values
@@ -78,7 +79,7 @@ def _by_pairs(task: Task, model: nn.Module, split: Batches) -> dict[str, Any]:
     pairs, losses, lowest, highest = [], [], [], []
     for inputs, targets in split:
         outputs = model(inputs)
-        losses.append(task.loss(outputs, targets).double() * len(targets))
+        losses.append(widest(task.loss(outputs, targets)) * len(targets))
         pairs.append((outputs, targets))
         lowest.append(outputs.amin(0))
         highest.append(outputs.amax(0))

@@ -56,7 +56,7 @@ def measured_share(task: Task, data: SearchData, batch_size: int, optimizer: str
     Raises:
         InputError: something of the task's raised, or the GPU has no room for it.
     """
-    if not usable_gpus():
+    if not usable_gpus("cuda"):
         return 0.0
     # The rate changes neither time nor memory.
     parameters: Parameters = {"peak_lr": 1e-3, "optimizer": optimizer}

@@ -50,7 +50,7 @@ def gradient_norms(task: Task, data: SearchData, config: RunConfig, device: str)
         run.optimizer.register_step_pre_hook(keep)
         while not run.history.ended:
             run.run_epoch()
-        found = torch.stack(norms).double().cpu().numpy()
+        found = torch.stack(norms).cpu().double().numpy()
     peak_lr = float(config.parameters["peak_lr"])
     if run.history.status != "completed" or not math.isfinite(found.sum()):
         raise InputError(

@@ -24,6 +24,7 @@ from study.system.seeding import seed_everything
 from study.tasks.data import Data, SearchData
 from study.tasks.recipe import average_of
 from study.tasks.task import Task
+from study.tasks.widest import widest
 from study.training.averaging import AveragedWeights, measure_batch_norms
 from study.training.batches import Batches, batches
 from study.training.ensemble import Weights, ensemble_metrics, outputs
@@ -64,7 +65,8 @@ class TrainingRun:
     ) -> None:
         self.task, self.config = task, config
         self.history = History()
-        self._device, self._cuda = device, device.startswith("cuda")
+        self._device = device
+        self._gpu = None if device == "cpu" else torch.get_device_module(device)
         seed_everything(config.seed)  # first, since a loader may draw when it is made
         self._order = torch.Generator().manual_seed(config.seed)
         self._train = batches(data.train, config.batch_size, self._order, device)
@@ -190,7 +192,7 @@ class TrainingRun:
         One transfer: to read a number from a GPU is to wait for all that it has to do.
         """
         values = self._evaluate(split)
-        numbers = torch.stack([*values.values(), *(one.double() for one in more)]).tolist()
+        numbers = torch.stack([*values.values(), *map(widest, more)]).tolist()
         own, rest = numbers[: len(values)], numbers[len(values) :]
         return Evaluation.of(self.task, dict(zip(values, own, strict=True))), rest
 
@@ -205,7 +207,6 @@ class TrainingRun:
         """All that a run needs to go on, besides its history: tensors and plain values only."""
         version, internal, gauss = random.getstate()
         name, keys, *rest = np.random.get_state(legacy=True)
-        cuda = torch.cuda.get_rng_state() if self._cuda else None
         return {
             "model": self.model.state_dict(),
             "snapshots": self.snapshots,
@@ -215,7 +216,7 @@ class TrainingRun:
             "average": self._average.state_dict() if self._average else None,
             "order": self._order.get_state(),
             "torch": torch.get_rng_state(),
-            "cuda": cuda,
+            "cuda": self._gpu.get_rng_state() if self._gpu else None,
             "numpy": [name, torch.from_numpy(np.asarray(keys)), *rest],
             "python": [version, list(internal), gauss],
         }
@@ -234,8 +235,8 @@ class TrainingRun:
             self._average.load_state_dict(state["average"])
         self._order.set_state(state["order"])
         torch.set_rng_state(state["torch"])
-        if state["cuda"] is not None and self._cuda:
-            torch.cuda.set_rng_state(state["cuda"])
+        if state["cuda"] is not None and self._gpu:
+            self._gpu.set_rng_state(state["cuda"])
         name, keys, *rest = state["numpy"]
         np.random.set_state((name, keys.numpy(), *rest))
         version, internal, gauss = state["python"]

@@ -279,7 +279,7 @@ def test_all_of_a_ray_of_our_own_listens_here_only(tmp_path: Path) -> None:
 import platform, study.execution, ray
 from study.execution.ray_session import connect
 from study.execution.capacity import LOCAL
-connection = connect(LOCAL, {})
+connection = connect(LOCAL, 0, {})
 node, = ray.nodes()
 assert node["NodeManagerHostname"] == platform.node()
 print(node["NodeManagerAddress"], *sorted(connection.core))

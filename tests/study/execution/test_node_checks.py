@@ -193,9 +193,9 @@ def test_trials_fit_onto_single_nodes(
 def test_gpus_are_used_where_the_cluster_has_some(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capacity, "_rooms", lambda: MIXED)
     assert fit_to_cluster(on()).gpus_per_trial == 0.25
-    assert fit_to_cluster(on(gpus_per_trial=0.0)).device == "cpu"
+    assert fit_to_cluster(on(gpus_per_trial=0.0)).device_type == "cpu"
     monkeypatch.setattr(capacity, "_rooms", lambda: [{"CPU": 2.0}])
-    assert fit_to_cluster(on()).device == "cpu"
+    assert fit_to_cluster(on()).device_type == "cpu"
     with pytest.raises(
         InputError, match=r"no node .* 1 CPUs and 0\.25 GPUs; ask for less, or give"
     ):

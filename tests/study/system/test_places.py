@@ -255,7 +255,7 @@ def test_a_ray_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr("ray.init", refuse)
     with pytest.raises(StudyError) as caught:
-        ray_session.connect("local", {})
+        ray_session.connect("local", 0, {})
     expected = (
         "Ray cannot start on this machine: '/x/session_1': Permission denied; mend its rights"
     )
@@ -498,10 +498,10 @@ def test_a_ray_that_does_not_start_names_the_limits(monkeypatch: pytest.MonkeyPa
         resource, "getrlimit", lambda kind: (limits.get(kind, resource.RLIM_INFINITY), 0)
     )
     with pytest.raises(StudyError, match=r"may have 60 processes \(ulimit -u\) here: raise that"):
-        ray_session.connect("local", {})
+        ray_session.connect("local", 0, {})
     limits.clear()
     with pytest.raises(StudyError, match="Timed out waiting for file /x; mend that"):
-        ray_session.connect("local", {})
+        ray_session.connect("local", 0, {})
 
 
 def test_a_limit_of_threads_is_one_line() -> None:

@@ -121,7 +121,7 @@ def test_where_no_kernels_are_seen_the_default_stands(small_mnist: SearchData) -
 def test_a_machine_without_a_gpu_has_no_share(
     small_mnist: SearchData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gpu_share, "usable_gpus", lambda: 0)
+    monkeypatch.setattr(gpu_share, "usable_gpus", lambda kind: 0)
     assert measured_share(small_task(), small_mnist, 100, "sgd") == 0
 
 
@@ -139,7 +139,7 @@ def test_the_share_is_of_what_was_measured(
         runs.append(TrainingRun(task, data, config))
         return runs[0]
 
-    monkeypatch.setattr(gpu_share, "usable_gpus", lambda: 1)
+    monkeypatch.setattr(gpu_share, "usable_gpus", lambda kind: 1)
     monkeypatch.setattr(gpu_share, "TrainingRun", on_cpu)
     monkeypatch.setattr(gpu_share, "busy_fraction", lambda run: 0.01)
     monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: 2**30)
@@ -157,7 +157,7 @@ def test_what_goes_wrong_while_measuring_is_one_line(
     def fail(*arguments: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 9 GiB.")
 
-    monkeypatch.setattr(gpu_share, "usable_gpus", lambda: 1)
+    monkeypatch.setattr(gpu_share, "usable_gpus", lambda kind: 1)
     monkeypatch.setattr(gpu_share, "TrainingRun", lambda *arguments: None)
     monkeypatch.setattr(gpu_share, failing, fail)
     with pytest.raises(
@@ -187,7 +187,7 @@ def test_auto_is_measured_once_and_kept_as_typed(
 
     def plan(config: StudyConfig, space: object, record: StudyRecord) -> str:
         seen.extend(
-            [config.machine.gpu_share, config.machine.device, record.config["gpus_per_trial"]]
+            [config.machine.gpu_share, config.machine.device_type, record.config["gpus_per_trial"]]
         )
         return ""
 
@@ -206,6 +206,6 @@ def test_until_it_is_measured_auto_is_the_default(
 ) -> None:
     from study.settings import run_options
 
-    monkeypatch.setattr(run_options, "usable_gpus", lambda: gpus)
+    monkeypatch.setattr(run_options, "usable_gpus", lambda kind: gpus)
     default, auto = MachineOptions(), MachineOptions(gpus_per_trial="auto")
-    assert (auto.gpu_share, auto.device) == (default.gpu_share, default.device)
+    assert (auto.gpu_share, auto.device_type) == (default.gpu_share, default.device_type)
