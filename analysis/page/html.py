@@ -2,16 +2,12 @@
 
 import base64
 import errno
-import gc
 import hashlib
-import os
 import re
-import shlex
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -20,16 +16,12 @@ from matplotlib.figure import Figure
 
 from analysis.figures.style import house_style, save
 from analysis.page.inline_svg import inline
-from analysis.page.words import BLOCKS
 from analysis.scale import MINUS
 from study.system.atomic_files import write_atomically
-from study.system.command_line import exit_status
 from study.system.errors import InputError, StudyError, failed
 
 Style = Literal["screen", "paper"]
 FORMATS: dict[Style, tuple[str, ...]] = {"screen": ("png", "svg"), "paper": ("png", "svg", "pdf")}
-PLAINER = str.maketrans(f"{MINUS}{BLOCKS}", "-_.,:-=+#")
-"""Letters for terminals that know ASCII alone."""
 
 
 class Output:
@@ -101,29 +93,3 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> dict[str, Any]:
     entries = (next((cell for cell in column if cell), "") for column in zip(*rows, strict=True))
     numbers = [bool(re.match(rf"[-{MINUS}]?\d", entry)) for entry in entries]
     return {"head": head, "rows": rows, "numbers": numbers}
-
-
-def typed(command: str, *arguments: object) -> str:
-    """A command as it is typed."""
-    return " ".join([command, *(shlex.quote(str(one)) for one in arguments)])
-
-
-def tell(lines: Sequence[str], kind: str, page: str | Path) -> None:
-    """Print what a page says, and where it is."""
-    for line in (*lines, f"{kind}: {page}"):
-        print(_printable(line))
-
-
-def _printable(line: str) -> str:
-    """The line with plainer letters where a terminal has no others."""
-    try:
-        line.encode(sys.stdout.encoding or "ascii")
-    except UnicodeEncodeError:
-        return line.translate(PLAINER)
-    return line
-
-
-def run_and_exit(main: Callable[[Sequence[str]], int]) -> NoReturn:
-    """Run the command that makes a page, and exit."""
-    gc.disable()  # a figure is a web of objects: to look for garbage in it took a fifth of the time
-    os._exit(exit_status(main))  # all is written: to take all apart took another second

@@ -3,7 +3,7 @@
 from typing import Any
 
 from analysis.findings.findings import Findings
-from analysis.page.html import typed
+from analysis.page.terminal import typed
 from analysis.page.words import date
 
 

@@ -21,7 +21,7 @@ from torch.optim import SGD, Optimizer
 from torch.optim import lr_scheduler as torch_schedulers
 from torch.optim.lr_scheduler import LRScheduler
 
-from analysis.gallery import TUTORIAL
+from analysis.figures.gallery import TUTORIAL
 from search_spaces import FAMILIES, GROUPS, ScheduleFamily, select
 from search_spaces.family import MIN_STEPS, NO_EXTRAS, Extras
 from search_spaces.optimizers import UNTRACED, applied_rate, momentum

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from analysis.findings.studies import is_sweep, load_studies, rank_by_study, sweep_folders
-from analysis.report import write_report
+from analysis.page.report_page import write_report
 from study import sweep
 from study.system.errors import InputError
 from tests.analysis.figures.test_figures import STUDY, Outcome, write_study

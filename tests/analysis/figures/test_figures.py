@@ -25,8 +25,8 @@ from analysis.findings.shapes import (
     log_rates,
     same_curves,
 )
+from analysis.page.report_page import write_report
 from analysis.page.sections import SECTIONS
-from analysis.report import write_report
 from analysis.scale import Scale
 from search_spaces import FAMILIES, SearchSpace
 from study.export import ExportConfig, export

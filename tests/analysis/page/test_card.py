@@ -16,9 +16,9 @@ from analysis.figures.style import TIERS
 from analysis.findings.findings import Findings
 from analysis.load import Results
 from analysis.page.card import Card, card, sparkline
-from analysis.page.html import tell
 from analysis.page.inline_svg import inline
 from analysis.page.progress import progress
+from analysis.page.terminal import tell
 from analysis.page.trials import Code
 from analysis.page.verdict import verdict
 from analysis.page.words import BLOCKS, date

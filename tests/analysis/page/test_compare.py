@@ -9,7 +9,7 @@ import pytest
 
 from analysis.compare import CompareConfig, main
 from analysis.findings.studies import load_studies, rank_by_study, winning_curves
-from analysis.report import write_report
+from analysis.page.report_page import write_report
 from study.system.errors import InputError
 from study.tasks.metric import RMSE
 from tests.analysis.figures.test_figures import STUDY, Outcome, write_study

@@ -15,11 +15,11 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from analysis import load
-from analysis.compare import write_comparison
 from analysis.findings.shapes import highest_shown, log_rates
 from analysis.findings.studies import load_studies
+from analysis.page.comparison_page import write_comparison
 from analysis.page.html import Output
-from analysis.report import write_report
+from analysis.page.report_page import write_report
 from study.export import ExportConfig, export
 from study.tasks.metric import RMSE
 from tests.analysis.figures.test_figures import STUDY, Outcome, write_study

@@ -13,8 +13,9 @@ import pytest
 
 from analysis.figures import style
 from analysis.page import html as page
+from analysis.page.report_page import write_report
 from analysis.page.sections import SECTIONS
-from analysis.report import ReportConfig, main, write_report
+from analysis.report import ReportConfig, main
 from benchmarks.report import made_up_study
 from search_spaces import FAMILIES
 from study.system.errors import InputError, StudyError
