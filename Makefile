@@ -9,7 +9,6 @@ READY := $(VENV)/.ready
 DEVELOPING := $(VENV)/.developing
 OUT ?= results
 PORT ?= 8080
-JOURNAL = $(abspath $(OUT))/$(NAME)/optuna.journal
 
 .DEFAULT_GOAL := help
 .PHONY: help setup study test test-slow dashboard bench check format clean
@@ -41,10 +40,8 @@ test-slow: $(DEVELOPING)  ## run the long tests (a quarter of an hour or more)
 
 dashboard: setup  ## watch the study NAME=... in a browser, while it runs or later
 	$(if $(NAME),,$(error NAME is missing; name a study: make dashboard NAME=first))
-	$(if $(shell test -f '$(JOURNAL)' && echo yes),,$(error NAME must be a study, and there is \
-		no $(JOURNAL); choose one of: $(notdir $(patsubst %/optuna.journal,%,$(wildcard $(OUT)/*/optuna.journal)))))
-	@test -x $(BIN)/optuna-dashboard || $(PIP) --editable '.[dashboard]'
-	$(BIN)/optuna-dashboard --host 127.0.0.1 --port $(PORT) '$(JOURNAL)'
+	@$(BIN)/python -c 'import optuna_dashboard' 2>/dev/null || $(PIP) --editable '.[dashboard]'
+	$(BIN)/python -m study.dashboard '$(OUT)/$(NAME)' --port $(PORT)
 
 bench: setup  ## measure speed beside other recipes (half an hour)
 	$(PIP) --editable '.[bench]'

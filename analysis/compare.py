@@ -5,13 +5,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib as mpl
 import tyro
 
-from analysis.findings.studies import load_studies
-from analysis.page.comparison_page import write_comparison
-from analysis.page.html import Output, Style
-from analysis.page.terminal import run_and_exit, tell, typed
+from analysis.page.terminal import Style, run_and_exit, tell, typed
+from study.results.study_record import StudyRecord
 from study.storage.mirror import local_copy
 from study.storage.urls import is_url
 from study.system.command_line import Folder, Location, parse
@@ -34,12 +31,18 @@ class CompareConfig:
 
 def main(arguments: Sequence[str]) -> int:
     """Write the page and say where it is."""
-    mpl.use("agg")
     config = parse(CompareConfig, COMMAND, arguments)
     different = {one if is_url(one) else Path(one).resolve(): one for one in config.folders}
     locations = list(different.values())
     if len(locations) < 2:
         raise InputError(f"it takes two studies or more to compare, not {len(locations)}")
+    for one in locations:
+        StudyRecord.load(one)
+    # Here, not above: what draws takes seconds to import, and bad input should not wait for it.
+    from analysis.findings.studies import load_studies
+    from analysis.page.comparison_page import write_comparison
+    from analysis.page.html import Output
+
     with ExitStack() as copies:
         folders = [copies.enter_context(local_copy(one)) for one in locations]
         studies = load_studies(folders, locations)

@@ -1,23 +1,13 @@
 """Schedules that were not run, drawn: ``python -m analysis.gallery --out DIR``."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
-from matplotlib.figure import Figure
-
-from analysis.figures.gallery import every_family, one_family, tutorial
-from analysis.figures.style import (
-    house_style,
-    save,
-)
+from analysis.page.terminal import run_and_exit
 from search_spaces import FAMILIES, nearest
 from search_spaces.listing import families_table, groups_table
 from study.system.atomic_files import write_atomically
-from study.system.command_line import Folder, exit_status, parse
+from study.system.command_line import Folder, parse
 from study.system.errors import InputError, StudyError, failed
 
 COMMAND = "python -m analysis.gallery"
@@ -35,20 +25,21 @@ class GalleryConfig:
 
 def main(arguments: Sequence[str]) -> int:
     """Draw, and say where the pictures are."""
-    mpl.use("agg")
     config = parse(GalleryConfig, COMMAND, arguments)
     if config.family and config.family not in FAMILIES:
         known = f"{nearest(config.family, FAMILIES)}; families: {', '.join(FAMILIES)}"
         raise InputError(f"unknown schedule family {config.family!r}{known}")
+    # Here, not above: what draws takes seconds to import, and bad input should not wait for it.
+    from analysis.figures.gallery import draw_gallery
+
     try:
         config.out.mkdir(parents=True, exist_ok=True)
-        with plt.rc_context(house_style()):
-            if config.family:
-                _save(one_family(config.family), config.out / config.family)
-            else:
-                _save(tutorial(), config.out / "tutorial")
-                _save(every_family(), config.out / "families")
-                _write(config.out / "families.md")
+        for path in draw_gallery(config.out, config.family):
+            print(path)
+        if not config.family:
+            table = config.out / "families.md"
+            write_atomically(table, families_page().encode())
+            print(table)
     except OSError as error:
         out = str(config.out)
         raise StudyError(f"--out {out!r} cannot be written: {failed(error)}") from error
@@ -71,15 +62,5 @@ every rate a ratio to the peak rate. Written by `python -m analysis.gallery --ou
 {families}"""
 
 
-def _write(path: Path) -> None:
-    write_atomically(path, families_page().encode())
-    print(path)
-
-
-def _save(figure: Figure, stem: Path) -> None:
-    for path in save(figure, stem):
-        print(path)
-
-
 if __name__ == "__main__":
-    sys.exit(exit_status(main))
+    run_and_exit(main)

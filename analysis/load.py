@@ -1,5 +1,6 @@
 """The result tables of a study as DataFrames."""
 
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -7,7 +8,7 @@ import pandas as pd
 
 from analysis.scale import Scale
 from study.results.reader import read_finalists, read_forgiveness, read_tables
-from study.results.study_record import StudyRecord
+from study.results.study_record import STUDY_JSON, StudyRecord
 from study.storage.mirror import local_copy
 from study.tasks.ranking import Ranking
 
@@ -56,3 +57,15 @@ def _load(folder: Path) -> Results:
 def _scale(metric: Ranking, trials: pd.DataFrame) -> Scale:
     values = trials.loc[trials["status"] == "completed", f"val_{metric.column}"]
     return Scale.of(metric, values)
+
+
+def is_sweep(folder: Path) -> bool:
+    """True if studies at several budgets lie in a folder, rather than one study."""
+    return not (folder / STUDY_JSON).exists() and bool(sweep_folders(folder))
+
+
+def sweep_folders(folder: Path) -> list[Path]:
+    """The studies of a sweep, by their epochs a trial."""
+    found = ((re.fullmatch(r"epochs-(\d+)", one.name), one) for one in folder.glob("epochs-*"))
+    studies = {int(name[1]): one for name, one in found if name and (one / STUDY_JSON).exists()}
+    return [studies[epochs] for epochs in sorted(studies)]

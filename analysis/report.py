@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib as mpl
 import tyro
 
-from analysis.page.html import Style
-from analysis.page.report_page import COMMAND, REPORT, write_report
-from analysis.page.terminal import run_and_exit, tell
+from analysis.load import is_sweep
+from analysis.page.terminal import COMMAND, REPORT, Style, run_and_exit, tell
 from study.results.study_record import StudyRecord
 from study.storage.mirror import local_copy, push
 from study.storage.storage_path import StoragePath
@@ -42,7 +40,6 @@ class ReportConfig:
 
 def main(arguments: Sequence[str]) -> int:
     """Write a report and say where it is; before that again and again while a study is followed."""
-    mpl.use("agg")
     config = parse(ReportConfig, COMMAND, arguments)
     if config.follow:
         _follow(config)
@@ -66,6 +63,11 @@ def _follow(config: ReportConfig) -> None:
 def _write(config: ReportConfig) -> tuple[str, list[str]]:
     """Write the report where it was asked for; returns where it is, and the lines to print."""
     with local_copy(config.folder) as folder:
+        if not is_sweep(folder):
+            StudyRecord.load(folder)
+        # Here, not above: what draws takes seconds to import, and bad input should not wait for it.
+        from analysis.page.report_page import write_report
+
         page, lines = write_report(folder, config.style, config.out, config.folder, config.also)
         if is_url(config.folder) and not config.out:
             _push(folder / REPORT, config.folder)

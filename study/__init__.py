@@ -7,6 +7,7 @@ line; Python would show where in them it was.
 import os
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 
 COMMANDS = ("study", "analysis", "reproductions", "benchmarks")
@@ -19,9 +20,11 @@ def leave(signum: int, frame: FrameType | None) -> None:
 
 
 # So python -m calls a module that it still imports.
-if (
+_BY_MODULE = (
     sys.argv[:1] == ["-m"]
     and sys.orig_argv[-len(sys.argv)].removeprefix("-m").split(".")[0] in COMMANDS
-    and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-):
+)
+if (_BY_MODULE or Path((sys.argv or [""])[0]).stem == "lr-study") and signal.getsignal(
+    signal.SIGINT
+) is signal.default_int_handler:
     signal.signal(signal.SIGINT, leave)

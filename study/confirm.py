@@ -11,7 +11,6 @@ from study.settings.study_options import ConfirmOptions
 from study.settings.values import at_least
 from study.stages.reporting import CONFIRM
 from study.stages.resuming import searched_study
-from study.stages.study import carry_out
 from study.storage.mirror import local_copy
 from study.system.command_line import Location, exit_status, parse
 from study.system.errors import InputError
@@ -48,6 +47,9 @@ def main(arguments: Sequence[str]) -> int:
         resume=asked.folder,
         address=asked.address or config.machine.address,
     )
+    # Here, not above: torch takes seconds to import, and bad input should not wait for it.
+    from study.stages.study import carry_out
+
     return carry_out(config, record, more_replicates=asked.replicates)
 
 

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Sequence
 
 from study.stages import resuming
-from study.stages.study import carry_out
 from study.system.command_line import exit_status
 
 
@@ -15,7 +14,11 @@ def main(arguments: Sequence[str]) -> int:
         InputError: something that was typed cannot be.
         StudyError: the study cannot go on.
     """
-    return carry_out(*resuming.parse(arguments))
+    parsed = resuming.parse(arguments)
+    # Here, not above: torch takes seconds to import, and bad input should not wait for it.
+    from study.stages.study import carry_out
+
+    return carry_out(*parsed)
 
 
 if __name__ == "__main__":

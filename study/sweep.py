@@ -8,7 +8,6 @@ from study.results.study_record import STUDY_JSON, StudyRecord
 from study.settings.study_config import StudyConfig
 from study.stages.reporting import finish_report, start_report
 from study.stages.resuming import begun_config, refuse_differences
-from study.stages.study import carry_out
 from study.storage.storage_path import StoragePath, check_usable
 from study.system.command_line import exit_status, parse
 from study.system.errors import InputError
@@ -53,6 +52,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def _run_at(epochs: int, config: StudyConfig) -> int:
     """Run the study of one budget, or what is left of it; returns its exit status."""
+    # Here, not above: torch takes seconds to import, and bad input should not wait for it.
+    from study.stages.study import carry_out
+
     # In a database, where all sweeps may be.
     optuna_study = f"{config.location.name}/epochs-{epochs}"
     config = _budget(config, epochs)

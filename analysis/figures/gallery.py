@@ -1,6 +1,7 @@
 """Schedules that were not run: every family, and the tutorial's six plots."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,6 +16,8 @@ from analysis.figures.style import (
     QUIET,
     WIDTH,
     family_panels,
+    house_style,
+    save,
 )
 from search_spaces import FAMILIES, Parameters, ScheduleFamily
 from search_spaces.preflight import draw, samples
@@ -58,6 +61,17 @@ TUTORIAL: Mapping[str, tuple[str, Parameters]] = {
     ),
 }
 """The schedules of the tutorial from which this study grew, with its values: 100 steps, rate 1."""
+
+
+def draw_gallery(folder: Path, family: str | None = None) -> list[Path]:
+    """Draw the tutorial's schedules and every family, or one; returns the files."""
+    with plt.rc_context(house_style()):
+        if family:
+            return save(one_family(family), folder / family)
+        return [
+            *save(tutorial(), folder / "tutorial"),
+            *save(every_family(), folder / "families"),
+        ]
 
 
 def tutorial() -> Figure:

@@ -1,6 +1,5 @@
 """Several studies side by side: which family is best where, and with which curve."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +11,6 @@ from analysis.findings.findings import Findings
 from analysis.findings.ranks import family_ranking
 from analysis.findings.shapes import curves_by_trial
 from analysis.load import load
-from study.results.study_record import STUDY_JSON
 from study.settings.run_options import MachineOptions
 
 
@@ -24,18 +22,6 @@ class Study(NamedTuple):
     location: str
     """Where the folder is a copy from, or the folder."""
     found: Findings
-
-
-def is_sweep(folder: Path) -> bool:
-    """True if studies at several budgets lie in a folder, rather than one study."""
-    return not (folder / STUDY_JSON).exists() and bool(sweep_folders(folder))
-
-
-def sweep_folders(folder: Path) -> list[Path]:
-    """The studies of a sweep, by their epochs a trial."""
-    found = ((re.fullmatch(r"epochs-(\d+)", one.name), one) for one in folder.glob("epochs-*"))
-    studies = {int(name[1]): one for name, one in found if name and (one / STUDY_JSON).exists()}
-    return [studies[epochs] for epochs in sorted(studies)]
 
 
 def load_studies(folders: Sequence[Path], locations: Sequence[str] | None = None) -> list[Study]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib.pyplot as plt
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -16,11 +16,11 @@ from matplotlib.figure import Figure
 
 from analysis.figures.style import house_style, save
 from analysis.page.inline_svg import inline
+from analysis.page.terminal import Style
 from analysis.scale import MINUS
 from study.system.atomic_files import write_atomically
 from study.system.errors import InputError, StudyError, failed
 
-Style = Literal["screen", "paper"]
 FORMATS: dict[Style, tuple[str, ...]] = {"screen": ("png", "svg"), "paper": ("png", "svg", "pdf")}
 
 

@@ -6,25 +6,22 @@ from typing import Any
 
 from analysis import figures
 from analysis.findings.findings import Findings
-from analysis.findings.studies import is_sweep, load_studies, sweep_folders
-from analysis.load import load
+from analysis.findings.studies import load_studies
+from analysis.load import is_sweep, load, sweep_folders
 from analysis.page.card import card, card_picture
 from analysis.page.comparison_page import write_comparison
-from analysis.page.html import Output, Style, render, table
+from analysis.page.html import Output, render, table
 from analysis.page.made import made
 from analysis.page.others import other_sections
 from analysis.page.pictures import overview_picture, panels_picture
 from analysis.page.progress import progress
 from analysis.page.sections import SECTIONS, Section, alike
-from analysis.page.terminal import typed
+from analysis.page.terminal import COMMAND, REPORT, Style, typed
 from analysis.page.trials import Code, linked_data, trial_codes, trial_rows
 from analysis.page.verdict import verdict
 from analysis.page.words import counted, extent
 from study.results.study_record import StudyRecord
 from study.storage.urls import below
-
-COMMAND = "python -m analysis.report"
-REPORT = "report"
 
 
 def write_report(

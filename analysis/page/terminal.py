@@ -1,4 +1,7 @@
-"""The lines that a command prints when it has made a page, and its end."""
+"""Shared by the commands that make pages: names, the lines that they print, and their end.
+
+Nothing here draws, so that ``--help`` need not wait for what does.
+"""
 
 import gc
 import os
@@ -6,12 +9,16 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from analysis.page.words import BLOCKS
 from analysis.scale import MINUS
 from study.system.command_line import exit_status
 
+COMMAND = "python -m analysis.report"
+REPORT = "report"
+"""Folder of a study's report, beside its tables."""
+Style = Literal["screen", "paper"]
 PLAINER = str.maketrans(f"{MINUS}{BLOCKS}", "-_.,:-=+#")
 """Letters for terminals that know ASCII alone."""
 
@@ -37,6 +44,7 @@ def _printable(line: str) -> str:
 
 
 def run_and_exit(main: Callable[[Sequence[str]], int]) -> NoReturn:
-    """Run the command that makes a page, and exit."""
+    """Run the command that draws, and exit."""
+    os.environ["MPLBACKEND"] = "agg"  # no window is opened, whatever a notebook has set
     gc.disable()  # a figure is a web of objects: to look for garbage in it took a fifth of the time
     os._exit(exit_status(main))  # all is written: to take all apart took another second

@@ -24,6 +24,7 @@ from study.settings.values import at_least, ranged, rates
 from study.system.command_line import Location
 from study.system.errors import InputError
 from study.tasks.recipe import PLAIN, Precision, check_recipe
+from study.tasks.task_name import origin_and_function
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         """Raise InputError, naming the first value that cannot be."""
+        origin_and_function(self.task)
         at_least("epochs", self.epochs, 1)
         at_least("batch_size", self.batch_size, 1)
         try:

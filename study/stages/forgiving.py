@@ -22,10 +22,10 @@ from study.stages.beginning import Prepared
 from study.stages.display import Display, Workload
 from study.stages.preparation import prepare
 from study.stages.replicates import CONTROL, Planned, replicate_seed
-from study.stages.reporting import finish_report, start_report
+from study.stages.reporting import FORGIVENESS, finish_report, start_report
 from study.stages.session import StudySession
 from study.storage.checkpoint_store import CheckpointStore
-from study.storage.storage_path import FORGIVENESS
+from study.storage.storage_path import FORGIVENESS as FOLDER
 from study.system.errors import InputError, StudyError
 from study.tasks.check_data import load_for_search
 from study.tasks.data import TrialData
@@ -33,7 +33,6 @@ from study.tasks.data import TrialData
 if TYPE_CHECKING:
     from study.execution.trial_runner import TrialRunner
 
-COMMAND = "python -m study.forgiveness"
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Multiples of a configuration's own peak rate; all else is equal."""
 SEEDS = 3
@@ -50,7 +49,7 @@ def measure(config: StudyConfig, before: StudyRecord) -> int:
         InputError: no trial has completed, or the task or its data have changed.
         StudyError: the study cannot go on, or all runs have failed.
     """
-    again = f"{COMMAND} {shlex.quote(config.location.where)}"
+    again = f"{FORGIVENESS} {shlex.quote(config.location.where)}"
     with StudySession.open(config, before) as session:
         prepared = prepare(session)
         # Here, not above: Ray takes seconds to import, and bad input should not wait for it.
@@ -119,7 +118,7 @@ def _train(
 ) -> list[FinishedTrial]:
     """The runs that have ended: all of them, unless they were interrupted."""
     config, metric, planned = session.config, session.record.metric, list(runs.values())
-    checkpoints = CheckpointStore(session.where / FORGIVENESS)
+    checkpoints = CheckpointStore(session.where / FOLDER)
     numbers = {proposal.number: run for run, proposal in runs.items()}
     table = ForgivenessTable(config.location.folder, metric, numbers, session.mirror.push)
     workload = Workload(len(runs), config.training.epochs, kind="run")
@@ -158,5 +157,5 @@ def _refuse_failures(finished: Sequence[FinishedTrial], session: StudySession, a
     if all(history.status == "failed" for _, history in finished):
         raise StudyError(
             f"all {len(finished)} runs failed, the last with: {finished[-1][1].error}; mend that, "
-            f"delete {str(session.where / FORGIVENESS)!r}, then {again}"
+            f"delete {str(session.where / FOLDER)!r}, then {again}"
         )

@@ -13,7 +13,9 @@ from study.settings.study_config import StudyConfig
 from study.system import module
 from study.system.errors import StudyError
 
-COMMAND, CONFIRM = "python -m study.run", "python -m study.confirm"
+COMMAND = "python -m study.run"
+CONFIRM = "python -m study.confirm"
+FORGIVENESS = "python -m study.forgiveness"
 
 
 def plan_line(config: StudyConfig, space: SearchSpace, record: StudyRecord, done: int = 0) -> str:

@@ -19,6 +19,8 @@ import study
 from study.system.errors import InputError, StudyError, failed, remedy
 
 T = TypeVar("T")
+called_as = ""
+"""Name of the running command where it has another than its module's: ``lr-study run``."""
 BROKEN_PIPE = 128 + 13
 """The exit status of what SIGPIPE has ended, by which Unix tools end when nobody reads on."""
 
@@ -74,6 +76,7 @@ def parse(
         InputError: a flag that does not exist, or a value of the wrong kind.
         SystemExit: after ``--help``.
     """
+    command = called_as or command
     printed = io.StringIO()
     try:
         with contextlib.redirect_stderr(printed):

@@ -28,9 +28,9 @@ from search_spaces import nearest
 from study.system.command_line import parse
 from study.system.errors import InputError, StudyError, summary
 from study.system.seeding import seed_everything
-from study.tasks import TASKS
 from study.tasks.gradients import GradientNorms
 from study.tasks.task import Task
+from study.tasks.task_name import origin_and_function
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class TaskSource:
         Raises:
             InputError: there is none.
         """
-        origin = _split(spec)[0]
+        origin, _ = origin_and_function(spec)
         try:
             with contextlib.chdir(os.curdir):
                 path = Path(origin) if origin.endswith(".py") else _module_file(origin)
@@ -83,7 +83,7 @@ class TaskSource:
             return replace(self._made(), **self.overrides)
 
     def _made(self) -> Task:
-        origin, name = _split(self.spec)
+        origin, name = origin_and_function(self.spec)
         seed_everything(0)  # what the file draws for its data is then the same in every worker
         try:
             module = self._imported(origin)
@@ -191,17 +191,6 @@ def _without_test_data(text: str) -> str:
         if isinstance(node, ast.FunctionDef) and node.name in names:
             node.body = []
     return ast.dump(tree)
-
-
-def _split(spec: str) -> tuple[str, str]:
-    """The file or module, and the function."""
-    origin, colon, function = TASKS.get(spec, spec).rpartition(":")
-    if not (colon and origin and function):
-        raise InputError(
-            f"unknown task {spec!r}{nearest(spec, TASKS)}; tasks: {', '.join(TASKS)}, "
-            "path/to/file.py:function or package.module:function"
-        )
-    return origin, function
 
 
 def _module_file(name: str) -> Path:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import analysis
+from tests.conftest import run_command
 
 ROOT = Path(__file__).parents[2]
 # With the environment that the tests run in, whether it is up to date or not.
@@ -75,6 +76,10 @@ def test_a_study_is_watched_while_it_runs_and_afterwards(tmp_path: Path) -> None
             while "] trial 0 " not in study.stdout.readline():
                 assert study.poll() is None
             with dashboard(folder) as api:
+                port = api.removesuffix("/api").rpartition(":")[2]
+                taken = run_command("study.dashboard", folder, "--port", port)
+                assert taken.returncode == 1
+                assert f"error: --port {port} cannot be served: " in taken.stderr
                 (summary,) = get(f"{api}/studies")["study_summaries"]
                 assert summary["study_name"] == "s"
                 first = finished(api)
@@ -94,18 +99,14 @@ def test_a_study_is_watched_while_it_runs_and_afterwards(tmp_path: Path) -> None
     assert not list(folder.glob("optuna.journal.*")), "and no lock is left"
 
 
-def refusal(*arguments: str) -> str:
-    done = subprocess.run(
-        [*MAKE, "dashboard", *arguments], cwd=ROOT, capture_output=True, text=True
-    )
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
-    return done.stderr
-
-
 def test_a_study_must_be_named_and_be_there(tmp_path: Path) -> None:
-    assert "NAME is missing; name a study: make dashboard NAME=first" in refusal("NAME=")
+    made = subprocess.run([*MAKE, "dashboard", "NAME="], cwd=ROOT, capture_output=True, text=True)
+    assert (made.returncode, made.stdout, made.stderr.count("\n")) == (2, "", 1), made.stderr
+    assert "NAME is missing; name a study: make dashboard NAME=first" in made.stderr
     for name in ("second", "no_study"):
         (tmp_path / name).mkdir()
-    (tmp_path / "second" / "optuna.journal").touch()
-    message = refusal("NAME=first", f"OUT={tmp_path}")
-    assert f"there is no {tmp_path}/first/optuna.journal; choose one of: second." in message
+    (tmp_path / "second" / "study.json").touch()
+    done = run_command("study.dashboard", tmp_path / "first")
+    assert done.returncode == 2
+    why = f"error: '{tmp_path}/first' is no study: it has no study.json; choose one of: second\n"
+    assert done.stderr == why

@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.findings.studies import is_sweep, load_studies, rank_by_study, sweep_folders
+from analysis.findings.studies import load_studies, rank_by_study
+from analysis.load import is_sweep, sweep_folders
 from analysis.page.report_page import write_report
 from study import sweep
 from study.system.errors import InputError

@@ -26,6 +26,7 @@ from benchmarks.__main__ import Benchmarks
 from reproductions.runs import Reproduction
 from search_spaces import SearchSpace
 from study.confirm import ConfirmConfig
+from study.dashboard import DashboardConfig
 from study.execution import ray_session
 from study.export import ExportConfig
 from study.forgiveness import ForgivenessConfig
@@ -70,9 +71,10 @@ GROUPS = [type(vars(StudyConfig())[group.name]) for group in fields(StudyConfig)
         (StudyConfig, ["--out=~/x", "--data-dir=~/x"]),
         (StudyConfig, ["--storage=~/x"]),
         (StudyConfig, ["--resume=~/x", "--replay", "~/x"]),
-        (StudyConfig, ["--task=~/x"]),
+        (StudyConfig, ["--task=~/x.py:f"]),
         (ConfirmConfig, ["~/x"]),
         (ForgivenessConfig, ["~/x"]),
+        (DashboardConfig, ["~/x"]),
         (ExportConfig, ["~/x"]),
         (ReportConfig, ["~/x", "--out=~/x"]),
         (CompareConfig, ["~/x", "~/x", "--out=~/x"]),
@@ -88,7 +90,7 @@ def test_a_tilde_is_a_home_wherever_a_path_is_typed(
     got = parse(command, "command", arguments)
     assert unnamed(got) == unnamed(there)
     unknown = [argument.replace("~", "~nobody-at-all") for argument in arguments]
-    with pytest.raises(InputError, match=r"'~nobody-at-all/x' is in a home that is not known"):
+    with pytest.raises(InputError, match=r"'~nobody-at-all/x.*' is in a home that is not known"):
         parse(command, "command", unknown)
 
 
@@ -336,7 +338,9 @@ def run_where(folder: Path, arguments: Sequence[str], **options: Any) -> tuple[i
     [
         (["-m", "study.run"], "torch"),
         (["-m", "study.sweep"], "torch"),
-        (["-m", "study.export", "x"], "torch"),
+        (["-m", "study.export", "x"], "numpy"),
+        (["-m", "study", "run"], "torch"),
+        (["-m", "study", "report", "x"], "pandas"),
         (["-m", "analysis.report", "x"], "pandas"),
         (["-m", "reproductions.budgets"], "pandas"),
         (["-P", module.__file__, "analysis.report", "x"], "pandas"),
