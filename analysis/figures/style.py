@@ -7,7 +7,6 @@ in the size of its own text, so that what is readable here is readable there.
 import io
 import math
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -138,17 +137,19 @@ def save(figure: Figure, stem: Path, formats: Sequence[str] = ("png", "svg")) ->
     """
     # By the canvases themselves: savefig draws each figure once more, to look for a tight box.
     # Without the time, so that the same figure is the same file.
-    prints: dict[str, Any] = {
-        "png": FigureCanvasAgg(figure).print_png,
-        "svg": partial(FigureCanvasSVG(figure).print_svg, metadata={"Date": None}),
-        "pdf": partial(FigureCanvasPdf(figure).print_pdf, metadata={"CreationDate": None}),
+    canvases: dict[str, tuple[Any, dict[str, None]]] = {
+        "png": (FigureCanvasAgg, {}),
+        "svg": (FigureCanvasSVG, {"Date": None}),
+        "pdf": (FigureCanvasPdf, {"CreationDate": None}),
     }
     paths = []
     try:
         for suffix in formats:
             drawn = io.BytesIO()
             figure.set_dpi(DPI)  # each time, since an SVG leaves its own
-            prints[suffix](drawn)
+            canvas, metadata = canvases[suffix]
+            # Made here, not above: a figure lays itself out by the canvas that was made last.
+            getattr(canvas(figure), f"print_{suffix}")(drawn, metadata=metadata)
             figure.set_layout_engine("none")  # which took half of the time, and is done
             paths.append(stem.with_name(f"{stem.name}.{suffix}"))
             write_atomically(paths[-1], drawn.getvalue())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from analysis import load
-from analysis.figures.style import DPI, save
+from analysis.figures.style import DPI, house_style, save
 from analysis.findings.findings import Findings
 from analysis.findings.shapes import highest_shown
 from analysis.page.pictures import FLAT, HEIGHT, Axis, overview_picture, panels_picture
@@ -68,6 +68,22 @@ def test_a_place_on_an_axis_is_a_share_of_its_length(
     axis: Axis, places: dict[float, float]
 ) -> None:
     assert {value: axis.at(value) for value in places} == pytest.approx(places)
+
+
+def test_a_picture_is_what_matplotlib_saves(tmp_path: Path) -> None:
+    """Whatever else is written of it: the pixels are those of savefig."""
+    with plt.rc_context(house_style()):
+        drawn = []
+        for _ in range(2):
+            figure, axes = plt.subplots(figsize=(3, 2))
+            axes.plot([0, 1], [98, 99], label="a line")
+            axes.set(xlabel="a label below", ylabel="a label beside")
+            drawn.append(figure)
+        png, *_ = save(drawn[0], tmp_path / "x", ("png", "svg", "pdf"))
+        drawn[1].savefig(tmp_path / "y.png", dpi=DPI, bbox_inches=None)
+    ours, theirs = (plt.imread(path) for path in (png, tmp_path / "y.png"))
+    assert ours.shape == theirs.shape
+    assert (ours == theirs).all()
 
 
 def test_pixels_in_a_vector_are_as_fine_as_the_picture(tmp_path: Path) -> None:
