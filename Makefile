@@ -17,6 +17,7 @@ THREE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 MADE := $(VENV)/.made
 READY := $(VENV)/.ready
 DEVELOPING := $(VENV)/.developing
+EXAMPLE := build/docs/example/report/index.html
 OUT ?= results
 PORT ?= 8080
 
@@ -60,9 +61,12 @@ dashboard: setup  ## watch the study NAME=... in a browser, while it runs or lat
 	@$(BIN)/python -c 'import optuna_dashboard' 2>/dev/null || $(PIP) --editable '.[dashboard]'
 	$(BIN)/python -m study.dashboard '$(OUT)/$(NAME)' --port $(PORT)
 
-docs: $(DEVELOPING)  ## build the pages of docs/ into site/
+docs: $(DEVELOPING) $(EXAMPLE)  ## build the pages of docs/, and an example of a report, into site/
 	$(BIN)/python docs/reference.py
-	$(BIN)/mkdocs build --strict
+	$(BIN)/mkdocs build --quiet --strict
+
+$(EXAMPLE): $(DEVELOPING)
+	$(BIN)/python -m study.run --task digits --epochs 5 --name example --out build/docs
 
 bench: setup  ## measure speed beside other recipes (half an hour)
 	$(PIP) --editable '.[bench]'

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 from analysis.page.terminal import run_and_exit
 from search_spaces import FAMILIES, nearest
-from search_spaces.listing import families_table, groups_table
-from study.system.atomic_files import write_atomically
 from study.system.command_line import Folder, parse
 from study.system.errors import InputError, StudyError, failed
 
@@ -18,7 +16,7 @@ class GalleryConfig:
     """Draw the tutorial's schedules and every family, or one family from close by."""
 
     out: Folder
-    """Folder for the pictures, PNG and SVG, and for a table of all families."""
+    """Folder for the pictures, PNG and SVG."""
     family: str | None = None
     """Draw this family alone, with its momentum."""
 
@@ -36,30 +34,10 @@ def main(arguments: Sequence[str]) -> int:
         config.out.mkdir(parents=True, exist_ok=True)
         for path in draw_gallery(config.out, config.family):
             print(path)
-        if not config.family:
-            table = config.out / "families.md"
-            write_atomically(table, families_page().encode())
-            print(table)
     except OSError as error:
         out = str(config.out)
         raise StudyError(f"--out {out!r} cannot be written: {failed(error)}") from error
     return 0
-
-
-def families_page() -> str:
-    """All families and groups, in Markdown, beside the picture of them."""
-    return PAGE.format(groups=groups_table(), families=families_table())
-
-
-PAGE = """# Schedule families
-
-`--families` takes names and groups, separated by commas. Every length is a fraction of the run and
-every rate a ratio to the peak rate. Written by `python -m analysis.gallery --out docs`.
-
-{groups}
-![Every family, a few samples each](families.png)
-
-{families}"""
 
 
 if __name__ == "__main__":

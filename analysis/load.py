@@ -14,7 +14,7 @@ from study.tasks.ranking import Ranking
 
 
 class Results(NamedTuple):
-    """A study as it stands on disk; columns as the README lists them."""
+    """A study as it stands on disk; columns as docs/results.md lists them."""
 
     trials: pd.DataFrame
     """A row a finished trial."""

@@ -32,7 +32,7 @@ class ReportConfig:
     style: Style = "screen"
     """Figures as PNG and SVG, or for a paper as PDF too."""
     follow: bool = False
-    """Write it again as the study goes on, until it has ended; the open page refreshes itself."""
+    """Write it again while the study runs, until it has ended; the open page refreshes itself."""
     also: tuple[str, ...] = ()
     """Further values of the task's evaluate to draw the schedules by: NAME, or NAME:min where lower
     is better."""

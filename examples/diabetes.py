@@ -1,6 +1,6 @@
 """How far diabetes has progressed after a year: regression by a small MLP, ranked by its RMSE.
 
-python -m study.run --task examples/diabetes.py:make_task --epochs 20 --batch-size 32
+lr-study run --task examples/diabetes.py:make_task --epochs 20 --batch-size 32
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
 """A convolutional net on Fashion-MNIST, its training batches mirrored and shifted.
 
-python -m study.run --task examples/fashion.py:make_task --epochs 5
+lr-study run --task examples/fashion.py:make_task --epochs 5
 """
 
 import torch

@@ -1,6 +1,6 @@
 """One sample in twenty is of the class that matters: weighted sampling and loss, ranked by F1.
 
-python -m study.run --task examples/imbalanced.py:make_task --num-trials 20 --epochs 5
+lr-study run --task examples/imbalanced.py:make_task --num-trials 20 --epochs 5
 """
 
 from collections.abc import Iterable

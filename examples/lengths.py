@@ -1,6 +1,6 @@
 """Sequences of unequal length: a Dataset, a collate function that pads, a loader with a worker.
 
-python -m study.run --task examples/lengths.py:make_task --batch-size 32 --epochs 5 --num-trials 20
+lr-study run --task examples/lengths.py:make_task --batch-size 32 --epochs 5 --num-trials 20
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """A LightningModule as it is: its training_step and its configure_optimizers are used.
 
-python -m study.run --task examples/lightning_module.py:make_task --peak-lr 0.0003,0.03 --epochs 20
+lr-study run --task examples/lightning_module.py:make_task --peak-lr 0.0003,0.03 --epochs 20
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
 """A small U-Net that finds discs in noise, by cross entropy and Dice together, ranked by IoU.
 
-python -m study.run --task examples/segmentation.py:make_task --batch-size 32 --epochs 4
+lr-study run --task examples/segmentation.py:make_task --batch-size 32 --epochs 4
 """
 
 import torch

@@ -1,6 +1,6 @@
 """A small transformer that learns to sort: 12 digits in, the same digits in order out.
 
-python -m study.run --task examples/sorting.py:make_task --optimizer adamw --warmup search
+lr-study run --task examples/sorting.py:make_task --optimizer adamw --warmup search
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
 """A small BERT that tells which of two words a sentence has more of: dict batches with a mask.
 
-python -m study.run --task examples/text.py:make_task --optimizer adamw --clip-norm 1
+lr-study run --task examples/text.py:make_task --optimizer adamw --clip-norm 1
 """
 
 from collections.abc import Iterable

@@ -1,6 +1,6 @@
 """Any model of timm, on scikit-learn's digits: no weight decay on norms and biases, an EMA.
 
-python -m study.run --task examples/vision.py:make_task --optimizer adamw --average ema:0.95 \
+lr-study run --task examples/vision.py:make_task --optimizer adamw --average ema:0.95 \
     --batch-size 32
 """
 

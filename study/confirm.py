@@ -29,7 +29,7 @@ class ConfirmConfig:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Add replicates to a finished study, or go on with those that were interrupted.
+    """Add replicates to a finished study, or resume those that were interrupted.
 
     Raises:
         InputError: no such study, or its search has not ended.

@@ -17,7 +17,7 @@ class ForgivenessConfig:
 
     The winner and the best constant rate are trained again at a quarter, half, one, two and four
     times their own peak rates, all else equal, under three fresh seeds each: 30 runs at most,
-    measured on the validation split. What was interrupted goes on by the same command.
+    measured on the validation split. What was interrupted resumes by the same command.
     """
 
     folder: tyro.conf.Positional[Location]
@@ -27,7 +27,7 @@ class ForgivenessConfig:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure it of a study whose search has ended, or go on with what was interrupted.
+    """Measure it of a study whose search has ended, or resume what was interrupted.
 
     Raises:
         InputError: no such study, or its search has not ended.

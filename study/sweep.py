@@ -20,8 +20,8 @@ DEFAULT = "1,2,4,8"
 def main(arguments: Sequence[str]) -> int:
     """Run a study for each number of epochs, into ``<out>/<name>/epochs-<number>``.
 
-    All other flags are those of study.run. With the name of a sweep that is there already, it goes
-    on with what is left of it.
+    All other flags are those of study.run. With the name of a sweep that is there already, it
+    resumes what is left of it.
 
     Raises:
         InputError: something that was typed cannot be.
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     config = parse(StudyConfig, COMMAND, flags)
     for flag in ("resume", "replay"):
         if getattr(config.invocation, flag):
-            raise InputError(f"--{flag} is of one study; a sweep goes on by its --name")
+            raise InputError(f"--{flag} is of one study; a sweep resumes by its --name")
     config = config.but(out=config.location.out.resolve())
     if config.location.storage:
         check_usable(StoragePath.of(config.location.storage))

@@ -32,7 +32,7 @@ from tests.tasks import tensors
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 TASKS = (ROOT / "docs" / "tasks.md").read_text()
-COMMANDS = re.findall(r"^    python -m study\.run (--task examples/.*)$", TASKS, re.MULTILINE)
+COMMANDS = re.findall(r"^    lr-study run (--task examples/.*)$", TASKS, re.MULTILINE)
 
 
 @pytest.fixture(autouse=True)

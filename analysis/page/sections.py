@@ -146,8 +146,8 @@ def _pruned_remarks(found: Findings) -> list[str]:
     epochs = int(found.results.trials["epochs"].sum())
     return [
         f"{total['epochs_saved']} epochs were saved, where {epochs} were trained. Of "
-        f"{total['spared']} pruned trials that went on all the same, {total['wrong']} ended in "
-        "the better half of their family: these were pruned wrongly."
+        f"{total['spared']} pruned trials that ran to their end all the same, {total['wrong']} "
+        "ended in the better half of their family: these were pruned wrongly."
     ]
 
 

@@ -70,7 +70,7 @@ class ActiveTrials(NotPickled):
                 self.resumed.append((proposal, found.folder if found else None))
 
     def next_trial(self) -> tuple[Proposal, StoragePath | None]:
-        """A proposal and the checkpoint to go on from; resumed ones go first.
+        """A proposal and the checkpoint to resume from; resumed ones go first.
 
         Raises:
             NothingYetError: as the source has it.

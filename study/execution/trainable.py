@@ -52,7 +52,7 @@ class ScheduleTrial(tune.Trainable):
     """One training run; the actor is reused for the next, so that only the first pays the imports.
 
     ``config`` holds the trial's number, its run as a dict, and the folder of the checkpoint from
-    which it is to go on, if there is one.
+    which it is to resume, if there is one.
 
     An exception in the run is reported as a result, with status ``failed``: it would come again, so
     Ray must not retry it. What Ray does retry is a worker that died. A worker whose task does not
@@ -115,7 +115,7 @@ class ScheduleTrial(tune.Trainable):
         }
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Write the run; a failed one without its state, which nothing would go on from."""
+        """Write the run; a failed one without its state, which nothing would resume from."""
         if self._failure or self._refused:
             history = self._failure or History()
             write_checkpoint(Path(checkpoint_dir), None, history, self._config.digest())
@@ -125,7 +125,7 @@ class ScheduleTrial(tune.Trainable):
             write_checkpoint(Path(checkpoint_dir), run.state(), run.history, self._config.digest())
 
     def load_checkpoint(self, checkpoint: dict[str, Any] | str | None) -> None:
-        """Read a run that :meth:`step` then goes on with."""
+        """Read a run that :meth:`step` then resumes."""
         assert isinstance(checkpoint, str), "it was written as a folder"
         self._resume_from(StoragePath.of(checkpoint))
 

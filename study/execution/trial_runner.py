@@ -39,7 +39,7 @@ class TrialRunner:
         config: the study's.
         source: of its task.
         interrupt: what may end it.
-        again: what to type to go on with what was cut short.
+        again: what to type to resume what was cut short.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class TrialRunner:
     def run(self, trial_set: TrialSet) -> None:
         """Run a set of trials until it is done or interrupted.
 
-        What an earlier process left unfinished goes on from its newest checkpoint.
+        What an earlier process left unfinished resumes from its newest checkpoint.
 
         Raises:
             StudyError: Ray does not start or has died, or the first runs failed alike, so that the

@@ -121,7 +121,7 @@ class TrialLogger(TrialObserver):
             except Exception as error:
                 print(
                     f"--logger {self._config.machine.logger} has failed and logs no more: "
-                    f"{summary(error)}; the study goes on",
+                    f"{summary(error)}; the study continues",
                     file=sys.stderr,
                 )
                 return

@@ -29,7 +29,7 @@ class Tool(Protocol):
     """A tool that trials are logged to. Methods may raise whatever the tool does."""
 
     def begin(self, trial: LoggedTrial) -> None:
-        """Begin a run, or go on with the one that an earlier process began."""
+        """Begin a run, or resume the one that an earlier process began."""
 
     def log(self, trial: LoggedTrial, epoch: int, metrics: Mapping[str, float]) -> None:
         """Log an epoch."""
@@ -124,7 +124,7 @@ class WandB:
             raise ValueError("no API key is configured")
 
     def begin(self, trial: LoggedTrial) -> None:
-        """Begin a run, beside those that there are; that of a resumed trial goes on."""
+        """Begin a run, beside those that there are; that of a resumed trial continues."""
         self._runs[trial] = self._wandb.init(
             project=self._project,
             dir=str(self._folder),

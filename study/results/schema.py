@@ -73,6 +73,40 @@ FORGIVENESS = {
     "error": pa.string(),
 }
 
+MEANINGS = {
+    "trial": "number of the trial, Optuna's",
+    "family": "schedule family",
+    "status": "`completed`, `diverged`, `failed` or `stopped`",
+    "params.<name>": "the family's parameters; empty where a family has no such",
+    "sampler": "how its parameters were drawn: `fixed`, `random` or `tpe`",
+    "pruned": "epoch after which early stopping saw no hope, whether the trial was stopped or not",
+    "device": "`cpu`, or the name of the GPU",
+    "peak_lr": "highest learning rate of the run",
+    "seed": "seed of initialisation and data order",
+    "val_metric": "metric on the validation split after the last epoch; in epochs, after this one",
+    "val_loss": "loss on the validation split, likewise",
+    "best_val_metric": "the best of its epochs",
+    "epochs": "epochs that it ran",
+    "steps": "optimizer steps that it ran",
+    "train_seconds": "seconds spent in its epochs",
+    "wall_seconds": "seconds from its start to its latest checkpoint, without interruptions",
+    "node": "machine that it ran on",
+    "error": "the error that ended it",
+    "epoch": "counted from 1",
+    "step": "optimizer steps done; in schedules, the step, counted from 0",
+    "lr": "learning rate that the optimizer really used; in epochs, at the last step",
+    "momentum": "momentum that it really used, or the first beta of AdamW",
+    "train_loss": "mean over the batches of the epoch",
+    "seconds": "seconds that the epoch took, its evaluation included",
+    "replicate": "number of the fresh seed, the same for all that it is compared with",
+    "test_metric": "metric on the test split",
+    "test_loss": "loss on the test split",
+    "ensemble_metric": "metric on the test split of all snapshots together, outputs averaged",
+    "snapshots": "number of snapshots, the weights at the end of each cycle",
+    "factor": "the peak rate as a multiple of the trial's own",
+}
+"""Meaning of each column, by its name."""
+
 
 def others(prefix: str, names: Iterable[str]) -> dict[str, pa.DataType]:
     """The columns of further values of a task's ``evaluate``: ``val_<name>``, ``test_<name>``."""

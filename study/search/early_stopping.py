@@ -15,9 +15,9 @@ from study.search.proposal import Proposal
 from study.training.history import History
 
 KEPT = 3
-"""One in so many goes on after a ninth and after a third of its horizon."""
+"""One in so many continues after a ninth and after a third of its horizon."""
 SPARED = 10
-"""One in so many of the pruned goes on, too."""
+"""One in so many of the pruned continues, too."""
 
 
 class Rungs:
@@ -56,7 +56,7 @@ class Rungs:
 
 
 class EarlyStopping:
-    """Prunes the trials of a study, of which one in ten goes on, to see how many wrongly.
+    """Prunes the trials of a study, of which one in ten continues, to see how many wrongly.
 
     What an earlier process saw is filled in from the Optuna study; that a trial was pruned is on
     record there before it is stopped.
@@ -99,6 +99,6 @@ class EarlyStopping:
         return rungs.falls_behind(number, epoch, -self._optuna_trials.ranking.cost(metric))
 
     def spares(self, number: int) -> bool:
-        """True if a trial goes on although it is pruned."""
+        """True if a trial continues although it is pruned."""
         entropy = (self._seed, number, zlib.crc32(b"spared"))
         return bool(np.random.SeedSequence(entropy).generate_state(1)[0] % SPARED == 0)

@@ -1,7 +1,7 @@
 """The Optuna study on disk: what was proposed and how it ended. It is the source of truth.
 
 Ray executes what stands here; whatever is killed, this journal, or database, can be read and the
-study goes on. A trial that is RUNNING in it without a process behind it is simply not finished yet.
+study resumes. A trial that is RUNNING in it without a process behind it is simply not finished yet.
 """
 
 import logging

@@ -73,7 +73,7 @@ class MachineOptions:
     """GPUs a trial, a fraction to share one; auto measures how many trials a GPU takes. Default: a
     quarter where there is a GPU."""
     max_failures: int = 3
-    """Times that a trial whose worker died goes on from its checkpoint. Errors in the code of a
+    """Times that a trial whose worker died resumes from its checkpoint. Errors in the code of a
     task would come again and are not retried."""
     logger: Logger = "none"
     """Log the search's trials, epoch by epoch, to this tool too, into <out>/<name>/logs."""
@@ -155,7 +155,7 @@ class InvocationOptions:
 
     time_budget: str = "none"
     """Ends the study after so long, e.g. 30m or 1h30m: running epochs are finished, a report is
-    written, and --resume goes on."""
+    written, and --resume continues it."""
     resume: Location | None = None
     """Folder or URL of an interrupted study to resume; its own settings hold."""
     replay: Location | None = None

@@ -45,7 +45,7 @@ def what_was_found(
     finished: Sequence[FinishedTrial],
     checkpoints: CheckpointStore,
 ) -> list[str]:
-    """Three lines: what has finished, what goes on and from where, and what is damaged."""
+    """Three lines: what has finished, what resumes and from where, and what is damaged."""
     statuses = Counter(history.status for _, history in finished)
     kinds = ", ".join(f"{count} {status}" for status, count in statuses.items())
     to_resume = []

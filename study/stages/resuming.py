@@ -94,7 +94,7 @@ def _holds_study(config: StudyConfig) -> bool:
 
 
 def refuse_differences(typed: StudyConfig, stored: StudyConfig) -> None:
-    """A study goes on as it began, on whatever machine; a replay is elsewhere, and may be shorter.
+    """A study resumes as it began, on whatever machine; a replay is elsewhere, and may be shorter.
 
     Raises:
         InputError: something else has changed.
@@ -112,5 +112,5 @@ def refuse_differences(typed: StudyConfig, stored: StudyConfig) -> None:
         if (now.resolve() if isinstance(now, Path) else now) != begun[name]:
             raise InputError(
                 f"{resume or replay!r} is a study with --{name.replace('_', '-')} {begun[name]}, "
-                f"not {now}; it goes on as it began, or start another study with another --name"
+                f"not {now}; it resumes as it began, or start another study with another --name"
             )

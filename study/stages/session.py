@@ -75,7 +75,7 @@ class StudySession:
     def alone(self, command: str = "") -> Iterator[None]:
         """Nobody else writes the study's folder, which is made if need be, or its storage.
 
-        ``command``: goes on with what an error cuts short. Default: a resume of the study.
+        ``command``: resumes what an error cuts short. Default: a resume of the study.
 
         Raises:
             InputError: it cannot be written.
@@ -94,14 +94,14 @@ class StudySession:
         self.mirror.push()
 
     def _add_replicates(self) -> None:
-        """Declare a plan for what was asked for, unless there is one to go on with.
+        """Declare a plan for what was asked for, unless there is one to resume.
 
         The next time that study.json is written, the plan is declared and the study is open again,
-        at once: killed before that, nothing was asked, and after it, it goes on.
+        at once: killed before that, nothing was asked, and after it, it resumes.
         """
         record, more = self.record, self.more_replicates
         if more and record.plans and record.phase != "ended":
-            print("going on with what was interrupted; for more seeds, ask again then")
+            print("resuming what was interrupted; ask again for more seeds")
         elif more:
             record.declare(more, looks_of(more))
 

@@ -77,7 +77,9 @@ def read_history(
 
 
 def read_checkpoint(folder: StoragePath) -> tuple[dict[str, Any], History]:
-    """State and history of a run that can go on. Nothing but tensors and plain values is unpickled.
+    """State and history of a run that can resume.
+
+    Nothing but tensors and plain values is unpickled.
 
     Raises:
         CheckpointError: the checkpoint is damaged, or belongs to a run that failed.

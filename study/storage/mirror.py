@@ -138,8 +138,8 @@ class Mirror:
         if owner != self._owner:
             _, process, node = owner.decode(errors="replace").split(" ", 2)
             raise StudyError(
-                f"{self.where} has been taken over by process {process} on {node}, which goes on "
-                "with it; this one has stopped"
+                f"{self.where} has been taken over by process {process} on {node}, which has "
+                "resumed it; this one has stopped"
             )
 
     def push(self) -> None:

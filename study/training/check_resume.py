@@ -1,4 +1,4 @@
-"""The check that a run, written and read as a checkpoint is, goes on as it would have."""
+"""The check that a run, written and read as a checkpoint is, resumes as if it had not stopped."""
 
 import io
 import re

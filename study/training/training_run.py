@@ -1,7 +1,7 @@
 """The training loop, in plain torch: one run of one schedule, one record an epoch.
 
 It knows neither Ray nor Optuna nor files, and of what is trained only the task. A run is a function
-of its :class:`RunConfig`, and a run that goes on from :meth:`TrainingRun.state` ends bit for bit as
+of its :class:`RunConfig`, and a run that resumes from :meth:`TrainingRun.state` ends bit for bit as
 one that was never interrupted.
 """
 
@@ -96,7 +96,7 @@ class TrainingRun:
         """Train one epoch, evaluate, and add the record to the history.
 
         Sets the history's status to ``completed`` after the last epoch and to ``diverged`` where
-        the loss is no number any more or the network has collapsed.
+        the loss is NaN or infinite, or the network has collapsed.
         """
         started = time.perf_counter()
         losses, lr = self._train_epoch()
@@ -204,7 +204,7 @@ class TrainingRun:
         return evaluate(self.task, model, split)
 
     def state(self) -> dict[str, Any]:
-        """All that a run needs to go on, besides its history: tensors and plain values only."""
+        """All that a run needs to resume, besides its history: tensors and plain values only."""
         version, internal, gauss = random.getstate()
         name, keys, *rest = np.random.get_state(legacy=True)
         return {

@@ -11,9 +11,8 @@ from optuna.trial import BaseTrial
 from torch.optim.lr_scheduler import LambdaLR
 
 from analysis import gallery
-from search_spaces import ALIASES, FAMILIES, Parameters, ScheduleFamily
+from search_spaces import FAMILIES, Parameters, ScheduleFamily
 from search_spaces.family import NO_EXTRAS, Extras, PeakRange, Recipe
-from search_spaces.listing import families_table, groups_table
 from search_spaces.preflight import PreflightError, check, draw, samples
 from study.system.errors import InputError
 from tests.search_spaces.test_families import PEAK, WITH_WARMUP, every_family
@@ -136,18 +135,9 @@ def test_the_gallery_draws_everything(tmp_path: Path, capsys: Any) -> None:
     assert gallery.main(["--out", str(tmp_path), "--family", "one_cycle"]) == 0
     names = ["families", "one_cycle", "tutorial"]
     drawn = [f"{name}.{suffix}" for name in names for suffix in ("png", "svg")]
-    files = sorted(["families.md", *drawn])
-    assert sorted(path.name for path in tmp_path.iterdir()) == files
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(drawn)
     printed = capsys.readouterr().out.split()
-    assert sorted(printed) == sorted(str(tmp_path / file) for file in files)
-
-
-def test_the_tables_of_the_docs_are_those_of_the_registry() -> None:
-    """If not: python -m analysis.gallery --out docs, and the table of groups into README.md."""
-    root = Path(__file__).parents[2]
-    assert (root / "docs" / "families.md").read_text() == gallery.families_page()
-    assert groups_table() in (root / "README.md").read_text()
-    assert all(f"`{name}`" in families_table() for name in (*FAMILIES, *ALIASES))
+    assert sorted(printed) == sorted(str(tmp_path / file) for file in drawn)
 
 
 def test_the_gallery_names_a_family_it_does_not_know(tmp_path: Path) -> None:

@@ -311,7 +311,7 @@ def test_more_seeds_after_a_decision_are_a_plan_of_their_own(
     capsys.readouterr()
     assert confirm.main(ask) == 0
     out = capsys.readouterr().out
-    assert out.startswith("going on with what was interrupted; for more seeds, ask again then\n")
+    assert out.startswith("resuming what was interrupted; ask again for more seeds\n")
     assert "\nplan 2, of which earlier seeds are no part; finalists: constant, cosine, step" in out
     assert looks(folder, 0) == before
     (look,) = looks(folder, 1)

@@ -313,10 +313,10 @@ def test_a_search_never_opens_the_test_files(data_dir: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_the_readmes_own_family_works_as_written(tmp_path: Path) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (source,) = re.findall(r"```python\n(from optuna.*?)```", readme, flags=re.DOTALL)
-    assert "my_schedules:HalfAndHalf" in readme
+def test_the_docs_own_family_works_as_written(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "families.md").read_text()
+    (source,) = re.findall(r"```python\n(from optuna.*?)```", page, flags=re.DOTALL)
+    assert "my_schedules:HalfAndHalf" in page
     (tmp_path / "my_schedules.py").write_text(source)
     flags = ("--families", "cosine,my_schedules:HalfAndHalf", "--num-trials", 2, "--epochs", 2)
     arguments = command(tmp_path, *flags, "--task", "digits")

@@ -86,7 +86,7 @@ def test_a_sweep_has_a_page_with_links_to_its_studies(finished: Path) -> None:
         ("--epochs", r"--epochs must be whole numbers .* not ''"),
         ("--epochs=2, --name x", r"--epochs must be whole numbers .* not '2,'"),
         ("--epochs 1 --epochs 2", r"--epochs must be given once"),
-        ("--resume x", r"--resume is of one study; a sweep goes on by its --name"),
+        ("--resume x", r"--resume is of one study; a sweep resumes by its --name"),
         ("--epoch 2", r"did you mean --epochs\?"),
     ],
 )

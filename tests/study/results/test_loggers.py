@@ -221,7 +221,7 @@ def test_a_logger_that_fails_does_not_end_the_study(
     assert len(calls) == 1
     assert capsys.readouterr().err == (
         "--logger tensorboard has failed and logs no more: OSError: no space left; "
-        "the study goes on\n"
+        "the study continues\n"
     )
 
 
