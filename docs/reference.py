@@ -98,9 +98,9 @@ def _row(action: argparse.Action) -> tuple[str, str, str]:
     if default.startswith(str(cache_folder())):
         default = "the user's cache"
     shown = "" if default in ("", "None", "False") else f"`{default}`"
-    choices = [str(one) for one in action.choices or () if str(one) != "None"]
-    if isinstance(action.choices, set):  # of tyro's, in no order
-        choices.sort()
+    choices = [str(one) for one in action.choices or ()]
+    if "None" in choices:  # then tyro has them in no order
+        choices = sorted({*choices} - {"None"})
     named = ", ".join(f"`{one}`" for one in choices)
     meaning = text.removesuffix(" (required)") + (f" One of {named}." if named else "")
     return f"`{flag}`", shown, meaning.replace("|", "\\|").replace("<", "&lt;")

