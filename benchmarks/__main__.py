@@ -136,7 +136,7 @@ def hardware() -> dict[str, Any]:
     found: dict[str, Any] = describe_hardware()
     del found["node"]
     if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
         found["processor"] = names[0] if names else "unknown"
     return found

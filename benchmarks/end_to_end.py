@@ -62,7 +62,7 @@ def start_up(scale: Scale) -> list[Row]:
             mark = Path(folder, "mark")
             flags = (*samples_of_mnist(scale), "--num-trials", CORES, "--epochs", 1)
             with study(*flags, environment={MARK: str(mark)}) as (done, _):
-                seconds.append(float(mark.read_text()) - done.began)
+                seconds.append(float(mark.read_text(encoding="utf-8")) - done.began)
     return [Row("e", "command to first training step", "s", tuple(seconds[1:]), at_most=12)]
 
 

@@ -41,4 +41,6 @@ def _recipe(scale: Scale) -> float:
         flags = ("--trials", scale.trials, "--epochs", EPOCHS, "--samples", scale.samples)
         one = ("--workers", 1, "--device", "cuda")
         run("benchmarks.peers.optuna_recipe", "--out", out, *flags, *one)
-        return rate([float(line) for line in Path(out, ENDED).read_text().split()], 1)
+        return rate(
+            [float(line) for line in Path(out, ENDED).read_text(encoding="utf-8").split()], 1
+        )

@@ -125,11 +125,11 @@ def _loaded() -> tuple[Task, SearchData, Data]:
 
 def train_missing(path: Path, runs: Iterable[Run]) -> None:
     """Train the runs that a table lacks, and add a row for each as it ends."""
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     there = {int(one["number"]) for one in csv.DictReader(lines)}
     missing = [run for run in runs if run.number not in there]
     with (
-        path.open("a", newline="") as file,
+        path.open("a", encoding="utf-8", newline="") as file,
         ProcessPoolExecutor(CORES, get_context("spawn")) as workers,
     ):
         columns = [*Run._fields, "status", "val_accuracy", "test_accuracy"]

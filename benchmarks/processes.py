@@ -58,7 +58,7 @@ def run(
     variables = {**os.environ, **(environment or {})}
     began, started = time.time(), time.perf_counter()
     with (
-        tempfile.TemporaryFile("w+") as log,
+        tempfile.TemporaryFile("w+", encoding="utf-8") as log,
         subprocess.Popen(command, env=variables, cwd=ROOT, stdout=log, stderr=log) as process,
     ):
         try:

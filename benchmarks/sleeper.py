@@ -68,4 +68,4 @@ class Sleeper(tune.Trainable):
             Path(checkpoint_dir, name).write_bytes(content)
             mark = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
             manifest["files"][name] = mark
-        Path(checkpoint_dir, "manifest.json").write_text(json.dumps(manifest))
+        Path(checkpoint_dir, "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")

@@ -65,4 +65,4 @@ def _mark(model: nn.Module, inputs: Any) -> None:
         return
     mark = Path(os.environ[MARK])
     if ray.get_runtime_context().worker.mode == ray.WORKER_MODE and not mark.exists():
-        mark.write_text(str(time.time()))
+        mark.write_text(str(time.time()), encoding="utf-8")

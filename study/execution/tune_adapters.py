@@ -162,5 +162,7 @@ class InterruptStopper(Stopper):
 
 def _last_line(file: str | None) -> str:
     """Last line of Ray's record of an error; Trial.get_error() looks for it where it is not yet."""
-    lines = Path(file).read_text().split("\n") if file and Path(file).exists() else []
+    lines = (
+        Path(file).read_text(encoding="utf-8").split("\n") if file and Path(file).exists() else []
+    )
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
