@@ -8,12 +8,12 @@ import argparse
 import importlib
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import tyro
 
-from search_spaces.listing import families_table, groups_table
+from search_spaces.listing import families_table, groups_table, markdown_table
 from study.__main__ import COMMANDS
 from study.results import schema
 from study.settings.study_config import StudyConfig
@@ -58,7 +58,7 @@ def _columns(table: str) -> str:
         (f"`{names.get(name, name)}`", "" if type_ is None else str(type_), schema.MEANINGS[name])
         for name, type_ in TABLES[table].items()
     ]
-    return _table(("column", "type", "meaning"), rows)
+    return markdown_table(("column", "type", "meaning"), rows)
 
 
 def _other_commands() -> Iterator[str]:
@@ -79,7 +79,7 @@ def _flags(command: str) -> Iterator[str]:
             yield f"**{group.description.rstrip('.')}**\n"
         rows += [_row(action) for action in group._group_actions if action.dest != "help"]
         if rows and group.title != "positional arguments":
-            yield _table(("flag", "default", "meaning"), rows)
+            yield markdown_table(("flag", "default", "meaning"), rows)
             rows = []
 
 
@@ -104,11 +104,6 @@ def _row(action: argparse.Action) -> tuple[str, str, str]:
     named = ", ".join(f"`{one}`" for one in choices)
     meaning = text.removesuffix(" (required)") + (f" One of {named}." if named else "")
     return f"`{flag}`", shown, meaning.replace("|", "\\|").replace("<", "&lt;")
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def groups_table() -> str:
         (f"`{group}`", "all of them" if group == "all" else _joined(families))
         for group, families in GROUPS.items()
     ]
-    return _table(("group", "families"), rows)
+    return markdown_table(("group", "families"), rows)
 
 
 def families_table() -> str:
@@ -30,7 +30,7 @@ def families_table() -> str:
         names = "".join([f"`{family.name}`", *also])
         first = inspect.cleandoc(type(family).__doc__ or "").splitlines()[0]
         rows.append((names, first.replace("``", "`"), "<br>".join(_ranges(family.space))))
-    return _table(("family", "what it is", "parameters"), rows)
+    return markdown_table(("family", "what it is", "parameters"), rows)
 
 
 def _ranges(space: Mapping[str, BaseDistribution]) -> Iterator[str]:
@@ -48,6 +48,7 @@ def _joined(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+def markdown_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """Rows of cells under a head, as Markdown has them."""
     lines = [head, ("---",) * len(head), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"

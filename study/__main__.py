@@ -1,6 +1,5 @@
 """Every command under one name: ``lr-study run``, which is ``python -m study run``, and so on."""
 
-import difflib
 import runpy
 import sys
 from importlib.metadata import version
@@ -34,10 +33,10 @@ def main() -> int:
     if command in ("-h", "--help"):
         print(_usage())
         return 0
-    matches = difflib.get_close_matches(command, COMMANDS, n=1)
-    meant = f" (did you mean {matches[0]!r}?)" if matches else ""
-    known = ", ".join(COMMANDS)
-    print(f"error: unknown command {command!r}{meant}; commands: {known}", file=sys.stderr)
+    from search_spaces import nearest  # with Optuna, which a help text has no use for
+
+    hint, known = nearest(command, COMMANDS), ", ".join(COMMANDS)
+    print(f"error: unknown command {command!r}{hint}; commands: {known}", file=sys.stderr)
     return 2
 
 
