@@ -22,16 +22,14 @@ from optuna.distributions import (
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
-    from torch import Tensor
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
-    Weights = Iterable[Tensor] | Sequence[Mapping[str, Any]]
-    """Parameters that an optimizer trains, as ``model.parameters()`` gives them or in groups, which
-    may have an ``lr_scale``, a factor of the rate."""
-
 ParameterValue = float | int | str
 Parameters = Mapping[str, ParameterValue]
+Weights = Iterable[Any] | Sequence[Mapping[str, Any]]
+"""Tensors that an optimizer trains, as ``model.parameters()`` gives them or in groups, which may
+have an ``lr_scale``, a factor of the rate."""
 Extras = Mapping[str, BaseDistribution]
 """Ranges of what is searched for every family beside its shape: ``warmup_fraction``,
 ``weight_decay``, ``momentum``, ``optimizer``."""

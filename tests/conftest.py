@@ -24,8 +24,20 @@ mpl.use("agg")
 torch.set_num_threads(1)
 
 
+if sys.platform == "win32":  # which lacks modules that these import
+    collect_ignore = ["study/system/test_places.py", "study/execution/test_cluster.py"]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files with most long tests first, so that of two processes none waits long at the end."""
+    """The files with most long tests first, so that of two processes none waits long at the end.
+
+    What another system lacks is skipped there.
+    """
+    for marker, there in (("linux", sys.platform == "linux"), ("unix", os.name == "posix")):
+        lacking = pytest.mark.skip(reason=f"this system is not {marker.capitalize()}")
+        for item in items:
+            if not there and item.get_closest_marker(marker):
+                item.add_marker(lacking)
     long = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -long[item.path])
 
@@ -61,10 +73,13 @@ def run_command(module: str, *arguments: object) -> subprocess.CompletedProcess[
 
 
 NOBODY = 65534
+IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
 
 def as_nobody(call: Callable[..., str], *arguments: object) -> str:
     """What a function returns to a user without any rights, or raises, in a process of its own."""
+    if sys.platform != "linux":
+        pytest.skip("only Linux lets a process become nobody")
 
     def child() -> None:
         os.setresuid(NOBODY, NOBODY, NOBODY)

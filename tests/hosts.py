@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.conftest import IS_ROOT
+
 TOOLS = ("curl", "ip", "nft", "nsenter", "rsync", "ss", "ssh", "ssh-keygen", "sshd", "unshare")
 """From the packages curl, iproute2, nftables, openssh-client, openssh-server, rsync, util-linux."""
 
@@ -41,7 +43,7 @@ SSHD = """exec "$SSHD" -D -e -f /dev/null -h "$PLACE/key" -o UsePAM=no -o PidFil
 
 def missing() -> str:
     """What there is not, of all that hosts need; empty if it is there."""
-    if os.geteuid():
+    if not IS_ROOT:
         return "root's rights"
     absent = [tool for tool in TOOLS if not shutil.which(tool)]
     if absent:

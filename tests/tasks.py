@@ -2,7 +2,6 @@
 
 import gc
 import os
-import resource
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -235,6 +234,8 @@ class GreedyOnce(LeNet):
         super().__init__()
         if not in_a_study() or not first_to_ask():
             return
+        import resource  # which Windows lacks
+
         limits = resource.getrlimit(resource.RLIMIT_DATA)
         now = Path("/proc/self/status").read_text().split("VmData:")[1].split()[0]
         resource.setrlimit(resource.RLIMIT_DATA, (int(now) * 1024 + 2**27, limits[1]))

@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib
-import os
 import random
 import shutil
 import subprocess
@@ -28,10 +27,10 @@ from study.storage.storage_path import CHECKPOINTS, StoragePath
 from study.system.errors import InputError, StudyError
 from study.system.interrupt import Interrupt
 from study.tasks.builtin import digits as digits_task
-from tests.conftest import as_nobody, run_command
+from tests.conftest import IS_ROOT, as_nobody, run_command
 from tests.study.studies import TIMINGS, Study, command, journal, started, without_reports
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.unix]
 
 DIGITS = ("--task", "digits", "--batch-size", "8", "--epochs", "4")
 TRIALS = 12
@@ -332,7 +331,7 @@ def mounted(folder: Path, *options: str) -> Iterator[Path]:
     """A file system of 5 MB in memory."""
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", ",".join(("size=5m", *options)), "tmpfs", str(folder)]
-    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+    if not IS_ROOT or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("only root may mount")
     try:
         yield folder
@@ -376,7 +375,7 @@ def refused(arguments: list[str]) -> str:
         return str(error)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+@pytest.mark.skipif(not IS_ROOT, reason="only root can be another user")
 def test_a_folder_of_another_user_is_one_line(
     undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

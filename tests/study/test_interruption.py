@@ -23,6 +23,7 @@ from tests.records import store
 from tests.study.studies import command, journal, parameters_of
 from tests.tasks import SMALL, small
 
+pytestmark = pytest.mark.unix
 EPOCHS, BATCH = 4, 5
 
 

@@ -36,7 +36,7 @@ from study.stages.recovery import finished_before
 from study.storage.storage_path import CHECKPOINTS
 from study.system.errors import InputError
 from study.tasks.metric import ACCURACY
-from tests.conftest import run_command
+from tests.conftest import IS_ROOT, run_command
 from tests.records import store
 from tests.study import studies
 from tests.study.search import test_optuna_trials
@@ -100,7 +100,7 @@ class Server:
     databases: Iterator[int] = field(default_factory=lambda: iter(range(1000)))
 
     def __post_init__(self) -> None:
-        if os.geteuid() == 0:  # it refuses to run as root
+        if IS_ROOT:  # it refuses to run as root
             shutil.chown(self.folder, "postgres", "postgres")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -122,7 +122,7 @@ class Server:
 
     def _do(self, program: str, *arguments: str) -> None:
         order = [str(self.programs / program), f"--pgdata={self.folder}/data", *arguments]
-        if os.geteuid() == 0:
+        if IS_ROOT:
             order = ["runuser", "--user=postgres", "--", *order]
         subprocess.run(order, check=True, capture_output=True, cwd=self.folder, timeout=120)
 

@@ -46,9 +46,10 @@ from study.system.hardware import usable_cpus
 from study.system.interrupt import Interrupt
 from study.system.user_folders import cache_folder, private_folder, settle_home
 from study.tasks.metric import ACCURACY
-from tests.conftest import NOBODY, as_nobody
+from tests.conftest import IS_ROOT, NOBODY, as_nobody
 from tests.records import write_record
 
+pytestmark = pytest.mark.unix
 COMMANDS = (
     StudyConfig,
     ConfirmConfig,
@@ -171,6 +172,7 @@ def test_who_has_no_home_has_a_private_folder(
         parse(StudyConfig, "command", ["--out=~/x"])
 
 
+@pytest.mark.linux
 @pytest.mark.parametrize("home", ["/proc/nowhere", "/dev/null"])
 def test_a_home_in_which_nothing_can_be_kept(
     home: str, homeless: Path, monkeypatch: pytest.MonkeyPatch
@@ -182,7 +184,7 @@ def test_a_home_in_which_nothing_can_be_kept(
     assert os.environ["HOME"] != home
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+@pytest.mark.skipif(not IS_ROOT, reason="only root can be another user")
 def test_a_home_of_another_user(homeless: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as own, tempfile.TemporaryDirectory() as other:
         Path(own).chmod(0o777)

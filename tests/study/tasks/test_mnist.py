@@ -160,6 +160,7 @@ class Hanging(http.server.BaseHTTPRequestHandler):
         self.server.answer.wait(120)  # type: ignore[attr-defined]
 
 
+@pytest.mark.unix
 @pytest.mark.usefixtures("mirror")
 def test_processes_that_start_together_do_not_disturb_each_other(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")

@@ -857,6 +857,7 @@ print(run.history.epochs[-1].step, peak - before)
 """
 
 
+@pytest.mark.linux
 @pytest.mark.parametrize("kind", ["dataset", "tensors"])
 def test_a_dataset_larger_than_memory_is_not_held(kind: str, tmp_path: Path) -> None:
     """1 GiB of samples, of which a process that may take 256 MiB more trains an epoch."""
