@@ -19,7 +19,7 @@ def wrongly_pruned(trials: pd.DataFrame, scale: Scale) -> pd.DataFrame:
         for family, pruned in trials[trials["pruned"].notna()].groupby("family"):
             others = costs[(trials["family"] == family) & trials["pruned"].isna()]
             stopped = pruned["status"] == "stopped"
-            wrong = (costs[pruned.index] <= others.median()).sum()
+            wrong = (costs[pruned.index] <= others.dropna().median()).sum()
             saved = (trials["epochs"].max() - pruned.loc[stopped, "epochs"]).sum()
             rows.append((family, len(pruned), int((~stopped).sum()), int(wrong), int(saved)))
     return pd.DataFrame(rows, columns=columns)

@@ -79,7 +79,7 @@ def busy_fraction(run: TrainingRun) -> float:
     steps = endless(lambda: (loss for loss, _ in run.steps()))
     _seconds(steps)
     wall = _seconds(steps)
-    with torch.profiler.profile() as profiler:
+    with torch.profiler.profile(acc_events=True) as profiler:
         _seconds(steps)
     microseconds = sum(
         event.time_range.elapsed_us()

@@ -106,7 +106,7 @@ class Profiler:
 def test_kernels_are_held_against_the_wall_time(
     small_mnist: SearchData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.profiler, "profile", Profiler)
+    monkeypatch.setattr(torch.profiler, "profile", lambda **_: Profiler())
     monkeypatch.setattr(gpu_share, "_seconds", lambda steps: 0.004)
     assert busy_fraction(a_run(small_mnist)) == pytest.approx(0.25)
 
