@@ -76,6 +76,10 @@ def test_a_study_is_watched_while_it_runs_and_afterwards(tmp_path: Path) -> None
             while "] trial 0 " not in study.stdout.readline():
                 assert study.poll() is None
             with dashboard(folder) as api:
+                port = api.removesuffix("/api").rpartition(":")[2]
+                taken = run_command("study.dashboard", folder, "--port", port)
+                assert taken.returncode == 1
+                assert f"error: --port {port} cannot be served: " in taken.stderr
                 (summary,) = get(f"{api}/studies")["study_summaries"]
                 assert summary["study_name"] == "s"
                 first = finished(api)
