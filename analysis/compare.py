@@ -36,15 +36,15 @@ def main(arguments: Sequence[str]) -> int:
     locations = list(different.values())
     if len(locations) < 2:
         raise InputError(f"it takes two studies or more to compare, not {len(locations)}")
-    for one in locations:
-        StudyRecord.load(one)
-    # Here, not above: what draws takes seconds to import, and bad input should not wait for it.
-    from analysis.findings.studies import load_studies
-    from analysis.page.comparison_page import write_comparison
-    from analysis.page.html import Output
-
     with ExitStack() as copies:
         folders = [copies.enter_context(local_copy(one)) for one in locations]
+        for folder in folders:
+            StudyRecord.load(folder)
+        # Here, not above: what draws takes seconds to import, and bad input should not wait for it.
+        from analysis.findings.studies import load_studies
+        from analysis.page.comparison_page import write_comparison
+        from analysis.page.html import Output
+
         studies = load_studies(folders, locations)
     command = typed(COMMAND, *locations, "--out", config.out)
     output = Output(config.out, config.style, command)

@@ -29,13 +29,13 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     at_root = page.file.src_uri in AT_ROOT
 
     def led(link: re.Match[str]) -> str:
-        target = link[2]
+        target = link[1]
         if at_root and target.startswith("docs/"):
             target = target.removeprefix("docs/")
         elif at_root and target == "CHANGELOG.md":
             target = "changelog.md"
         elif at_root or target.startswith("../"):
             target = f"{config.repo_url}/blob/main/{target.removeprefix('../')}"
-        return f"{link[1]}({target})"
+        return f"]({target})"
 
-    return re.sub(r"(\]|\]:)\((?!https?:|#)([^)\s]+)\)", led, markdown)
+    return re.sub(r"\]\((?!https?:|#)([^)\s]+)\)", led, markdown)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import tyro
 
-from study.stages.reporting import FORGIVENESS
+from study.stages.reporting import FORGIVE
 from study.stages.resuming import searched_study
 from study.system.command_line import Location, exit_status, parse
 
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         InputError: no such study, or its search has not ended.
     """
-    asked = parse(ForgivenessConfig, FORGIVENESS, arguments)
+    asked = parse(ForgivenessConfig, FORGIVE, arguments)
     record, config = searched_study(asked.folder, "so that there is no best trial to measure")
     address = asked.address or config.machine.address
     # Here, not above: torch takes seconds to import, and bad input should not wait for it.

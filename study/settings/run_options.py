@@ -103,10 +103,9 @@ class MachineOptions:
                 f"--gpus-per-trial must be at most 1: a trial trains on one GPU, not on {share:g}"
             )
         if self.needs_gpu and asked == 0:
-            flag = "--require-gpu" if self.require_gpu else f"--device {self.device}"
-            raise InputError(f"{flag} and --gpus-per-trial 0 contradict each other")
+            raise InputError(f"{self.gpu_flag} and --gpus-per-trial 0 contradict each other")
         if self.device == "cpu" and (self.require_gpu or asked):
-            flag = "--require-gpu" if self.require_gpu else f"--gpus-per-trial {asked}"
+            flag = self.gpu_flag if self.require_gpu else f"--gpus-per-trial {asked}"
             raise InputError(f"--device cpu and {flag} contradict each other")
         if self.accelerator != "cuda" and asked == "auto":
             raise InputError(
@@ -132,6 +131,11 @@ class MachineOptions:
     def needs_gpu(self) -> bool:
         """True if the CPU would not do."""
         return self.require_gpu or self.device not in ("auto", "cpu")
+
+    @property
+    def gpu_flag(self) -> str:
+        """The flag by which a GPU is asked for, as it is typed."""
+        return "--require-gpu" if self.require_gpu else f"--device {self.device}"
 
     @property
     def accelerator(self) -> str:

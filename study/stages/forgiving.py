@@ -22,10 +22,10 @@ from study.stages.beginning import Prepared
 from study.stages.display import Display, Workload
 from study.stages.preparation import prepare
 from study.stages.replicates import CONTROL, Planned, replicate_seed
-from study.stages.reporting import FORGIVENESS, finish_report, start_report
+from study.stages.reporting import FORGIVE, finish_report, start_report
 from study.stages.session import StudySession
 from study.storage.checkpoint_store import CheckpointStore
-from study.storage.storage_path import FORGIVENESS as FOLDER
+from study.storage.storage_path import FORGIVENESS
 from study.system.errors import InputError, StudyError
 from study.tasks.check_data import load_for_search
 from study.tasks.data import TrialData
@@ -49,7 +49,7 @@ def measure(config: StudyConfig, before: StudyRecord) -> int:
         InputError: no trial has completed, or the task or its data have changed.
         StudyError: the study cannot go on, or all runs have failed.
     """
-    again = f"{FORGIVENESS} {shlex.quote(config.location.where)}"
+    again = f"{FORGIVE} {shlex.quote(config.location.where)}"
     with StudySession.open(config, before) as session:
         prepared = prepare(session)
         # Here, not above: Ray takes seconds to import, and bad input should not wait for it.
@@ -118,7 +118,7 @@ def _train(
 ) -> list[FinishedTrial]:
     """The runs that have ended: all of them, unless they were interrupted."""
     config, metric, planned = session.config, session.record.metric, list(runs.values())
-    checkpoints = CheckpointStore(session.where / FOLDER)
+    checkpoints = CheckpointStore(session.where / FORGIVENESS)
     numbers = {proposal.number: run for run, proposal in runs.items()}
     table = ForgivenessTable(config.location.folder, metric, numbers, session.mirror.push)
     workload = Workload(len(runs), config.training.epochs, kind="run")
@@ -157,5 +157,5 @@ def _refuse_failures(finished: Sequence[FinishedTrial], session: StudySession, a
     if all(history.status == "failed" for _, history in finished):
         raise StudyError(
             f"all {len(finished)} runs failed, the last with: {finished[-1][1].error}; mend that, "
-            f"delete {str(session.where / FOLDER)!r}, then {again}"
+            f"delete {str(session.where / FORGIVENESS)!r}, then {again}"
         )

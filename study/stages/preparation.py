@@ -127,10 +127,9 @@ def _check_machine(config: StudyConfig) -> None:
     machine = config.machine
     gpus = usable_gpus(machine.accelerator)
     if machine.needs_gpu and not gpus:
-        flag = "--require-gpu" if machine.require_gpu else f"--device {machine.device}"
         raise InputError(
-            f"{flag}: there is no GPU here that torch can use by {machine.accelerator}; mend that, "
-            "or leave it out to train on the CPU"
+            f"{machine.gpu_flag}: there is no GPU here that torch can use by "
+            f"{machine.accelerator}; mend that, or leave it out to train on the CPU"
         )
     for flag, asked, there in (
         ("--cpus-per-trial", machine.cpus_per_trial, usable_cpus()),

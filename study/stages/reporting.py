@@ -15,7 +15,7 @@ from study.system.errors import StudyError
 
 COMMAND = "python -m study.run"
 CONFIRM = "python -m study.confirm"
-FORGIVENESS = "python -m study.forgiveness"
+FORGIVE = "python -m study.forgiveness"
 
 
 def plan_line(config: StudyConfig, space: SearchSpace, record: StudyRecord, done: int = 0) -> str:
