@@ -22,6 +22,9 @@ from tests.tasks import excerpt
 
 mpl.use("agg")
 torch.set_num_threads(1)
+# What a make that runs the tests hands on is not for those that the tests start.
+for handed_on in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+    os.environ.pop(handed_on, None)
 
 
 if sys.platform == "win32":  # which lacks modules that these import
