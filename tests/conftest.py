@@ -22,8 +22,8 @@ from tests.tasks import excerpt
 
 mpl.use("agg")
 torch.set_num_threads(1)
-# What a make that runs the tests hands on is not for those that the tests start.
-for handed_on in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+# What a make that runs the tests hands on, its variables too, is not for those that tests start.
+for handed_on in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTHON", "CPU_TORCH", "OUT", "PORT"):
     os.environ.pop(handed_on, None)
 
 
