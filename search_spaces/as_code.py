@@ -77,6 +77,7 @@ def _optimizer_lines(
     if made_by == "parameter_groups":
         scaled = f'{{**group, "lr": {peak_lr!r} * group.get("lr_scale", 1.0)}}'
         lines = [
+            "# parameter_groups(model) is the task's.",
             f"groups = [{scaled} for group in parameter_groups(model)]",
             f"optimizers = [{class_}(groups, {_written(arguments)})]",
         ]
@@ -84,6 +85,7 @@ def _optimizer_lines(
         momentum = float(parameters.get("momentum", MOMENTUM))
         decay = float(parameters.get("weight_decay", WEIGHT_DECAY))
         lines = [
+            "# make_optimizer(model, lr, momentum, weight_decay) is the task's.",
             f"made = make_optimizer(model, {peak_lr!r}, {momentum!r}, {decay!r})",
             "optimizers = [made] if isinstance(made, torch.optim.Optimizer) else [*made]",
         ]

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     if find_spec("optuna_dashboard") is None:
         raise InputError(
             "the dashboard needs the package optuna-dashboard, which is not installed; install it "
-            "by: pip install optuna-dashboard"
+            "by: pip install -e '.[dashboard]'"
         )
     # Here, not above: they take seconds to import, and bad input should not wait for them.
     from optuna_dashboard import run_server

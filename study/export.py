@@ -55,7 +55,10 @@ def _chosen(config: ExportConfig, folder: Path, record: StudyRecord) -> Row:
     if config.trial is None:
         best = best_trial(folder, record)
         if not best:
-            raise InputError(f"{config.folder!r} has no completed trial; name another by --trial")
+            raise InputError(
+                f"{config.folder!r} has no completed trial, so no winner; --trial names any that "
+                "has ended"
+            )
         return best
     trials: list[Row] = read_tables(folder).trials.to_pylist()
     for row in trials:
@@ -106,6 +109,8 @@ def export(config: ExportConfig) -> Exported:
     with local_copy(config.folder) as folder:
         record = StudyRecord.load(folder)
         row = _chosen(config, folder, record)
+    if config.trial is None and record.phase != "ended":
+        print(f"beware: {config.folder} has not ended, and may find another", file=sys.stderr)
     total_steps = _horizon(config, record)
     names = ("trial", "family", "metric", f"val_{record.metric.column}")
     trial = {name: row[name] for name in names if name in row}

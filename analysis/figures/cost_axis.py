@@ -8,7 +8,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from analysis.scale import MINUS, Scale
 
-LETTER, LINE = 0.045, 0.06
+LETTER, LINE = 0.055, 0.06
 """Room of a letter, with a margin, and of a line, as shares of an axis in one column's figure."""
 DECADES = 100
 """More than any axis has: with fewer, matplotlib leaves decades out."""

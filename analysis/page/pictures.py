@@ -79,6 +79,7 @@ def overview_picture(found: Findings) -> dict[str, Any]:
         "beyond": "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}"
         if scale.higher_is_better
         else "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}",
+        "is_log": results.is_log,
         "is_cut": bool((completed > shown.max()).any()),
         "legend": tier_labels(completed, scale),
     }

@@ -56,8 +56,8 @@ class Verdict(NamedTuple):
 
     @property
     def answer(self) -> str:
-        """The claim alone, behind what may make it invalid."""
-        return " ".join(self.lines[: 1 + bool(self.doubt)])
+        """The claim and what to train with, behind what may make it invalid."""
+        return " ".join(self.lines[: 1 + bool(self.doubt) + bool(self.configuration)])
 
 
 def verdict(found: Findings, location: str | Path) -> Verdict:
@@ -70,7 +70,7 @@ def verdict(found: Findings, location: str | Path) -> Verdict:
     comparison, best = found.comparison, found.best
     where = shlex.quote(str(location))
     if best is None:
-        return Verdict("", "No trial has completed yet.", "", "", "", "", "", "")
+        return Verdict("", *_without_trials(found.results), "", "", "", "", "")
     command = f"python -m study.export {where} --trial {best['trial']}"
     free = against_free(found)
     if not comparison:
@@ -86,6 +86,24 @@ def verdict(found: Findings, location: str | Path) -> Verdict:
         _beware(comparison, found.results),
         free,
         command,
+    )
+
+
+def _without_trials(results: Results) -> tuple[str, str]:
+    """The claim that no trial has completed, and what to do where none will."""
+    trials = results.trials
+    if not results.study["ended"] and len(trials) < results.study["config"]["num_trials"]:
+        return "No trial has completed yet.", ""
+    counts = trials["status"].value_counts().to_dict()
+    claim = f"No trial has completed: {joined([f'{n} {status}' for status, n in counts.items()])}."
+    rates = trials.loc[trials["status"] == "diverged", "peak_lr"]
+    if rates.empty:
+        return claim, ""
+    low, high = float(rates.min()), float(rates.max())
+    extent = brief(low) if low == high else between(low, high, brief)
+    return claim, (
+        f"Those that diverged had peak rates of {extent}: lower them by "
+        "--peak-lr LOW,HIGH, or have them found by --peak-lr auto, in a study of another name."
     )
 
 
@@ -137,8 +155,9 @@ def _who(comparison: Comparison, scale: Scale, where: str) -> str:
     )
     take = comparison.recommended
     other = take if take != tied[0] else tied[1]
-    if apart := _apart(pair_of(comparison, tied[0], other), scale):
-        standing += f" {tied[0]} and {other} differ by {apart}."
+    if pair := pair_of(comparison, tied[0], other):
+        ahead = f"{pair['better']} is ahead of {pair['worse']}"
+        standing += f" In the mean {ahead} by {_apart(pair, scale)}."
     if comparison.is_decided:
         return f"No single winner: {standing}"
     following = min(look for look in comparison.plan.looks_at if look > seeds)
@@ -356,8 +375,10 @@ def _setting(study: Mapping[str, Any]) -> str:
         "parameter_groups": f"{config['optimizer']} on the task's parameter groups,",
         "make_optimizer": "the task's own optimizer, called with",  # which may not heed them
     }[recipe["optimizer"]]
+    task = study["task"]
+    arguments = f" ({', '.join(task['arguments'])})" if task["arguments"] else ""
     parts = [
-        f"{study['task']['name']}, {counted(config['epochs'], 'epoch')} in batches of "
+        f"{task['name']}{arguments}, {counted(config['epochs'], 'epoch')} in batches of "
         f"{config['batch_size']} with {optimizer} momentum {momentum} and weight decay {decays}"
     ]
     if recipe["clip_norm"] is not None:

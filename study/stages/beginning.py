@@ -14,6 +14,7 @@ from study.results.stored_recipe import StoredRecipe
 from study.results.stored_space import store_space
 from study.results.study_record import StoredSpace, StoredTask, StudyRecord
 from study.settings.study_config import StudyConfig
+from study.system import command_line
 from study.system.hardware import describe_hardware, describe_versions
 from study.tasks.data import SearchData
 from study.tasks.gradients import GradientNorms
@@ -68,10 +69,17 @@ def begin(
         trace=prepared.trace,
         versions=describe_versions(),
         hardware=describe_hardware(),
-        command=shlex.join(["python", *sys.orig_argv[1:]]),
+        command=_as_typed(),
         recipe=StoredRecipe(**prepared.task.recipe, optimizer=prepared.task.optimizer_from),
         gradient_norms=gradients,
     )
+
+
+def _as_typed() -> str:
+    """The command that runs, without the place of its interpreter or script."""
+    if name := command_line.called_as:
+        return f"{name} {shlex.join(sys.argv[1:])}"
+    return shlex.join(["python", *sys.orig_argv[1:]])
 
 
 def stored_task(prepared: Prepared) -> StoredTask:

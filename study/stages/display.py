@@ -45,6 +45,7 @@ class Display(TrialObserver):
         self._num_trials, self._done = workload.total, len(workload.before)
         self._console = console
         self._running: set[int] = set()
+        self._resumed: set[int] = set()
         self._epochs_done = self._samples = 0
         self._epochs_left = (self._num_trials - self._done) * self._epochs
         self._began: float | None = None
@@ -67,11 +68,13 @@ class Display(TrialObserver):
     def on_trial_resume(self, proposal: Proposal, epochs: int) -> None:
         """These are no epochs to wait for."""
         self._epochs_left -= epochs
+        self._resumed.add(proposal.number)
 
     def on_trial_start(self, proposal: Proposal) -> None:
         """Count it among those that run."""
         self._began = self._began or time.monotonic()
         self._running.add(proposal.number)
+        self._resumed.discard(proposal.number)
 
     def on_message(self, line: str) -> None:
         """Print it, above the live display."""
@@ -88,7 +91,8 @@ class Display(TrialObserver):
         self._running.discard(proposal.number)
         self._compare(proposal, history)
         self._epochs_left -= self._epochs - len(history.epochs)  # of a trial that ended early
-        if not self._console.is_terminal:
+        ended_before = proposal.number in self._resumed  # its line was printed then
+        if not (ended_before or self._console.is_terminal):
             self.on_message(self._line(proposal, history))
 
     def stand(self, line: str) -> None:

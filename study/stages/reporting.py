@@ -21,13 +21,17 @@ FORGIVE = "python -m study.forgiveness"
 def plan_line(config: StudyConfig, space: SearchSpace, record: StudyRecord, done: int = 0) -> str:
     """A line that says what is about to be done."""
     ranges = [FAMILIES[one].peak_range(space.peak_lr, space.extras) for one in space.families]
-    trials = f"{config.search.num_trials - done}{' more' * bool(done)} trials"
+    count, families = config.search.num_trials, len(space.families)
+    trials = f"{count - done}{' more' * bool(done)} trials"
+    tried = f"{count} of {families}" if count < families else str(families)
+    better = {"maximize": "higher", "minimize": "lower"}[record.metric.direction]
+    by = f"{record.metric.name} ({better} is better)"
     finalists = config.confirm.finalists
     seeds = record.plans[-1].replicates if record.plans else config.confirm.replicates
     return (
         f"{trials} of {config.training.epochs} epochs on {record.task.name}, "
-        f"{len(space.families)} schedule families, peak rates {min(ranges)[0]:g} to "
-        f"{max(high for _, high in ranges):g}"
+        f"{tried} schedule families, peak rates {min(ranges)[0]:g} to "
+        f"{max(high for _, high in ranges):g}, ranked by validation {by}"
         + (f", then up to {finalists} finalists under up to {seeds} seeds" if finalists else "")
         + f" -> {config.location.where}"
     )

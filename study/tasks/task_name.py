@@ -16,6 +16,8 @@ def origin_and_function(spec: str) -> tuple[str, str]:
     """
     origin, colon, function = TASKS.get(spec, spec).rpartition(":")
     if not (colon and origin and function):
+        if spec.endswith(".py"):
+            raise InputError(f"--task {spec} names no function; add it, as in {spec}:make_task")
         raise InputError(
             f"unknown task {spec!r}{nearest(spec, TASKS)}; tasks: {', '.join(TASKS)}, "
             "path/to/file.py:function or package.module:function"

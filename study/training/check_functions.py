@@ -157,10 +157,11 @@ def as_pair(task: Task, what: str, batch: Any) -> tuple[Any, Any]:
         inputs, targets = batch
         counts = {sample_count(inputs), sample_count(targets)}
     except (TypeError, ValueError) as error:
+        found = f"a batch is a {type(batch).__name__}" if isinstance(batch, Mapping) else error
         raise wrong(
             task,
-            f"{what} must give pairs of inputs and targets ({error}); a task whose batches are "
-            f"others needs {STEP} and {EVALUATE}",
+            f"{what} must give pairs of inputs and targets ({found}); a task whose batches are "
+            f"others needs {EVALUATE if task.step else f'{STEP} and {EVALUATE}'}",
         ) from error
     if isinstance(batch, Mapping) or len(counts) > 1:
         raise wrong(task, f"{what} must give inputs and targets as tensors of one length")

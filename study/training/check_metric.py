@@ -79,8 +79,13 @@ def check_pairing(
     if shapes[0] == shapes[1] or flat != others or torch.equal(targets, moved):
         return
     order = Generator().manual_seed(0)
-    # Random ones, since a fresh model's may all be the same; from 0 to 1, which suit most losses.
-    some = torch.rand(shapes[0], generator=order, dtype=torch.float64).to(outputs)
+    # Random ones, since a fresh model's may all be the same; from 0 to 1, which suit most losses,
+    # or among the targets: of absolute errors, the mean is that of all pairs where each is above.
+    some = torch.rand(shapes[0], generator=order, dtype=torch.float64)
+    known = targets[targets.isfinite()] if targets.is_floating_point() else targets[:0]
+    if known.numel():
+        some = some.to(known) * (known.max() - known.min()) + known.min()
+    some = some.to(outputs)
     try:
         one, other = (torch.as_tensor(function(some, which)) for which in (targets, moved))
     except Exception:  # they do not suit this one

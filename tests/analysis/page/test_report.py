@@ -40,7 +40,8 @@ def test_of_a_study_in_which_everything_diverged_the_page_says_so(tmp_path: Path
     outcomes: list[Outcome] = [("cosine", "diverged", 0.1), ("step", "failed", 0.1)]
     write_study(tmp_path, outcomes * 20)
     text = page_of(tmp_path)
-    assert "No trial has completed yet." in text
+    assert "No trial has completed: 20 diverged and 20 failed." in text
+    assert "lower them by --peak-lr LOW,HIGH" in text
     assert "20 diverged" in text
     assert 'class="overview"' not in text
     assert text.count('<tr id="trial-') == 40, "and every one is in the table"

@@ -47,6 +47,17 @@ def test_elsewhere_a_plain_line_for_each_finished_trial() -> None:
     ]
 
 
+def test_what_an_earlier_process_ended_is_counted_and_not_printed_again() -> None:
+    file = io.StringIO()
+    with Display(Workload(3, 1, kind="run"), ACCURACY, Console(file=file)) as display:
+        for number in range(2):
+            display.on_trial_resume(proposal(number), 1)
+        display.on_trial_end(proposal(0), completed(0.9))
+        display.on_trial_start(proposal(1))
+        display.on_trial_end(proposal(1), completed(0.8))
+    assert file.getvalue() == "[2/3] run 1  cosine  peak_lr 0.0451  80.00%  0.0 s\n"
+
+
 def test_lower_may_be_better_and_has_no_percent() -> None:
     file = io.StringIO()
     with Display(Workload(3, 1, before(0.9)), RMSE, Console(file=file)) as display:

@@ -270,6 +270,13 @@ BAD_TASKS = {
         r"loss\(outputs, targets\) does not depend on which target belongs .* \(128, 1\) and "
         r"targets \(128,\) are stretched",
     ),
+    "absolute errors of all pairs": (
+        "split = lambda seed: part(seed)._replace(targets=100 + part(seed).inputs.sum(1))\n"
+        "    return task(load_search_data=lambda data_dir: SearchData(split(0), split(1)),"
+        " make_model=lambda seed: nn.Linear(5, 1), metric=RMSE,"
+        " loss=lambda o, t: (o - t).abs().mean())",
+        r"loss\(outputs, targets\) does not depend on which target belongs",
+    ),
     "a metric of all pairs": (
         "split = lambda seed: part(seed)._replace(targets=part(seed).inputs.sum(1))\n"
         "    return task(load_search_data=lambda data_dir: SearchData(split(0), split(1)),"
@@ -395,6 +402,13 @@ GOOD_TASKS = {
         " make_model=lambda seed: nn.Linear(5, 1), loss=equal,"
         " metric=Metric('MSE', 'minimize', compute=equal))"
     ),
+    "absolute errors of targets that lie above all outputs": (
+        "split = lambda seed: part(seed)._replace(targets=100 + part(seed).inputs.sum(1))\n"
+        "    equal = lambda o, t: functional.l1_loss(o[:, 0], t)\n"
+        "    return task(load_search_data=lambda data_dir: SearchData(split(0), split(1)),"
+        " make_model=lambda seed: nn.Linear(5, 1), loss=equal,"
+        " metric=Metric('MAE', 'minimize', compute=equal))"
+    ),
     "a state in a buffer": (
         "class Counts(nn.Linear):\n"
         "        def __init__(self):\n"
@@ -441,7 +455,8 @@ def test_a_good_task_passes(name: str, tmp_path: Path) -> None:
 
 
 WRONG_PLACES = [
-    ("mine.py", r"unknown task 'mine.py'.*path/to/file.py:function"),
+    ("mine", r"unknown task 'mine'.*path/to/file.py:function"),
+    ("mine.py", r"names no function; add it, as in mine.py:make_task"),
     ("nowhere.py:make_task", r"there is no file 'nowhere.py' here"),
     ("nowhere:make_task", r"'nowhere' cannot be read: no module named 'nowhere'"),
     ("mine.py:make_tusk", r"has no function 'make_tusk' \(did you mean 'make_task'\?\)"),
