@@ -92,7 +92,7 @@ def verdict(found: Findings, location: str | Path) -> Verdict:
 def _without_trials(results: Results) -> tuple[str, str]:
     """The claim that no trial has completed, and what to do where none will."""
     trials = results.trials
-    if not results.study["ended"] and len(trials) < results.study["config"]["num_trials"]:
+    if not results.study["ended"]:
         return "No trial has completed yet.", ""
     counts = trials["status"].value_counts().to_dict()
     claim = f"No trial has completed: {joined([f'{n} {status}' for status, n in counts.items()])}."

@@ -38,7 +38,7 @@ def test_of_a_study_that_has_only_begun_the_page_says_so(
 
 def test_of_a_study_in_which_everything_diverged_the_page_says_so(tmp_path: Path) -> None:
     outcomes: list[Outcome] = [("cosine", "diverged", 0.1), ("step", "failed", 0.1)]
-    write_study(tmp_path, outcomes * 20)
+    write_study(tmp_path, outcomes * 20, STUDY | {"ended": "2026"})
     text = page_of(tmp_path)
     assert "No trial has completed: 20 diverged and 20 failed." in text
     assert "lower them by --peak-lr LOW,HIGH" in text
