@@ -223,6 +223,7 @@ def test_a_dry_run_checks_and_says_and_leaves_nothing(
     assert main([*flags, "--dry-run"]) == 0
     assert capsys.readouterr().out == (
         "27 trials of 5 epochs on digits, 9 schedule families, peak rates 0.01 to 1, "
+        "ranked by validation accuracy (higher is better), "
         f"then up to 4 finalists under up to 20 seeds -> {tmp_path / 's'}\n"
     )
     assert not list(tmp_path.iterdir())
