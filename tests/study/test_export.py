@@ -106,6 +106,21 @@ def test_the_winner_is_exported(finished: Path, capsys: Any) -> None:
     assert "lr_lambda=RexShape(total_steps=50)" in snippet
 
 
+def test_of_a_study_that_has_not_ended_the_winner_may_be_another(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Said beside the code, which is still code; nothing of a trial that is named."""
+    code_and_warning = []
+    for fields, flags in (({}, []), ({"ended": "2026"}, []), ({}, ["--trial", "2"])):
+        write_record(finished, space=SPACE, total_steps=50, **fields)
+        assert export.main([str(finished), *flags]) == 0
+        code_and_warning.append(capsys.readouterr())
+    (begun, warning), (ended, nothing), (named, silence) = code_and_warning
+    assert begun == ended == named
+    assert warning == f"beware: {finished} has not ended, and may find another\n"
+    assert nothing == silence == ""
+
+
 def test_the_winner_is_the_finalist_with_the_best_mean(finished: Path, capsys: Any) -> None:
     """Not the best of the search, nor one that diverged; a replicate that failed counts for none.
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from analysis import Results, figures
+from analysis import Results, figures, load
 from analysis.figures import cost_axis
 from analysis.figures.style import house_style, short
 from analysis.findings.findings import Findings
@@ -25,6 +25,7 @@ from analysis.findings.shapes import (
     log_rates,
     same_curves,
 )
+from analysis.page import made
 from analysis.page.report_page import write_report
 from analysis.page.sections import SECTIONS
 from analysis.scale import Scale
@@ -404,6 +405,15 @@ def test_a_study_without_a_completed_trial_says_so(tmp_path: Path) -> None:
     assert 'class="overview"' not in page
     assert "1 diverged" in page
     assert "E: no" in page
+
+
+def test_options_that_the_task_decides_are_shown_as_it_has_decided(tmp_path: Path) -> None:
+    config = a_record().config | {"peak_lr": "task"}
+    recipe = replace(a_record().recipe, optimizer="make_optimizer")
+    write_study(tmp_path / "s", MIXED, STUDY | {"config": config, "recipe": recipe})
+    shown = dict(made.made(Findings(load(tmp_path / "s")), "s"))["config"]
+    assert ("peak_lr", "task: 0.01 to 0.1") in shown
+    assert ("optimizer", "the task's own") in shown
 
 
 def test_what_a_user_named_is_escaped(tmp_path: Path) -> None:

@@ -63,8 +63,16 @@ BAD_TASKS = {
     ),
     "no pairs": (
         "return with_data(Split({'x': part(0).inputs}), Split({'x': part(1).inputs}))",
-        r"the training split must give pairs of inputs and targets \(.*\); a task whose batches "
-        r"are others needs step\(model, batch\) and evaluate\(model, batches\)",
+        r"the training split must give pairs of inputs and targets \(a batch is a dict\); a task "
+        r"whose batches are others needs step\(model, batch\) and evaluate\(model, batches\)",
+    ),
+    "no pairs, and a step alone": (
+        "split = lambda seed: Split({'x': part(seed).inputs, 'y': part(seed).targets})\n"
+        "    step = lambda m, b: functional.cross_entropy(m(b['x']), b['y'])\n"
+        "    data = SearchData(split(0), split(1))\n"
+        "    return task(load_search_data=lambda data_dir: data, step=step)",
+        r"the validation split must give pairs .*; a task whose batches are others needs "
+        r"evaluate\(model, batches\)$",
     ),
     "a factory that raises": (
         "raise KeyError('no such column')",
