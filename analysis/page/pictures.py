@@ -16,7 +16,7 @@ from analysis.figures import cost_axis
 from analysis.figures.parts import tier_labels
 from analysis.findings.findings import Findings
 from analysis.findings.shapes import RATE_DECADES, highest_shown
-from analysis.page.words import between, brief, counted
+from analysis.page.words import between, brief, counted, spread
 from analysis.scale import Scale
 from analysis.statistics.conventions import Array
 
@@ -101,7 +101,7 @@ def _summary(trials: pd.DataFrame, scale: Scale) -> dict[str, str]:
     low, high, best = trials["peak_lr"].min(), trials["peak_lr"].max(), trials["cost"].min()
     done = "" if math.isnan(best) else f", the best {scale.text(best)}"
     return {
-        "rates": brief(low) if low == high else f"{brief(low)} to {brief(high)}",
+        "rates": spread(low, high),
         "results": f"{counted(len(trials), 'trial')}{done}",
     }
 

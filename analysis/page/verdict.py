@@ -14,7 +14,7 @@ from analysis.findings.forgiveness import CONTROL
 from analysis.findings.ranks import far_off
 from analysis.load import Results
 from analysis.page.free_shape import against_free
-from analysis.page.words import between, brief, counted, joined
+from analysis.page.words import between, brief, counted, joined, spread
 from analysis.scale import Scale
 from search_spaces.family import ADAMW_WEIGHT_DECAY, WEIGHT_DECAY
 from study.results.parameters import PREFIX
@@ -99,10 +99,8 @@ def _without_trials(results: Results) -> tuple[str, str]:
     rates = trials.loc[trials["status"] == "diverged", "peak_lr"]
     if rates.empty:
         return claim, ""
-    low, high = float(rates.min()), float(rates.max())
-    extent = brief(low) if low == high else between(low, high, brief)
     return claim, (
-        f"Those that diverged had peak rates of {extent}: lower them by "
+        f"Those that diverged had peak rates of {spread(rates.min(), rates.max())}: lower them by "
         "--peak-lr LOW,HIGH, or have them found by --peak-lr auto, in a study of another name."
     )
 

@@ -43,6 +43,11 @@ def between(low: float, high: float, text: Callable[[float], str]) -> str:
     return f"{text(low).removesuffix(' points')} to {text(high)}"
 
 
+def spread(low: float, high: float) -> str:
+    """The one number that two are, or ``low to high``."""
+    return brief(low) if low == high else f"{brief(low)} to {brief(high)}"
+
+
 def intervals(table: pd.DataFrame, text: Callable[[float], str]) -> list[str]:
     """:func:`between` ``low`` and ``high`` of each row."""
     return [between(*ends, text) for ends in zip(table["low"], table["high"], strict=True)]

@@ -13,7 +13,9 @@ from study.results.study_record import STUDY_JSON
 from study.run import main
 from study.settings.choices import CHOICES
 from study.settings.study_config import StudyConfig
+from study.stages.beginning import _as_typed
 from study.stages.reporting import resume_command
+from study.system import command_line
 from study.system.errors import InputError
 from study.system.interrupt import Interrupt
 from tests.conftest import run_command
@@ -214,6 +216,16 @@ def test_a_budget_of_time_is_a_reason_to_stop() -> None:
     assert not Interrupt().stopping
     assert not Interrupt(3600).stopping
     assert Interrupt(0).stopping
+
+
+def test_a_command_is_recorded_without_the_place_of_what_runs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "orig_argv", ["/x/bin/python3", "-m", "study.run", "--name", "a b"])
+    assert _as_typed() == "python -m study.run --name 'a b'"
+    monkeypatch.setattr(command_line, "called_as", "lr-study run")
+    monkeypatch.setattr(sys, "argv", ["/x/bin/lr-study", "--name", "a b"])
+    assert _as_typed() == "lr-study run --name 'a b'"
 
 
 def test_a_dry_run_checks_and_says_and_leaves_nothing(
